@@ -1,0 +1,59 @@
+"""The verdict line: what fits the limits at the best quality, in a sentence or three (Markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leaderboards import cells
+from leaderboards.frontier import Answer
+from suite.records import PublishedRow
+
+HARD_SPACE = "\u00a0"  # keeps a figure and its unit on one line
+NAMED_TIES = 4  # more than this are counted
+
+
+def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: float | None) -> str:
+    if answer.considered == 0:
+        return "**No configuration is ranked here**: the table below says why."
+    limits = limits_in_words(max_latency_s, max_memory_bytes)
+    best, miss = answer.best, answer.nearest_miss
+    said = []
+    if best is None:
+        said.append(f"**{limits}: nothing fits** of {answer.considered} ranked configurations.")
+    else:
+        said.append(
+            f"**{limits}: best quality is `{best.configuration}`**, R-Precision {cells.r_precision(best)}, {_cost(best)}."
+        )
+        if answer.tied:
+            said.append(f"Tied with it within noise: {_listed(answer.tied, best)}.")
+    if miss is not None:
+        said.append(f"Nearest miss: {_name(miss.row, best)}, {_quality(miss.row)}: {miss.why}.")
+    return " ".join(said)
+
+
+def limits_in_words(max_latency_s: float | None, max_memory_bytes: float | None) -> str:
+    limits = [f"{max_latency_s:g} s"] if max_latency_s is not None else []
+    limits += [f"{max_memory_bytes / 1e9:g} GB"] if max_memory_bytes is not None else []
+    return f"Within {' and '.join(limits)}" if limits else "Without limits"
+
+
+def _name(row: PublishedRow, beside: PublishedRow | None) -> str:
+    """The optimization alone beside another row of the same model."""
+    same = beside is not None and (row.model, row.weights) == (beside.model, beside.weights)
+    return f"`{row.optimization if same else row.configuration}`"
+
+
+def _quality(row: PublishedRow) -> str:
+    return cells.r_precision(row).split(" (")[0].replace(" ", HARD_SPACE)
+
+
+def _cost(row: PublishedRow) -> str:
+    return ", ".join(
+        part.replace(" ", HARD_SPACE) for part in (f"{cells.plain_seconds(row.latency_s)} s", cells.memory(row))
+    )
+
+
+def _listed(rows: Sequence[PublishedRow], best: PublishedRow) -> str:
+    named = [f"{_name(row, best)} ({_quality(row)}, {_cost(row)})" for row in rows[:NAMED_TIES]]
+    more = len(rows) - NAMED_TIES
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,7 @@
+"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files, so that tests can open each."""
+
+import streamlit as st
+
+# No page_icon: Streamlit would fetch a symbol or emoji from another host, and the dashboard works offline.
+st.set_page_config(page_title="text3d-bench", layout="wide")
+st.navigation([st.Page("pages/frontier.py", title="Frontier", default=True)]).run()

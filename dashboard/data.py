@@ -1,0 +1,87 @@
+"""The rows that the pages show: where they are read, told apart by device and board, named by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from leaderboards.frontier import comparable
+from leaderboards.rows import PUBLISHED, literature_rows, load_published
+from suite.devices.catalogue import DEVICES
+from suite.records import PublishedRow, Status
+
+ROOT = Path(__file__).parents[1]
+VARIABLE = "TEXT3D_PUBLISHED"  # another folder of published tables than the committed one, for trials
+UNIDENTIFIED = "unidentified board"
+
+
+def published_folder() -> Path:
+    return Path(os.environ.get(VARIABLE) or PUBLISHED)
+
+
+def load(folder: Path) -> list[PublishedRow]:
+    """The folder's rows, and the literature's where the folder does not repeat them."""
+    rows = load_published(folder)
+    repeated = {row.configuration for row in literature(rows)}
+    return rows + [row for row in literature_rows() if row.configuration not in repeated]
+
+
+def digest(rows: Iterable[PublishedRow]) -> str:
+    """Twelve hex digits that name exactly these rows, in any order."""
+    lines = sorted(row.model_dump_json() for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def devices(rows: Sequence[PublishedRow]) -> list[str]:
+    """Every device of the catalogue, then those that only published figures name."""
+    return list(dict.fromkeys([*DEVICES, *sorted({row.device for row in rows})]))
+
+
+def first_device(rows: Sequence[PublishedRow]) -> str:
+    """The device to open on: the first that has measured something."""
+    return next((device for device in devices(rows) if boards(rows, device)), next(iter(DEVICES)))
+
+
+def measured(rows: Iterable[PublishedRow], device: str) -> list[PublishedRow]:
+    return [row for row in rows if row.source == "measured" and row.device == device]
+
+
+def literature(rows: Iterable[PublishedRow], device: str | None = None) -> list[PublishedRow]:
+    """Published rows: shown beside the measured ones, never ranked with them."""
+    return [row for row in rows if row.source == "published" and device in (None, row.device)]
+
+
+def boards(rows: Iterable[PublishedRow], device: str) -> list[str]:
+    """The device's boards, the one that measured last first."""
+    newest: dict[str, str] = {}
+    for row in measured(rows, device):
+        board = row.board or UNIDENTIFIED
+        newest[board] = max(newest.get(board, ""), row.measured_at or "")
+    return sorted(newest, key=lambda board: (newest[board], board), reverse=True)
+
+
+def comparisons(rows: Iterable[PublishedRow], device: str, board: str) -> dict[str, list[PublishedRow]]:
+    """A board's measured rows by prompt set, the largest first. Neither boards nor prompt sets mix on a frontier."""
+    groups = comparable(row for row in measured(rows, device) if (row.board or UNIDENTIFIED) == board)
+    by_prompts = {prompts: group for (_, _, prompts), group in groups.items()}
+    return dict(sorted(by_prompts.items(), key=lambda item: -len(item[1])))
+
+
+def identity(row: PublishedRow) -> str:
+    """What names a row on its board: the id, and the weights, which are no part of the id."""
+    return row.configuration if row.weights is None else f"{row.configuration}, {row.weights} weights"
+
+
+def place(row: PublishedRow) -> str:
+    return {True: "frontier", False: "dominated", None: "not ranked"}[row.on_frontier]
+
+
+def has_point(row: PublishedRow) -> bool:
+    return row.latency_s is not None and row.r_precision is not None
+
+
+def why_no_point(row: PublishedRow) -> str:
+    """In a word or two, for a row without a quality."""
+    return row.status.value if row.status != Status.OK else "not scored"

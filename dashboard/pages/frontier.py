@@ -1,0 +1,137 @@
+"""The first page: what fits, the frontier of one board, and every row that it was made of. Glue only."""
+
+import streamlit as st
+
+from dashboard import answers, data, figures, links, runs, tables
+from leaderboards.frontier import answer, key
+from leaderboards.rows import MalformedRows, repeat_command
+from leaderboards.tables import to_csv
+from suite.devices.catalogue import DEVICES
+from suite.history import COMMITTED, LOCAL
+
+MARKED, HIDDEN = "marked", "hidden"
+IN_URL = "query-params"
+FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
+STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
+
+
+def choose_point(chart: str) -> None:
+    """A click on a point chooses its row; a click beside the points, none."""
+    points = st.session_state[chart].selection.points
+    st.session_state["row"] = points[0]["customdata"][0] if points else None
+
+
+@st.cache_resource(max_entries=16, ttl=600)
+def measurements(digest: str, device: str, board: str, prompts: str, _rows: list) -> dict:
+    """The runs behind the rows that the other arguments name."""
+    return runs.measurements_of(_rows, (COMMITTED, LOCAL))
+
+
+def show_nothing(device: str) -> None:
+    if device in DEVICES:
+        st.info(tables.how_to_measure(device), icon=":material/info:")
+    else:
+        st.info(f"`{device}` is no device of this suite; only published figures name it.", icon=":material/info:")
+
+
+def show_details(row, measurement) -> None:
+    """Facts in two columns; stages, and pictures that are at hand, in the third."""
+    facts = tables.facts(row)
+    half = (len(facts) + 1) // 2
+    *columns, aside = st.columns([3, 3, 4])
+    for column, part in zip(columns, (facts[:half], facts[half:])):
+        column.markdown("  \n".join(f":gray[{title}] {said}" for title, said in part))
+    with aside:
+        if stages := runs.stage_medians(measurement):
+            st.plotly_chart(figures.stages_figure(stages), config={"displayModeBar": False}, alt="Seconds by stage")
+        for title, path in tables.pictures(row).items():
+            st.image(path, caption=title)
+    st.caption("Repeat this cell with")
+    st.code(repeat_command(row), language=None)
+
+
+def show_rows(shown: list, heading: str, digest: str, file_name: str) -> None:
+    st.markdown(f"##### {heading}")
+    st.caption(f"{tables.summary(shown)} {tables.provenance(shown)} Data {digest}.")
+    st.dataframe(
+        tables.measured_table(shown), hide_index=True, height="content", placeholder="–", column_config=FORMATS
+    )
+    st.download_button(
+        "CSV: every field, fractions as 0–1", to_csv(shown), file_name, "text/csv", icon=":material/download:"
+    )
+
+
+st.html(STYLE)
+st.markdown("### Text-to-3D configurations: latency, memory, quality")
+try:
+    rows = data.load(data.published_folder())
+except MalformedRows as error:
+    st.error(f"The published tables cannot be read. {error}", icon=":material/error:")
+    st.stop()
+digest = data.digest(rows)
+if warning := links.other_data(st.query_params.get(links.DATA), digest):
+    st.warning(warning, icon=":material/history:")
+
+verdict = st.container(border=True)
+first, second, third, fourth, fifth = st.columns([2, 3, 2, 2, 3], vertical_alignment="bottom")
+names = data.devices(rows)
+device = first.selectbox("Device", names, names.index(data.first_device(rows)), key="device", bind=IN_URL)
+boards = data.boards(rows, device)
+board = second.selectbox("Board", boards, key="board", bind=IN_URL) if boards else None
+max_latency_s = third.number_input(
+    "At most, seconds", min_value=0.001, value=None, step=0.1, format="%g", placeholder="any", key="seconds", bind=IN_URL,
+    help="Held against the upper end of the latency's 95 % interval.",
+)  # fmt: skip
+gigabytes = fourth.number_input(
+    "At most, GB", min_value=0.001, value=None, step=0.01, format="%g", placeholder="any", key="gigabytes", bind=IN_URL,
+    help="Peak memory above the level before the model was loaded. 1 GB is 1,000,000,000 bytes.",
+)  # fmt: skip
+unranked = fifth.segmented_control(
+    "Not ranked, in the figure", [MARKED, HIDDEN], default=MARKED, required=True, key="unranked", bind=IN_URL,
+    help="Simulated or extrapolated rows, and rows measured under other conditions. The table always has them.",
+)  # fmt: skip
+max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
+state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}
+
+if board is None:
+    verdict.markdown(f"**Nothing has been measured on `{device}` yet.**")
+    show_nothing(device)
+else:
+    groups = data.comparisons(rows, device, board)
+    prompts = next(iter(groups))
+    if len(groups) > 1:
+        prompts = st.selectbox("Prompt set", list(groups), key="prompts", bind=IN_URL)
+    shown = groups[prompts]
+    behind = measurements(digest, device, board, prompts, shown)
+    found = answer(shown, max_latency_s, max_memory_bytes, runs.qualities(behind))
+    verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
+
+    plot = st.container()
+    by_name = {data.identity(row): row for row in shown}
+    chosen = st.selectbox(
+        "Details of", list(by_name), None, placeholder="click a point, or choose here", key="row", bind=IN_URL
+    )
+    chart = f"chart {device} {board} {prompts}"
+    plot.plotly_chart(
+        figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
+        key=chart,
+        on_select=lambda: choose_point(chart),
+        selection_mode="points",
+        config={"displaylogo": False},
+        alt="Latency against R-Precision; the table below has the same figures",
+    )
+    plot.caption(tables.legend(shown, unranked == MARKED))
+
+    if chosen is not None:
+        show_details(by_name[chosen], behind.get(key(by_name[chosen])))
+    show_rows(shown, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
+    state |= {"board": board, "prompts": prompts, "row": chosen}
+
+if published := data.literature(rows, device):
+    title = f"Published figures for `{device}`: {len(published)} rows, never ranked with measured ones"
+    with st.expander(title, expanded=board is None):
+        st.dataframe(tables.literature_table(published), hide_index=True, placeholder="–", column_config=FORMATS)
+
+with st.popover("Link to exactly this view", icon=":material/link:"):
+    st.caption("Every choice and the data's hash, also where a choice is the default and so not in the address bar.")
+    st.code(links.pinned(st.context.url, state, digest), language=None)

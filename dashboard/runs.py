@@ -1,0 +1,52 @@
+"""The measurements that rows were made of, for what rows leave out: stages, and outcomes prompt by prompt.
+
+Only looks: unlike `suite.history.read_folder` it sets no broken file aside; `python -m leaderboards publish` does that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import median
+
+from leaderboards.frontier import Key, key
+from suite.history import CELLS
+from suite.records import Measurement, PublishedRow, Quality
+
+
+def measurements_of(rows: Iterable[PublishedRow], folders: Iterable[Path]) -> dict[Key, Measurement]:
+    """By row key; a row whose run is not at hand is left out. Files with high names come first, since they are new."""
+    wanted = {key(row): row.measured_at for row in rows if row.measured_at is not None}
+    found: dict[Key, Measurement] = {}
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.json"), reverse=True)):
+        if len(found) == len(wanted):
+            break
+        for measurement in _read(path, set(wanted.values())):
+            if wanted.get(key(measurement)) == measurement.measured_at:
+                found.setdefault(key(measurement), measurement)
+    return found
+
+
+def _read(path: Path, times: set[str]) -> list[Measurement]:
+    """A file's measurements of these times: of a session, or one from a journal. None of a file that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not any(time in text for time in times):  # much faster than reading every file as JSON
+            return []
+        content = json.loads(text)
+        cells = content.get(CELLS, [content])
+        return [Measurement.model_validate(cell) for cell in cells if cell["measured_at"] in times]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return []
+
+
+def qualities(measurements: Mapping[Key, Measurement]) -> dict[Key, Quality]:
+    return {name: measurement.quality for name, measurement in measurements.items() if measurement.quality is not None}
+
+
+def stage_medians(measurement: Measurement | None) -> dict[str, float]:
+    """Median seconds by stage; empty where they were not measured."""
+    if measurement is None or measurement.latency is None or measurement.simulated:
+        return {}
+    return {stage: median(samples) for stage, samples in measurement.latency.stage_samples_s.items()}

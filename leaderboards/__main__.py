@@ -1,0 +1,115 @@
+"""`python -m leaderboards publish | keep FILE... | frontier`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from leaderboards.keep import NotKept, keep
+from leaderboards.literature import MalformedLiterature
+from leaderboards.publish import Board, folders, publish, read_board
+from leaderboards.rows import PUBLISHED
+from leaderboards.terminal import show_answers, show_frontier
+from suite.history import COMMITTED, HistoryError
+from suite.names import UnknownName
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m leaderboards", description="Rank measured configurations.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("--history", type=Path, metavar="DIR", help=f"read runs from here instead of {COMMITTED}")
+    source.add_argument("--include-local", action="store_true", help="also read the local runs in .benchmarks/")
+
+    tables = commands.add_parser(
+        "publish", parents=[source], help="write the tables of every device, print the frontier"
+    )
+    tables.add_argument(
+        "--output", type=Path, default=PUBLISHED, metavar="DIR", help="where to write (default: %(default)s)"
+    )
+
+    kept = commands.add_parser("keep", help="copy a session's JSON file into the committed history")
+    kept.add_argument("files", nargs="+", type=Path, metavar="FILE", help="written by pytest --benchmark-save")
+    kept.add_argument("--smoke", action="store_true", help="keep a smoke run too")
+    kept.add_argument("--history", type=Path, default=COMMITTED, metavar="DIR", help="where to (default: %(default)s)")
+
+    best = commands.add_parser("frontier", parents=[source], help="print the frontier, or what fits given limits")
+    best.add_argument("--device", help="only this one, such as cpu or orin")
+    best.add_argument("--max-latency-s", type=_positive, metavar="SECONDS", help="the whole 95 %% interval must fit")
+    best.add_argument("--max-memory-gb", type=_positive, metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
+    try:
+        return {"publish": _publish, "keep": _keep, "frontier": _frontier}[options.command](options)
+    except HistoryError as error:
+        advice = (
+            "give another folder with --output"
+            if options.command == "publish"
+            else "give another folder with --history"
+        )
+        print(f"error: {error.__cause__ or error}; {advice}", file=sys.stderr)
+    except (UnknownName, MalformedLiterature, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _read(options: argparse.Namespace) -> Board:
+    board = read_board(folders(options.history, options.include_local))
+    for problem in board.problems:
+        print(f"warning: unreadable history file {problem}", file=sys.stderr)
+    return board
+
+
+def _publish(options: argparse.Namespace) -> int:
+    board = _read(options)
+    written = publish(board, options.output)
+    rows = [row for found in board.rows.values() for row in found]
+    measured = sum(row.source == "measured" for row in rows)
+    print(
+        f"wrote {len(written)} files to {options.output}: {measured} measured rows, {len(rows) - measured} published by others"
+    )
+    for device, found in board.rows.items():
+        show_frontier(device, found)
+    return 0
+
+
+def _keep(options: argparse.Namespace) -> int:
+    failed = 0
+    for path in options.files:
+        try:
+            print(f"{path}: kept as {keep(path, options.history, options.smoke)}")
+        except NotKept as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _frontier(options: argparse.Namespace) -> int:
+    if options.device is not None:
+        read_board([]).device(options.device)  # a wrong name is answered before the history is read
+    board = _read(options)
+    limits = (options.max_latency_s, options.max_memory_gb and options.max_memory_gb * 1e9)
+    for device in [options.device] if options.device is not None else board.rows:
+        if limits == (None, None):
+            show_frontier(device, board.device(device))
+        else:
+            show_answers(device, board.device(device), board.qualities, *limits)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

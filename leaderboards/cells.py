@@ -1,0 +1,136 @@
+"""A row's figures as text for people: units and intervals shown, percent, a dash for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from leaderboards.frontier import why_unranked
+from suite.records import PublishedRow, Verdict
+
+DASH = "–"
+MINUS = "−"
+
+
+def plain_seconds(value: float, like: float | None = None) -> str:
+    """Three digits or so; the ends of an interval get as many decimals as the value they belong to."""
+    scale = value if like is None else like
+    digits = 0 if scale >= 100 else 1 if scale >= 10 else 2 if scale >= 1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def plain_bytes(value: float) -> str:
+    return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed_points(value: float) -> str:
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def _with_interval(value, low, high, text: Callable[[float], str], unit: str) -> str:
+    if value is None:
+        return DASH
+    interval = f" ({text(low)} to {text(high)})" if low is not None and high is not None else ""
+    return f"{text(value)}{unit}{interval}"
+
+
+def latency(row: PublishedRow) -> str:
+    def text(value: float) -> str:
+        return plain_seconds(value, like=row.latency_s)
+
+    shown = _with_interval(row.latency_s, row.latency_low_s, row.latency_high_s, text, " s")
+    if row.latency_s is None or row.latency_s < 100:
+        return shown
+    return shown + (f" = {row.latency_s / 3600:.3g} h" if row.latency_s >= 7200 else f" = {row.latency_s / 60:.3g} min")
+
+
+def memory(row: PublishedRow) -> str:
+    return DASH if row.peak_memory_bytes is None else plain_bytes(row.peak_memory_bytes)
+
+
+def r_precision(row: PublishedRow) -> str:
+    return _with_interval(row.r_precision, row.r_precision_low, row.r_precision_high, _percent, " %")
+
+
+def r_precision_3001(row: PublishedRow) -> str:
+    return _with_interval(row.r_precision_3001, None, None, _percent, " %")
+
+
+def quality_difference(row: PublishedRow) -> str:
+    low, high = row.quality_difference_low, row.quality_difference_high
+    return _with_interval(row.quality_difference, low, high, _signed_points, " points")
+
+
+def times(value: float | None) -> str:
+    return DASH if value is None else f"×{value:.2f}"
+
+
+def energy(row: PublishedRow) -> str:
+    return DASH if row.energy_j is None else f"{row.energy_j:,.1f} J"
+
+
+def chamfer(row: PublishedRow) -> str:
+    return DASH if row.chamfer is None else f"{row.chamfer:.4g}"
+
+
+def mark(row: PublishedRow) -> str:
+    """★ on the frontier; a row that is not ranked has a dash, a beaten one nothing."""
+    return {True: "★", False: "", None: DASH}[row.on_frontier]
+
+
+def budgets(row: PublishedRow) -> str:
+    """The budgets that were not kept by name, else how many were."""
+    if not row.verdicts:
+        return DASH
+    bad = [
+        f"{name} {v.value}" for name, v in sorted(row.verdicts.items()) if v in (Verdict.OVER_BUDGET, Verdict.REGRESSED)
+    ]
+    return ", ".join(bad) or f"{len(row.verdicts)} kept"
+
+
+def notes(row: PublishedRow) -> str:
+    """What a reader must know before using the figures."""
+    said = [f"{row.weights} weights"] if row.weights not in (None, "embedded") else []
+    said += ["simulated arithmetic: no latency"] if row.simulated else []
+    said += ["extrapolated"] if row.extrapolated else []
+    said += ["smoke run"] if row.smoke else []
+    said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
+    if row.on_frontier is None and row.source == "measured":
+        reason = why_unranked(row) or "measured under other conditions than most rows here"
+        said += [] if reason in ("simulated", "extrapolated", "random weights") else [f"not ranked: {reason}"]
+    return "; ".join(said) or DASH
+
+
+def date(row: PublishedRow) -> str:
+    return DASH if row.measured_at is None else row.measured_at[:10]
+
+
+def commit(row: PublishedRow) -> str:
+    return DASH if row.commit is None else row.commit[:8]
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    text: Callable[[PublishedRow], str]
+    optional: bool = False  # left out where no row has a figure
+
+
+def columns(rows: list[PublishedRow], wanted: list[Column]) -> list[Column]:
+    return [column for column in wanted if not column.optional or any(column.text(row) != DASH for row in rows)]
+
+
+def best_first(rows: list[PublishedRow]) -> list[PublishedRow]:
+    """Frontier first, then by R-Precision, then by latency; not a rank, since neighbours may be tied."""
+    return sorted(
+        rows,
+        key=lambda r: (
+            r.on_frontier is not True, r.on_frontier is None, -(r.r_precision if r.r_precision is not None else -1),
+            float("inf") if r.latency_s is None else r.latency_s, r.configuration, r.weights or "",
+        ),
+    )  # fmt: skip

@@ -1,0 +1,198 @@
+"""Measurements turned into the published rows, and published rows read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from leaderboards.frontier import candidate, frontier, key
+from leaderboards.literature import literature_rows  # noqa: F401
+from suite.configurations import find
+from suite.history import latest
+from suite.judging.paired_quality import difference, hit_pairs
+from suite.models.catalogue import MODELS
+from suite.names import UnknownName
+from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
+from suite.records import Interval, Measurement, PublishedRow, Status
+
+PUBLISHED = Path(__file__).parent / "published"
+NOT_RUN = (Status.NOT_HERE, Status.NEEDS_WEIGHTS, Status.UNSUPPORTED)
+
+
+class MalformedRows(ValueError):
+    """A published file is not a list of rows; names the file, the row and the field."""
+
+
+def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
+    """One row a configuration, board and kind of weights: its newest measurement, failed ones too, ranked on its board."""
+    measurements = list(measurements)
+    chosen = shown(measurements)
+    return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])
+
+
+def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The measurements that have a row, in the order of the catalogues."""
+    newest = latest(measurements)
+    ran = {(m.configuration, m.board) for m in newest if m.status not in NOT_RUN}
+    # Not run means no kind of weights, hence a key of its own in `latest`: it must not stand beside what did run.
+    kept = [m for m in newest if m.status not in NOT_RUN or (m.configuration, m.board) not in ran]
+    models, optimizations = _positions(MODELS), _positions(OPTIMIZATIONS)
+    return sorted(
+        (m for m in kept if m.status != Status.NOT_HERE),
+        key=lambda m: (
+            m.device, m.board or "", models[m.model], m.model,
+            optimizations[m.optimization], m.optimization, m.weights or "",
+        ),
+    )  # fmt: skip
+
+
+def _positions(names: Iterable[str]) -> defaultdict[str, int]:
+    """Position of each name; names that left the catalogue come last."""
+    order = list(names)
+    return defaultdict(lambda: len(order), {name: n for n, name in enumerate(order)})
+
+
+def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
+    # Imitated arithmetic takes its own time and energy, not the recipe's.
+    latency = None if m.simulated or m.latency is None else m.latency.median
+    energy = None if m.simulated or m.energy is None else m.energy.energy_j
+    quality = m.quality
+    return PublishedRow(
+        protocol=m.protocol,
+        configuration=m.configuration,
+        model=m.model,
+        optimization=m.optimization,
+        device=m.device,
+        board=m.board,
+        source="measured",
+        status=m.status,
+        reason=m.reason,
+        weights=m.weights,
+        output=m.output,
+        **_interval("latency{}_s", latency),
+        peak_memory_bytes=m.memory and m.memory.peak_memory_bytes,
+        process_peak_memory_bytes=m.memory and m.memory.process_peak_memory_bytes,
+        energy_j=_finite(energy),
+        **_interval("r_precision{}", quality and quality.r_precision),
+        r_precision_3001=quality and _finite(quality.r_precision_3001.value),
+        chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
+        prompts=len(quality.outcomes) if quality else None,
+        speedup=None if latency is None else _finite(m.speedup),
+        speedup_vs_original=None if latency is None else _finite(m.speedup_vs_original),
+        **_interval("quality_difference{}", quality_difference),
+        extrapolated=m.extrapolated,
+        simulated=m.simulated,
+        smoke=m.smoke,
+        verdicts=m.verdicts,
+        fingerprint_id=m.fingerprint and m.fingerprint.id,
+        measured_at=m.measured_at,
+        commit=m.commit,
+        artefacts=m.artefacts,
+    )
+
+
+def _interval(pattern: str, interval: Interval | None) -> dict[str, float | None]:
+    """A value and its two ends under their field names."""
+    if interval is None:
+        return {}
+    ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
+    return {pattern.format(end): _finite(value) for end, value in ends.items()}
+
+
+def _finite(value: float | None) -> float | None:
+    """NaN and infinity are no JSON and mean "not known" here."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -> Interval | None:
+    """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
+    if m.quality is None or m.optimization == REFERENCE:
+        return None
+    best, most = [], (False, 0, "")
+    for other in measurements:
+        if other.optimization == REFERENCE and other.quality is not None and _same_judging(m, other):
+            pairs = hit_pairs(m.quality, other.quality)
+            # The same session's first, then the most prompts in common, then the newest.
+            rank = (other.session == m.session, len(pairs), other.measured_at)
+            if pairs and rank > most:
+                best, most = pairs, rank
+    return difference(best) if best else None
+
+
+def _same_judging(m: Measurement, other: Measurement) -> bool:
+    """The same model and weights on the same board, scored by the same judge in the same gallery."""
+
+    def facts(x: Measurement) -> tuple:
+        printed = x.fingerprint
+        return (
+            x.model, x.device, x.board, x.weights, x.protocol, x.quality and x.quality.judge,
+            printed and printed.weights_sha256, printed and printed.gallery_sha256,
+        )  # fmt: skip
+
+    return other.status == Status.OK and facts(m) == facts(other)
+
+
+def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -> list[PublishedRow]:
+    """The rows with `on_frontier` set: one frontier a board, gallery and judge.
+
+    Only measurements taken under the same conditions are ranked together: the whole fingerprint but the weights.
+    Where a board has rows of several conditions, those that most rows share are ranked (the newest, when as many),
+    so that a lone row measured under others does not look like a winner.
+    """
+    candidates = [candidate(row, m.quality) for m, row in zip(measurements, rows)]
+    boards: dict[tuple, dict[tuple, list[int]]] = {}
+    for n, (m, entry) in enumerate(zip(measurements, candidates)):
+        if entry is not None:
+            gallery = m.fingerprint and m.fingerprint.gallery_sha256
+            board = boards.setdefault((m.device, m.board, gallery, m.quality.judge), {})
+            board.setdefault(_conditions(m), []).append(n)
+    marks: dict[int, bool] = {}
+    for board in boards.values():
+        members = max(board.values(), key=lambda group: (len(group), max(measurements[n].measured_at for n in group)))
+        marks.update(zip(members, frontier([candidates[n] for n in members])))
+    return [row.model_copy(update={"on_frontier": marks.get(n)}) for n, row in enumerate(rows)]
+
+
+def _conditions(m: Measurement) -> tuple:
+    if m.fingerprint is None:
+        return (m.protocol,)
+    return (m.protocol, *sorted(m.fingerprint.model_dump(exclude={"id", "weights_sha256"}).items()))
+
+
+def repeat_command(row: PublishedRow) -> str:
+    """The line that measures this cell again, or why there is none."""
+    try:
+        command = find(row.configuration).command
+    except UnknownName:
+        return f"{row.configuration} is no longer in the matrix"
+    return command + (" --weights random" if row.weights == "random" else "")
+
+
+def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
+    """All rows of a folder of published tables, validated. MalformedRows names file, row and field."""
+    rows = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MalformedRows(f"{path}: {error}") from None
+        if not isinstance(data, list):
+            raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
+        for number, item in enumerate(data):
+            try:
+                rows.append(PublishedRow.model_validate(item))
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"])) or "row"
+                raise MalformedRows(f"{path}: row {number}: {field}: {first['msg']}") from None
+    return rows
+
+
+def qualities(measurements: Iterable[Measurement]) -> dict:
+    """Outcomes a prompt of every row that has them, by `leaderboards.frontier.key`."""
+    return {key(m): m.quality for m in shown(measurements) if m.quality is not None}

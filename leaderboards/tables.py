@@ -1,0 +1,177 @@
+"""Rows as Markdown, CSV and JSON text. The same rows give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+
+from leaderboards import cells
+from leaderboards.cells import Column
+from leaderboards.frontier import comparable
+from suite.devices.catalogue import DEVICES
+from suite.records import Fingerprint, PublishedRow, Status
+
+GENERATED = "<!-- written by `python -m leaderboards publish`; changes made here are lost -->"
+FIELDS = "[docs/published-rows.md](../../docs/published-rows.md)"
+INDEX = (
+    "One page a device; the same rows as data beside it. A measured row is ranked only with rows of the same board, "
+    f"gallery and conditions; figures published by others are never ranked. Fields: {FIELDS}."
+)
+
+MEASURED = [
+    Column("", cells.mark),
+    Column("configuration", lambda row: row.configuration),
+    Column("latency", cells.latency),
+    Column("speed-up", lambda row: cells.times(row.speedup)),
+    Column("against the original", lambda row: cells.times(row.speedup_vs_original), optional=True),
+    Column("peak memory", cells.memory),
+    Column("energy", cells.energy, optional=True),
+    Column("R-Precision", cells.r_precision),
+    Column("against fp32", cells.quality_difference),
+    Column("of 3,001", cells.r_precision_3001),
+    Column("Chamfer", cells.chamfer, optional=True),
+    Column("budgets", cells.budgets, optional=True),
+    Column("notes", cells.notes, optional=True),
+    Column("measured", cells.date),
+    Column("commit", cells.commit),
+]
+FAILED = [
+    Column("configuration", lambda row: row.configuration),
+    Column("status", lambda row: row.status.value),
+    Column("reason", lambda row: row.reason or cells.DASH),
+    Column("measured", cells.date),
+    Column("commit", cells.commit),
+]
+PUBLISHED = [
+    Column("configuration", lambda row: row.configuration),
+    Column("latency", cells.latency),
+    Column("against the original", lambda row: cells.times(row.speedup_vs_original)),
+    Column("R-Precision", cells.r_precision),
+]
+
+
+def to_json(rows: Sequence[PublishedRow]) -> str:
+    """A list of rows; `docs/published-rows.md` describes the fields."""
+    data = [row.model_dump(mode="json") for row in rows]
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(rows: Sequence[PublishedRow]) -> str:
+    """The same fields as the JSON; null is an empty field, and a field with parts is JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PublishedRow.model_fields)
+    for row in rows:
+        writer.writerow([_csv_field(value) for value in row.model_dump(mode="json").values()])
+    return text.getvalue()
+
+
+def _csv_field(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else value
+
+
+def title(device: str) -> str:
+    return f"{DEVICES[device].title} (`{device}`)" if device in DEVICES else f"{device.upper()} (`{device}`)"
+
+
+def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerprint]) -> str:
+    """One device's page: a section a board and prompt set, then what failed, then figures published by others."""
+    measured = [row for row in rows if row.source == "measured"]
+    published = [row for row in rows if row.source == "published"]
+    failed = [row for row in measured if row.status != Status.OK]
+    parts = [
+        GENERATED,
+        f"# {title(device)}",
+        f"Fields: {FIELDS}. The same rows as data: [{device}.json]({device}.json), [{device}.csv]({device}.csv).",
+    ]
+    if measured:
+        parts.append(
+            "★ is on the frontier: no other row of its table beats it on latency, peak memory and R-Precision at once, "
+            "differences within noise aside (`leaderboards/frontier.py` has the rule). Rows are sorted by R-Precision, "
+            "which is no rank: neighbours may be tied. Intervals are 95 %. A cell is repeated by "
+            '`pytest "suite/test_configurations.py::test_configuration[CONFIGURATION]"`.'
+        )
+    else:
+        parts.append("Nothing was measured on this device yet.")
+    for (_, board, prompts), group in comparable(row for row in measured if row.status == Status.OK).items():
+        parts += [f"## Board {board or 'unknown'}, {prompts} prompts", _conditions(group, fingerprints)]
+        parts.append(_table(cells.best_first(group), MEASURED))
+    if failed:
+        parts += ["## Not measured to the end", _table(failed, FAILED)]
+    if published:
+        parts += [
+            "## Published by others",
+            "Not measured here, on other boards and by other protocols: for reference, never ranked with the rows above.",
+            _published(published),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _published(rows: Sequence[PublishedRow]) -> str:
+    """The table, and below it each source once."""
+    sources = list(dict.fromkeys(row.source_note or "source not recorded" for row in rows))
+
+    def number(row: PublishedRow) -> str:
+        return f"[{sources.index(row.source_note or 'source not recorded') + 1}]"
+
+    listed = [f"[{n}] {_escaped(source)}." for n, source in enumerate(sources, start=1)]
+    return "\n\n".join([_table(rows, [*PUBLISHED, Column("source", number)]), *listed])
+
+
+def _conditions(rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerprint]) -> str:
+    """Under what the rows were measured, a line for each set of conditions; more than one is a warning in itself."""
+    lines: dict[str, int] = {}
+    for row in rows:
+        printed = fingerprints.get(row.fingerprint_id or "")
+        known = [] if printed is None else [
+            ("chip", printed.chip), ("driver", printed.driver), ("power mode", printed.power_mode),
+            ("clocks", printed.clocks), ("threads", printed.threads), ("Python", printed.python), ("torch", printed.torch),
+        ]  # fmt: skip
+        scored = "not scored" if row.prompts is None else f"{row.prompts} prompts scored"
+        facts = [f"{name} {value}" for name, value in known if value is not None] or ["conditions not recorded"]
+        line = ", ".join([*facts, f"protocol {row.protocol}", scored])
+        lines[line] = lines.get(line, 0) + 1
+    if len(lines) == 1:
+        return _escaped(next(iter(lines))) + "."
+    return "\n".join(f"- {_escaped(line)} ({count} row{'s' * (count > 1)})" for line, count in sorted(lines.items()))
+
+
+def _table(rows: Sequence[PublishedRow], wanted: list[Column]) -> str:
+    chosen = cells.columns(list(rows), wanted)
+    lines = [[column.title for column in chosen], ["---"] * len(chosen)]
+    lines += [[_escaped(column.text(row)) for column in chosen] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    """One line that cannot break a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def index(rows_by_device: Mapping[str, Sequence[PublishedRow]]) -> str:
+    """The README of the published folder."""
+    lines = [
+        GENERATED,
+        "# Leaderboards",
+        INDEX,
+    ]
+    table = [
+        "| device | measured | on the frontier | failed | published by others | newest measurement |",
+        "| " + "--- | " * 5 + "--- |",
+    ]
+    for device, rows in rows_by_device.items():
+        measured = [row for row in rows if row.source == "measured"]
+        failed = sum(row.status != Status.OK for row in measured)
+        newest = max((row.measured_at for row in measured if row.measured_at), default="")[:10] or cells.DASH
+        counts = [
+            len(measured) - failed,
+            sum(row.on_frontier is True for row in rows),
+            failed,
+            len(rows) - len(measured),
+        ]
+        table.append(f"| [{device}]({device}.md) | {' | '.join(map(str, counts))} | {newest} |")
+    return "\n\n".join([*lines, "\n".join(table)]) + "\n"

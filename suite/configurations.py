@@ -1,0 +1,101 @@
+"""The matrix: models × optimizations × devices, with ids, marks and what is unsupported and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from suite.devices.catalogue import DEVICES, Device, find_device
+from suite.judging.budgets import FOLDER as BUDGETS
+from suite.judging.budgets import MalformedBudgets, load_budgets
+from suite.models.catalogue import MODELS, Model, find_model
+from suite.names import unknown
+from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, Optimization, find_optimization
+from suite.records import Budget
+
+
+@dataclass(frozen=True)
+class Configuration:
+    model: Model
+    optimization: Optimization
+    device: Device
+
+    @property
+    def recipe(self) -> str:
+        """Its name without the device: the key of its budgets."""
+        return f"{self.model.name}/{self.optimization.name}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.recipe}@{self.device.name}"
+
+    @property
+    def slug(self) -> str:
+        """Its id as a file name."""
+        return self.id.replace("/", "--")
+
+    @property
+    def is_reference(self) -> bool:
+        return self.optimization.name == REFERENCE
+
+    @property
+    def reference(self) -> Configuration:
+        return Configuration(self.model, OPTIMIZATIONS[REFERENCE], self.device)
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why this device cannot run this recipe, or None."""
+        return self.optimization.unsupported.get(self.device.name)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """pytest marks: device, family, techniques, and the runs it belongs to."""
+        techniques = [technique.name for technique in self.optimization.techniques] or ["reference"]
+        runs = ["nightly"] + (["smoke"] if self.model.smoke and self.optimization.smoke else [])
+        return tuple(dict.fromkeys([self.device.name, self.model.family, *self.model.marks, *techniques, *runs]))
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        path = BUDGETS / f"{self.device.name}.toml"
+        entries = _budgets(self.device.name)
+        if self.recipe not in entries:
+            raise MalformedBudgets(
+                f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '
+                f"`python -m suite.budgets propose --device {self.device.name}` writes it (measured, or unset with the reason)"
+            )
+        return entries[self.recipe]
+
+    @property
+    def command(self) -> str:
+        """What repeats this one cell."""
+        return f'pytest "suite/test_configurations.py::test_configuration[{self.id}]"'
+
+
+@lru_cache(maxsize=None)
+def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
+    return load_budgets(BUDGETS / f"{device}.toml")
+
+
+@lru_cache(maxsize=1)
+def matrix() -> tuple[Configuration, ...]:
+    """Every configuration; a model's reference comes first on each device, since ratios are taken to it."""
+    recipes = sorted(OPTIMIZATIONS.values(), key=lambda optimization: optimization.name != REFERENCE)
+    return tuple(
+        Configuration(model, optimization, device)
+        for device in DEVICES.values()
+        for model in MODELS.values()
+        for optimization in recipes
+    )
+
+
+def find(identifier: str) -> Configuration:
+    """The configuration of an id, `model/optimization@device`."""
+    recipe, at, device = identifier.partition("@")
+    model, slash, optimization = recipe.partition("/")
+    if not at or not slash:
+        raise unknown("configuration", identifier, [c.id for c in matrix()])
+    return Configuration(find_model(model), find_optimization(optimization), find_device(device))
+
+
+def all_marks() -> list[str]:
+    return sorted({mark for configuration in matrix() for mark in configuration.marks} | {"fullsize"})

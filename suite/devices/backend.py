@@ -1,0 +1,96 @@
+"""What every device backend offers: finding the board (without torch), then measuring on it (with torch)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from suite.devices.catalogue import Device
+from suite.records import Energy, Memory
+
+BOARD_VARIABLE = "TEXT3D_BOARD"
+
+
+class NotHere(RuntimeError):
+    """This machine has no such device; says what was looked for and found."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One machine of a device's kind."""
+
+    id: str  # a directory name: chip and serial
+    chip: str
+    driver: str | None = None
+    power_mode: str | None = None
+    clocks: str | None = None
+
+
+class MemoryGauge(Protocol):
+    """Peaks of one process, from before a model is loaded."""
+
+    def loaded(self) -> None:
+        """The model is loaded: keep the load peak apart."""
+
+    def restart(self) -> None:
+        """Begin a new peak (of a stage)."""
+
+    def peak_bytes(self) -> int:
+        """The highest level since the last restart, above the level before loading."""
+
+    def record(self, stages: dict[str, int]) -> Memory: ...
+
+
+class EnergyMeter(Protocol):
+    def read(self) -> Energy | None:
+        """Energy since the meter was made, or None where nothing is counted."""
+
+
+class Backend(Protocol):
+    device: Device
+
+    def find_board(self) -> Board:
+        """The board, without torch. NotHere when this machine is another."""
+
+    def torch_device(self):  # torch.device
+        """The device to load models on, ready: settings of the reference applied, one real kernel run."""
+
+    def synchronize(self) -> None: ...
+    def memory_gauge(self) -> MemoryGauge: ...
+    def throttle_marks(self) -> dict[str, int]:
+        """Counters that grow when the board slows itself down."""
+
+
+def backend_of(device: Device) -> Backend:
+    module, name = device.backend.split(":")
+    return getattr(importlib.import_module(module), name)(device)
+
+
+def board_id(chip: str, serial: str) -> str:
+    """A directory name for a board. TEXT3D_BOARD replaces it, for machines whose serial changes (containers)."""
+    if name := os.environ.get(BOARD_VARIABLE):
+        return slug(name)
+    return f"{slug(chip)}-{hashlib.sha256(serial.encode()).hexdigest()[:6]}"
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def read_text(path: Path) -> str | None:
+    """A small kernel file, stripped of white space and zeros, or None."""
+    try:
+        return path.read_text(errors="replace").strip().strip("\0").strip() or None
+    except OSError:
+        return None
+
+
+def throttled(before: dict[str, int], after: dict[str, int]) -> str | None:
+    """Why a timing cannot be trusted, or None."""
+    grown = [f"{name} +{after[name] - before[name]}" for name in before if after.get(name, 0) > before[name]]
+    return f"the board throttled itself while it was timed ({', '.join(grown)})" if grown else None

@@ -1,0 +1,103 @@
+"""The processor: wall time, and the kernel's own high-water mark of the resident set."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from suite.devices.backend import Board, board_id, read_text
+from suite.devices.catalogue import Device
+from suite.records import Memory
+
+THREADS_VARIABLE = "TEXT3D_THREADS"
+
+
+def threads() -> int:
+    """Threads that torch may use: the cores this process may run on, or TEXT3D_THREADS."""
+    if given := os.environ.get(THREADS_VARIABLE):
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class Cpu:
+    device: Device
+    root: Path = Path("/")
+
+    def find_board(self) -> Board:
+        chip = _chip_name(self.root) or platform.processor() or platform.machine()
+        serial = read_text(self.root / "etc/machine-id") or platform.node()
+        return Board(id=board_id(f"cpu {chip}", serial), chip=chip, driver=None)
+
+    def torch_device(self):
+        import torch
+
+        torch.set_num_threads(threads())
+        # The first operations load code pages and start threads, which is no model's memory or time.
+        x = torch.randn(64, 64)
+        for dtype in (torch.float32, torch.bfloat16):
+            y = x.to(dtype)
+            torch.nn.functional.gelu(torch.nn.functional.layer_norm(y @ y, (64,)))
+            torch.nn.functional.scaled_dot_product_attention(y[None, None], y[None, None], y[None, None])
+        return torch.device("cpu")
+
+    def synchronize(self) -> None:
+        pass
+
+    def memory_gauge(self) -> ResidentSet:
+        return ResidentSet()
+
+    def throttle_marks(self) -> dict[str, int]:
+        """Times that the container's CPU quota stopped us."""
+        text = read_text(self.root / "sys/fs/cgroup/cpu.stat") or ""
+        pairs = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+        return {"nr_throttled": int(pairs["nr_throttled"])} if "nr_throttled" in pairs else {}
+
+    def energy_meter(self) -> None:
+        return None  # RAPL is closed to users by default; missing is null
+
+
+def _chip_name(root: Path) -> str | None:
+    for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
+    return None
+
+
+@dataclass
+class ResidentSet:
+    """This process's resident set. The kernel's high-water mark (VmHWM) misses nothing, unlike sampling; writing 5
+    to clear_refs starts it anew (proc_pid_clear_refs(5))."""
+
+    before: int = field(default_factory=lambda: _status_bytes("VmRSS"))
+    load_peak: int | None = None
+    process_peak: int = 0
+
+    def loaded(self) -> None:
+        self.load_peak = self.peak_bytes()
+        self.restart()
+
+    def restart(self) -> None:
+        self.process_peak = max(self.process_peak, _status_bytes("VmHWM"))
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        return max(0, _status_bytes("VmHWM") - self.before)
+
+    def record(self, stages: dict[str, int]) -> Memory:
+        return Memory(
+            kind="process",
+            peak_memory_bytes=max(stages.values()) if stages else self.peak_bytes(),
+            load_peak_memory_bytes=self.load_peak,
+            process_peak_memory_bytes=max(self.process_peak, _status_bytes("VmHWM")),
+            stage_peak_memory_bytes=stages,
+        )
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {key}")

@@ -1,0 +1,177 @@
+"""Give a configuration, get a Measurement, from a fresh worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import lru_cache
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from suite.configurations import Configuration
+from suite.job import Job
+from suite.records import Measurement, Status
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 1800.0  # a whole cell
+STALL_S = 300.0  # without a word from the worker
+
+Progress = Callable[[str, float | None], None]
+
+SIGNALS = {
+    signal.SIGKILL: (Status.OUT_OF_MEMORY, "killed (SIGKILL), probably by the kernel for lack of memory"),
+    signal.SIGSEGV: (Status.CRASHED, "segmentation fault (SIGSEGV)"),
+    signal.SIGABRT: (Status.CRASHED, "aborted (SIGABRT)"),
+    signal.SIGILL: (Status.CRASHED, "illegal instruction (SIGILL): a wheel built for another processor?"),
+    signal.SIGBUS: (Status.CRASHED, "bus error (SIGBUS)"),
+}
+
+
+@lru_cache(maxsize=1)
+def server() -> multiprocessing.context.ForkServerContext:
+    """A fork server that has torch loaded; it ends when this process does. Not imported here: torch stays out."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["suite.preload"])
+    return context
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """A worker would import this process's main module again, which is pytest; it needs nothing from it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def start_server() -> None:
+    """Start the fork server and let it load torch, before the first cell is timed."""
+    with _no_main_module():
+        process = server().Process(target=_nothing)
+        process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    pass
+
+
+def measure(
+    job: Job,
+    *,
+    session: str,
+    board: str | None,
+    smoke: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    stall_s: float = STALL_S,
+    progress: Progress = lambda phase, fraction: None,
+) -> Measurement:
+    """Run one job in a fresh worker. Crash, lack of memory and hang become statuses; nothing raises but Ctrl-C."""
+    from_worker, to_parent = server().Pipe(duplex=False)
+    worker_lifeline, lifeline = server().Pipe(duplex=False)
+    with _no_main_module():
+        process = server().Process(target=_run, args=(job, to_parent, worker_lifeline), daemon=True)
+        process.start()
+    to_parent.close()
+    worker_lifeline.close()
+    try:
+        parts, status, reason = _listen(process, from_worker, timeout_s, stall_s, progress)
+    finally:
+        lifeline.close()
+        if process.is_alive():
+            process.kill()
+        process.join()
+        from_worker.close()
+    configuration = job.configuration
+    artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
+    return Measurement(
+        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
+        device=configuration.device.name, board=board, status=status, reason=reason, session=session,
+        measured_at=now(), commit=commit(), weights=job.weights, output=configuration.model.output, smoke=smoke,
+        simulated=configuration.optimization.simulated, artefacts=artefacts, **parts,
+    )  # fmt: skip
+
+
+def unmeasured(
+    configuration: Configuration, status: Status, reason: str, *, session: str, board: str | None
+) -> Measurement:
+    """The row of a configuration that was not run, with the reason."""
+    return Measurement(
+        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
+        device=configuration.device.name, board=board, status=status, reason=reason, session=session, measured_at=now(),
+        commit=commit(), output=configuration.model.output, simulated=configuration.optimization.simulated,
+    )  # fmt: skip
+
+
+def _run(job: Job, pipe: Connection, lifeline: Connection) -> None:
+    from suite.worker import main
+
+    main(job, pipe, lifeline)
+
+
+def _listen(
+    process: multiprocessing.process.BaseProcess, pipe: Connection, timeout_s: float, stall_s: float, progress: Progress
+) -> tuple[dict[str, Any], Status, str | None]:
+    """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
+    parts: dict[str, Any] = {}
+    phase = "starting"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        patience = min(stall_s, deadline - time.monotonic())
+        if patience <= 0 or not wait([pipe], patience):
+            limit = f"{timeout_s:.0f} s" if time.monotonic() >= deadline else f"{stall_s:.0f} s without a word"
+            return parts, Status.TIMED_OUT, f"stopped after {limit}, while {phase}"
+        try:
+            kind, *values = pipe.recv()
+        except (EOFError, OSError):
+            process.join(5)
+            return parts, *_death(process.exitcode, phase)
+        if kind == "phase":
+            phase = values[0]
+            progress(*values)
+        elif kind == "part":
+            parts[values[0]] = values[1]
+        else:
+            return parts, *values
+
+
+def _death(exitcode: int | None, phase: str) -> tuple[Status, str]:
+    """What an exit code without a last word means."""
+    if exitcode is not None and exitcode > 128:  # a shell's way to say the same
+        exitcode = 128 - exitcode
+    if exitcode is not None and exitcode < 0:
+        status, words = SIGNALS.get(-exitcode, (Status.CRASHED, f"ended by signal {-exitcode}"))
+        return status, f"{words}, while {phase}"
+    return Status.CRASHED, f"the worker ended with exit code {exitcode} and no answer, while {phase}"
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The repository's commit, with "+" when the tree is not clean; None outside git."""
+    try:
+        run = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        return run("rev-parse", "--short=10", "HEAD") + (
+            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,163 @@
+"""The journal, and pytest-benchmark's storage, read into one list of measurements.
+
+The journal is the truth: each finished measurement is one file, written at once. The session's pytest-benchmark
+JSON repeats all of them under its top-level key `cells`. Committed runs are such JSON files.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from suite.records import Measurement, Status
+
+ROOT = Path(__file__).parents[1]
+LOCAL = ROOT / ".benchmarks"
+COMMITTED = ROOT / "leaderboards" / "history"
+CELLS = "cells"  # the key under which a session's JSON repeats its measurements
+QUARANTINE = "quarantine"
+CLOSED = "closed"  # marks a journal whose session ended and saved
+
+
+class HistoryError(RuntimeError):
+    """The history cannot be written; says where, why and what to do."""
+
+
+@dataclass
+class History:
+    measurements: list[Measurement] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # one line a file that could not be read
+
+    def extend(self, other: History) -> None:
+        self.measurements += other.measurements
+        self.problems += other.problems
+
+
+def read_folder(folder: Path) -> History:
+    """All measurements below a folder, oldest first. A file that cannot be read is set aside and reported."""
+    history = History()
+    for path in sorted(folder.rglob("*.json")):
+        if QUARANTINE in path.parts:
+            continue
+        try:
+            history.measurements += _read_file(path)
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError, OSError) as error:
+            history.problems.append(_set_aside(path, folder, error))
+    # A session's JSON repeats its journal.
+    unique = {(m.session, m.configuration, m.measured_at): m for m in history.measurements}
+    history.measurements = sorted(unique.values(), key=lambda m: m.measured_at)
+    return history
+
+
+def read_session(path: Path) -> History:
+    """The measurements of one file. HistoryError when it is no such file."""
+    try:
+        return History(_read_file(path))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise HistoryError(f"{path}: {_why(error)}") from error
+
+
+def _read_file(path: Path) -> list[Measurement]:
+    data = json.loads(path.read_text())
+    if isinstance(data, dict) and "configuration" in data:  # one journalled measurement
+        return [Measurement.model_validate(data)]
+    if not isinstance(data, dict) or "benchmarks" not in data:
+        raise ValueError("neither a measurement nor a pytest-benchmark file")
+    return [Measurement.model_validate(cell) for cell in data.get(CELLS, [])]
+
+
+def _set_aside(path: Path, folder: Path, error: Exception) -> str:
+    why = _why(error)
+    target = folder / QUARANTINE / path.relative_to(folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+        return f"{path}: {why}; moved to {target}"
+    except OSError:
+        return f"{path}: {why}; left where it is, not read"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The newest measurement of each configuration, board and kind of weights; a smoke run never replaces a full one,
+    nor one that failed to start (needs-weights) one that ran."""
+    chosen: dict[tuple, Measurement] = {}
+    for m in sorted(measurements, key=lambda m: m.measured_at):
+        key = (m.configuration, m.board, m.weights)
+        held = chosen.get(key)
+        if held is None or _weight(m) >= _weight(held):
+            chosen[key] = m
+    return list(chosen.values())
+
+
+def _weight(measurement: Measurement) -> int:
+    if measurement.status in (Status.NOT_HERE, Status.NEEDS_WEIGHTS):
+        return 0
+    return 1 if measurement.smoke else 2
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write, fsync, rename: the file is there whole or not at all. HistoryError says what to do about a full disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
+        advice = {
+            errno.ENOSPC: "the disk is full: free some space",
+            errno.EROFS: "the file system is read-only: give another folder with --benchmark-storage",
+            errno.EACCES: "no permission to write there: give another folder with --benchmark-storage",
+        }.get(error.errno, error.strerror or str(error))
+        raise HistoryError(f"cannot write {path}: {advice}") from error
+
+
+@dataclass(frozen=True)
+class Journal:
+    """One session's finished measurements, a file each, below `<board folder>/journal/<session>/`."""
+
+    folder: Path
+
+    @property
+    def session(self) -> str:
+        return self.folder.name
+
+    def begin(self) -> None:
+        """Prove that the folder can be written before anything is measured."""
+        write_atomically(self.folder / "begun", "")
+
+    def write(self, slug: str, measurement: Measurement) -> None:
+        write_atomically(self.folder / f"{slug}.json", measurement.model_dump_json(indent=1))
+
+    def read(self) -> History:
+        return read_folder(self.folder) if self.folder.is_dir() else History()
+
+    @property
+    def closed(self) -> bool:
+        return (self.folder / CLOSED).exists()
+
+    def close(self) -> None:
+        if self.folder.is_dir():
+            write_atomically(self.folder / CLOSED, "")
+
+
+def open_journals(board_folder: Path) -> list[Journal]:
+    """Journals of sessions that never came to their end, oldest first."""
+    folders = sorted(p for p in (board_folder / "journal").glob("*") if p.is_dir())
+    return [journal for journal in map(Journal, folders) if not journal.closed]

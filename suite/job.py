@@ -1,0 +1,17 @@
+"""What a worker is asked to measure: plain data that travels to another process. Without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.configurations import Configuration
+
+
+@dataclass(frozen=True)
+class Job:
+    configuration: Configuration
+    weights: str
+    quality_prompts: int  # 0: no quality
+    time_budget_s: float = 60.0  # of the latency rounds
+    artefacts: Path | None = None  # folder of the contact sheet

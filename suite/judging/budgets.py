@@ -1,0 +1,151 @@
+"""Budgets: limits that a configuration must keep, read from `suite/budgets/<device>.toml`.
+
+    ["point-e-nano-text/steps-16"]
+    latency_ratio     = {limit = 0.39, source = "measured", reason = "..."}
+    peak_memory_bytes = {limit = 66000000, source = "measured", reason = "..."}
+    r_precision       = {limit = 0.81, source = "measured", reason = "..."}
+
+A budget fails only when the whole 95 % interval lies beyond the limit; an overlap is `uncertain` and passes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from suite.judging.intervals import ratio
+from suite.records import Budget, Interval, Measurement, Status, Verdict
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parents[1] / "budgets"
+KINDS = ("status", "latency_s", "latency_ratio", "peak_memory_bytes", "r_precision")
+HIGHER_IS_BETTER = {"r_precision"}
+
+
+class MalformedBudgets(ValueError):
+    """Names the file, the line and the key."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    budget: Budget
+    verdict: Verdict | None  # None: nothing to hold against the limit
+    value: Interval | None
+    message: str
+
+
+def load_budgets(path: Path) -> dict[str, tuple[Budget, ...]]:
+    """Budgets by "model/optimization"."""
+    text = path.read_text()
+
+    def malformed(message: str, *keys: str) -> MalformedBudgets:
+        return MalformedBudgets(f"{path}:{_line_of(text, *keys)}: {message}")
+
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MalformedBudgets(f"{path}: {error}") from None
+    result = {}
+    for name, table in tables.items():
+        if not isinstance(table, dict) or name.count("/") != 1:
+            raise malformed(f'key "{name}": expected a table ["model/optimization"]', name)
+        budgets = []
+        for kind, fields in table.items():
+            if kind not in KINDS:
+                near = difflib.get_close_matches(kind, KINDS, 1) or KINDS
+                raise malformed(f'key "{name}".{kind}: unknown budget; nearest: {", ".join(near)}', name, kind)
+            if not isinstance(fields, dict):
+                raise malformed(
+                    f'key "{name}".{kind}: expected {{limit = ..., source = ..., reason = ...}}, got {fields!r}',
+                    name,
+                    kind,
+                )
+            try:
+                budget = Budget(name=kind, **fields)
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"]))
+                raise malformed(
+                    f'key "{name}".{kind}.{field}: {first["msg"]} (value: {first["input"]!r})', name, kind
+                ) from None
+            if budget.source != "unset" and (budget.expect is None) == (budget.limit is None):
+                raise malformed(
+                    f'key "{name}".{kind}: give a limit (or, for status, expect), or source = "unset"', name, kind
+                )
+            budgets.append(budget)
+        result[name] = tuple(budgets)
+    return result
+
+
+def _line_of(text: str, table: str | None = None, key: str | None = None) -> int:
+    """The line of a key in a TOML text: good enough for an error message."""
+    lines = text.splitlines()
+    start = next((n for n, line in enumerate(lines) if table is not None and f'"{table}"' in line), 0)
+    if key is None:
+        return start + 1
+    return next((n for n in range(start, len(lines)) if lines[n].strip().startswith(key)), start) + 1
+
+
+def judge(budget: Budget, measurement: Measurement) -> Judgement:
+    """Hold one measurement against one budget."""
+    if budget.source == "unset":
+        return Judgement(budget, None, None, f"{budget.name}: no budget yet: {budget.reason}")
+    if budget.name == "status":
+        kept = measurement.status == budget.expect
+        return Judgement(
+            budget, Verdict.PASS if kept else Verdict.OVER_BUDGET, None,
+            f"status: expected {budget.expect.value}, got {measurement.status.value}",
+        )  # fmt: skip
+    value, limit = _measured(budget, measurement), _limit(budget, measurement)
+    if value is None or limit is None:
+        return Judgement(budget, None, None, f"{budget.name}: not measured ({_why_missing(budget, measurement)})")
+    higher = budget.name in HIGHER_IS_BETTER
+    low = value.value if value.low is None and value.high is None else value.low
+    high = value.value if value.low is None and value.high is None else value.high
+    if higher:
+        verdict = Verdict.OVER_BUDGET if high < limit else Verdict.PASS if low >= limit else Verdict.UNCERTAIN
+    else:
+        verdict = Verdict.OVER_BUDGET if low > limit else Verdict.PASS if high <= limit else Verdict.UNCERTAIN
+    bound = "at least" if higher else "at most"
+    return Judgement(
+        budget, verdict, value,
+        f"{budget.name}: {value.value:.6g} (95 % interval {low:.6g} to {high:.6g}), budget {bound} {limit:.6g} "
+        f"[{budget.source}: {budget.reason}]",
+    )  # fmt: skip
+
+
+def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
+    if budget.name == "latency_s":
+        return measurement.latency and measurement.latency.median
+    if budget.name == "latency_ratio":
+        if measurement.latency is None or measurement.reference is None:
+            return None
+        return ratio(measurement.latency.median, measurement.reference.latency)
+    if budget.name == "peak_memory_bytes":
+        return measurement.memory and Interval(value=measurement.memory.peak_memory_bytes)
+    return measurement.quality and measurement.quality.r_precision
+
+
+def _limit(budget: Budget, measurement: Measurement) -> float | None:
+    """A limit in seconds from a reference machine is scaled by how much slower the canary runs here."""
+    if budget.canary_s is None:
+        return budget.limit
+    return None if measurement.canary_s is None else budget.limit * measurement.canary_s / budget.canary_s
+
+
+def _why_missing(budget: Budget, measurement: Measurement) -> str:
+    if measurement.status != Status.OK:
+        return f"status {measurement.status.value}: {measurement.reason}"
+    if measurement.simulated and budget.name.startswith("latency"):
+        return "a simulated recipe has no latency"
+    if budget.name == "latency_ratio" and measurement.reference is None:
+        return "no reference in this session"
+    return "no value in this run"

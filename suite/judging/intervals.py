@@ -1,0 +1,57 @@
+"""95 % intervals. Pure arithmetic, without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, median, stdev
+
+from scipy.stats import t as student_t
+
+from suite.records import Interval
+
+CONFIDENCE = 0.95
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean with its Student-t interval."""
+    middle = fmean(values)
+    if len(values) < 2:
+        return Interval(value=middle)
+    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(value=middle, low=middle - half, high=middle + half)
+
+
+def latency_interval(samples_s: Sequence[float]) -> Interval:
+    """The median, with the Student-t interval of the mean log time (widened to hold the median, should it lie outside)."""
+    middle = median(samples_s)
+    logs = mean_interval([math.log(s) for s in samples_s])
+    if logs.low is None or logs.high is None:
+        return Interval(value=middle)
+    return Interval(value=middle, low=min(math.exp(logs.low), middle), high=max(math.exp(logs.high), middle))
+
+
+def relative_half_width(interval: Interval) -> float:
+    """Half the interval's width in the logarithm: 0.02 is ±2 %. Infinite when unbounded."""
+    if interval.low is None or interval.high is None or interval.low <= 0:
+        return math.inf
+    return (math.log(interval.high) - math.log(interval.low)) / 2
+
+
+def ratio(value: Interval, to: Interval) -> Interval:
+    """Ratio of two independently measured positive quantities; their half widths combine in the logarithm."""
+    middle = value.value / to.value
+    half = math.hypot(relative_half_width(value), relative_half_width(to))
+    if not math.isfinite(half):
+        return Interval(value=middle)
+    return Interval(value=middle, low=middle * math.exp(-half), high=middle * math.exp(half))
+
+
+def proportion(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """A share with Wilson's score interval (Wilson 1927), which behaves near 0 and 1."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = hits / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    # At 0 and 1 the bounds meet the share itself up to rounding.
+    return Interval(value=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)))

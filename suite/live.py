@@ -1,0 +1,52 @@
+"""The live line: what runs now, how far, and how long the rest may take."""
+
+from __future__ import annotations
+
+import time
+from statistics import fmean
+
+import pytest
+
+
+class LiveLine:
+    """Rewrites one line on a terminal; elsewhere (a log file) writes nothing between pytest's own lines."""
+
+    def __init__(self, config: pytest.Config, total: int):
+        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self.total, self.done = total, 0
+        self._durations_s: list[float] = []
+        self._started = self._shown_at = 0.0
+        self._width = 0
+        self.enabled = bool(self._reporter) and self._reporter.isatty and total > 0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+
+    def finish(self) -> None:
+        self.done += 1
+        self._durations_s.append(time.monotonic() - self._started)
+        self._write("")
+
+    def show(self, configuration: str, phase: str, fraction: float | None) -> None:
+        now = time.monotonic()
+        if not self.enabled or now - self._shown_at < 0.2:
+            return
+        self._shown_at = now
+        part = "" if fraction is None else f" {fraction:.0%}"
+        self._write(f"[{self.done + 1}/{self.total}] {configuration}: {phase}{part}{self._left(now)}")
+
+    def _left(self, now: float) -> str:
+        if not self._durations_s:
+            return ""
+        seconds = max(0.0, fmean(self._durations_s) * (self.total - self.done) - (now - self._started))
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+    def _write(self, text: str) -> None:
+        if not self.enabled:
+            return
+        with self._capture.global_and_fixture_disabled():
+            file = self._reporter._tw._file
+            file.write("\r" + text.ljust(self._width) + ("" if text else "\r"))
+            file.flush()
+        self._width = len(text)

@@ -1,0 +1,53 @@
+"""Pictures and PLY files of clouds, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from suite.embedded.renderer import judge_views
+
+SIZE_PX = 224
+
+
+def picture(cloud: Tensor, views: int = 2) -> Image.Image:
+    """A cloud [N, 6] seen from some of the judge's views, side by side."""
+    images = judge_views(cloud[None].float().cpu(), size_px=SIZE_PX)[0, :views]
+    strip = torch.cat(list(images), dim=-1).permute(1, 2, 0).numpy()
+    return Image.fromarray((strip * 255).round().astype(np.uint8))
+
+
+def contact_sheet(clouds: Tensor, captions: list[str], columns: int = 4) -> Image.Image:
+    """One view each of clouds [B, N, 6], with the captions below."""
+    images = judge_views(clouds.float().cpu(), size_px=SIZE_PX)[:, 0].permute(0, 2, 3, 1).numpy()
+    line = 34
+    rows = -(-len(captions) // columns)
+    sheet = Image.new("RGB", (columns * SIZE_PX, rows * (SIZE_PX + line)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for k, (image, caption) in enumerate(zip(images, captions)):
+        left, top = k % columns * SIZE_PX, k // columns * (SIZE_PX + line)
+        sheet.paste(Image.fromarray((image * 255).round().astype(np.uint8)), (left, top))
+        words, text = caption.split(), ""
+        for word in words:  # two lines at most
+            text += ("\n" if len(text.split("\n")[-1]) + len(word) > 34 else " " if text else "") + word
+        draw.multiline_text((left + 6, top + SIZE_PX), text, fill="black", spacing=1)
+    return sheet
+
+
+def write_ply(path: Path, cloud: Tensor) -> None:
+    """A cloud [N, 6] (xyz, rgb 0–1) as binary PLY with uchar colours."""
+    cloud = cloud.float().cpu().numpy()
+    kinds = [(c, "<f4") for c in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
+    vertices = np.empty(len(cloud), dtype=kinds)
+    for k, axis in enumerate("xyz"):
+        vertices[axis] = cloud[:, k]
+    for k, channel in enumerate(("red", "green", "blue")):
+        vertices[channel] = np.rint(cloud[:, 3 + k].clip(0, 1) * 255)
+    names = {"<f4": "float", "u1": "uchar"}
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(cloud)}"]
+    header += [f"property {names[kind]} {name}" for name, kind in kinds] + ["end_header", ""]
+    path.write_bytes("\n".join(header).encode() + vertices.tobytes())

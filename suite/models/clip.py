@@ -1,0 +1,59 @@
+"""CLIP through open_clip: the embedded networks here, OpenAI's through open_clip's own registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EMBEDDED_CONFIG = Path(__file__).parents[1] / "embedded" / "clip-nano.json"
+
+
+def import_open_clip() -> ModuleType:
+    """open_clip, also where torchvision's compiled part does not load.
+
+    A torchvision from the registry beside a CPU-only or vendor torch fails at import with "operator
+    torchvision::nms does not exist". Only its Python transforms are needed here, so the two operator
+    schemas that its import looks up are declared first, and only when the compiled part is absent.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except (RuntimeError, ImportError, OSError) as error:
+        if "nms" not in str(error) and not isinstance(error, OSError):
+            raise
+        _declare_torchvision_operators()
+    import open_clip
+
+    return open_clip
+
+
+_declared: list[torch.library.Library] = []  # a Library's operators vanish with it
+
+
+def _declare_torchvision_operators() -> None:
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+
+
+def build_clip_nano() -> nn.Module:
+    """The embedded CLIP (ViT 64 px / patch 8, 128 wide) with fresh weights."""
+    open_clip = import_open_clip()
+    config = json.loads(EMBEDDED_CONFIG.read_text())
+    return open_clip.model.CLIP(
+        embed_dim=config["embed_dim"],
+        vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
+        text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
+    )
+
+
+def embed_views(clip: nn.Module, views: Tensor) -> Tensor:
+    """Pictures [B, V, 3, H, W] (fractions 0–1) -> unit vectors [B, width]: the mean of the views' unit vectors."""
+    batch, count = views.shape[:2]
+    vectors = F.normalize(clip.encode_image(views.flatten(0, 1) * 2 - 1), dim=-1)
+    return F.normalize(vectors.view(batch, count, -1).mean(1), dim=-1)

@@ -1,0 +1,35 @@
+"""What every model looks like to the worker, the optimizations and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from torch import Tensor, nn
+
+Stage = Callable[[str], AbstractContextManager]
+"""Entered around each stage by its name; the worker passes a clock, others nothing."""
+
+
+def untimed(name: str) -> AbstractContextManager:
+    return nullcontext()
+
+
+class Pipeline(Protocol):
+    """A loaded generator. Optimizations replace `networks` and `steps`; metrics call `generate`."""
+
+    model: str
+    networks: dict[str, nn.Module]  # by stage
+    diffusion: tuple[str, ...]  # the stages whose networks run once an evaluation
+    steps: int
+    weights_sha256: str | None
+
+    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
+        """Prompts -> what the model is timed to deliver; clouds are [B, points, 6]: xyz within ±1, rgb 0–1."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations an object, guidance's doubled batch counted once."""
+        ...

@@ -1,0 +1,87 @@
+"""The optimizations, one literal entry each: a name, and the techniques it composes, in order. Without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from suite.names import unknown
+
+REFERENCE = "fp32"
+
+
+class UnsupportedRecipe(RuntimeError):
+    """A technique finds at run time that this machine cannot do it; says why."""
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One step of a recipe: "module:function", called as function(pipeline, device, **parameters) -> pipeline."""
+
+    name: str  # becomes a pytest mark
+    apply: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    name: str
+    techniques: tuple[Technique, ...] = ()
+    source: str
+    simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
+    smoke: bool = False
+    unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
+
+
+def _steps(count: int) -> Technique:
+    return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
+
+
+NOT_CUDA = dict.fromkeys(("t4", "orin", "h100"), "FBGEMM is an x86 CPU engine")
+NO_BF16 = {"t4": "Turing has no bfloat16 arithmetic"}
+KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
+
+OPTIMIZATIONS = {
+    optimization.name: optimization
+    for optimization in (
+        Optimization(name=REFERENCE, source="the models' own recipe: eager, SDPA, TF32 off, 64 Heun steps", smoke=True),
+        Optimization(
+            name="bf16",
+            techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "bfloat16"}),),
+            source="weights and activations in bfloat16, sampler in float32",
+            unsupported=NO_BF16,
+        ),
+        Optimization(
+            name="int8-fbgemm-linear",
+            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "fbgemm"}),),
+            source="Zhang et al., EMS'23, doi:10.1145/3609395.3610594: PyTorch (FBGEMM), Linear",
+            unsupported=NOT_CUDA,
+        ),
+        Optimization(
+            name="int8-all",
+            techniques=(
+                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 8, "activation_bits": 8}),
+            ),
+            source="static W8A8 of every layer; Jacob et al. 2018, arXiv:1712.05877",
+            simulated=True,
+        ),
+        Optimization(
+            name="w3",
+            techniques=(
+                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 3, "activation_bits": None}),
+            ),
+            source="weights of 3 bits, a scale an output channel; Nagel et al. 2021, arXiv:2106.08295",
+            simulated=True,
+        ),
+        Optimization(name="steps-32", techniques=(_steps(32),), source=KARRAS),
+        Optimization(name="steps-16", techniques=(_steps(16),), source=KARRAS, smoke=True),
+        Optimization(name="steps-8", techniques=(_steps(8),), source=KARRAS, smoke=True),
+        Optimization(name="steps-4", techniques=(_steps(4),), source=KARRAS, smoke=True),
+    )
+}  # fmt: skip
+
+
+def find_optimization(name: str) -> Optimization:
+    if name not in OPTIMIZATIONS:
+        raise unknown("optimization", name, OPTIMIZATIONS)
+    return OPTIMIZATIONS[name]

@@ -1,0 +1,74 @@
+"""Few-bit integers imitated in float32 (fake quantization): the quality of a recipe before anyone writes its kernels.
+
+Weights: symmetric, one scale an output channel. Activations: asymmetric, one static range a tensor, calibrated on
+captions that are not scored. Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from suite.embedded.evaluate import GALLERY
+from suite.models.pipeline import Pipeline
+
+CALIBRATION_PROMPTS = 16
+CALIBRATION_STEPS = 16
+CLIPPED_SHARE = 1e-4  # of the activations, at either end: a range that keeps every outlier wastes its levels
+
+
+def quantize(pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None) -> Pipeline:
+    """Round the weights, and the inputs if `activation_bits` is given, of every Linear of the diffusion networks."""
+    layers = [
+        layer
+        for stage in pipeline.diffusion
+        for layer in pipeline.networks[stage].modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    ranges = _calibrate(pipeline, layers) if activation_bits else {}
+    for layer in layers:
+        layer.weight = nn.Parameter(round_weights(layer.weight.detach(), weight_bits), requires_grad=False)
+        if activation_bits:
+            low, high = ranges[layer]
+            layer.register_forward_pre_hook(
+                lambda _, inputs, low=low, high=high: (round_activations(inputs[0], low, high, activation_bits),)
+            )
+    return pipeline
+
+
+def round_weights(weight: Tensor, bits: int) -> Tensor:
+    """[out, in] rounded to 2^bits - 1 levels, symmetric around 0, scaled by each row's largest magnitude."""
+    if not 2 <= bits <= 16:
+        raise ValueError(f"weight_bits: {bits} is not possible; 2 to 16")
+    levels = 2 ** (bits - 1) - 1
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / levels
+    return (weight / scale).round().clamp(-levels, levels) * scale
+
+
+def round_activations(x: Tensor, low: float, high: float, bits: int) -> Tensor:
+    """Clamp to [low, high] and round to 2^bits levels."""
+    scale = max(high - low, 1e-12) / (2**bits - 1)
+    return ((x.clamp(low, high) - low) / scale).round() * scale + low
+
+
+def _calibrate(pipeline: Pipeline, layers: list[nn.Linear]) -> dict[nn.Linear, tuple[float, float]]:
+    """The range of each layer's inputs over whole samplings of tuning captions."""
+    seen: dict[nn.Linear, list[tuple[float, float]]] = {layer: [] for layer in layers}
+
+    def watch(layer: nn.Linear, inputs: tuple[Tensor]) -> None:
+        values = inputs[0].detach().flatten()
+        picked = values[torch.linspace(0, values.numel() - 1, min(values.numel(), 8192)).long()]
+        quantiles = torch.quantile(picked.float(), torch.tensor([CLIPPED_SHARE, 1 - CLIPPED_SHARE]))
+        seen[layer].append((quantiles[0].item(), quantiles[1].item()))
+
+    hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
+    steps, pipeline.steps = pipeline.steps, CALIBRATION_STEPS
+    try:
+        pipeline.generate(json.loads(GALLERY.read_text())["tuning"][:CALIBRATION_PROMPTS])
+    finally:
+        pipeline.steps = steps
+        for hook in hooks:
+            hook.remove()
+    return {layer: (min(low for low, _ in pairs), max(high for _, high in pairs)) for layer, pairs in seen.items()}

@@ -1,0 +1,433 @@
+"""The face to pytest: options, marks, selection, the `measure` fixture, and what is said at the end.
+
+Loaded by `addopts = -p suite.plugin`, since bare `--benchmark-save` must be mended before any conftest is read.
+Without torch: measuring happens in workers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import pytest
+
+from suite import benchmark_bridge, execution
+from suite.configurations import Configuration, all_marks, find, matrix
+from suite.devices.backend import Board, NotHere, backend_of
+from suite.devices.catalogue import DEVICES, find_device
+from suite.history import CELLS, HistoryError
+from suite.job import Job
+from suite.judging.budgets import Judgement, MalformedBudgets, judge
+from suite.live import LiveLine
+from suite.names import UnknownName
+from suite.recording import BoardBusy, Recorder, RunLock, begin
+from suite.records import Budget, Interval, Measurement, Reference, Status, Verdict
+
+FULL_PROMPTS, SMOKE_PROMPTS = 153, 32
+BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
+SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
+UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
+BENCH = pytest.StashKey["Bench"]()
+
+
+# Options, marks, identity.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    benchmark_bridge.allow_bare_save(parser, pluginmanager)
+    group = parser.getgroup("text3d-bench")
+    group.addoption(
+        "--resume", action="store_true", help="Go on with the last unfinished session: measure only what it lacks."
+    )
+    group.addoption(
+        "--require-device", action="append", default=[], metavar="DEVICE",
+        help="Fail, instead of skipping, when this device or the weights of its configurations are absent.",
+    )  # fmt: skip
+    group.addoption(
+        "--weights", default="auto", choices=("auto", "embedded", "official", "random"),
+        help="auto: embedded models use embedded weights, full-size ones official weights. random: speed and memory only.",
+    )  # fmt: skip
+    group.addoption(
+        "--quality-prompts", type=int, default=None, metavar="N",
+        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}; {SMOKE_PROMPTS} in the plain smoke run).",
+    )  # fmt: skip
+    group.addoption("--time-budget", type=float, default=60.0, metavar="SECONDS", help="Of each cell's timed rounds.")
+    group.addoption(
+        "--cell-timeout",
+        type=float,
+        default=execution.TIMEOUT_S,
+        metavar="SECONDS",
+        help="After which a cell is stopped.",
+    )
+    group.addoption(
+        "--lock-patience",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="How long to wait for another run on this board.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in all_marks():
+        config.addinivalue_line("markers", f"{mark}: configurations of text3d-bench")
+    config.stash[BENCH] = Bench(config)
+    if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
+        raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
+    try:
+        for name in config.getoption("require_device"):
+            find_device(name)
+    except UnknownName as error:
+        raise pytest.UsageError(f"--require-device: {error}") from None
+
+
+@lru_cache(maxsize=None)
+def board_of(device: str) -> Board | str:
+    """The board of a device on this machine, or why it is not here."""
+    try:
+        return backend_of(DEVICES[device]).find_board()
+    except NotHere as reason:
+        return str(reason)
+
+
+def machine_board() -> str:
+    """The board that names this machine in the history: its accelerator when it has one, else its processor."""
+    found = {name: board for name in DEVICES if isinstance(board := board_of(name), Board)}
+    return next((board.id for name, board in found.items() if name != "cpu"), found["cpu"].id)
+
+
+benchmark_bridge.use_board_as_machine(machine_board())
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:
+    machine_info["board"] = machine_board()
+    for changing in ("hz_actual", "hz_actual_friendly"):  # differ at every run
+        machine_info.get("cpu", {}).pop(changing, None)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
+    bench = config.stash[BENCH]
+    if bench.recorder is not None:
+        output_json[CELLS] = [m.model_dump(mode="json") for m in bench.recorder.measurements.values()]
+
+
+# Selection.
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path != BENCHMARK_FILE:
+        return
+    cells = [
+        pytest.param(
+            c.id, id=c.id,
+            marks=[*(getattr(pytest.mark, mark) for mark in c.marks), pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now)],
+        )
+        for c in matrix()
+    ]  # fmt: skip
+    metafunc.parametrize("configuration", cells, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    cells = [item for item in items if item.path == BENCHMARK_FILE]
+    if not cells:
+        return
+    try:
+        for item in cells:
+            find(item.callspec.params["configuration"]).budgets
+    except MalformedBudgets as error:
+        raise pytest.UsageError(str(error)) from None
+    if _asks_for_nothing(config):
+        config.stash[BENCH].default_smoke = True
+        here = [item for item in cells if item.get_closest_marker("smoke") and _here(item)]
+        config.hook.pytest_deselected(items=[item for item in cells if item not in here])
+        items[:] = [item for item in items if item.path != BENCHMARK_FILE or item in here]
+
+
+def _asks_for_nothing(config: pytest.Config) -> bool:
+    return (
+        config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and not config.option.markexpr
+        and not config.option.keyword
+        and not config.getoption("require_device")
+    )
+
+
+def _here(item: pytest.Item) -> bool:
+    return isinstance(board_of(find(item.callspec.params["configuration"]).device.name), Board)
+
+
+# Measuring.
+
+
+class Bench:
+    """One session's run of the benchmark: lock, journal, references, live line."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.default_smoke = False
+        self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
+        self.recorder: Recorder | None = None
+        self.references: dict[tuple[str, str], Reference] = {}
+        self.lock = RunLock(machine_board())
+        self.notes: list[str] = []
+        self.live: LiveLine | None = None
+
+    @property
+    def quality_prompts(self) -> int:
+        asked = self.config.getoption("quality_prompts")
+        return asked if asked is not None else SMOKE_PROMPTS if self.default_smoke else FULL_PROMPTS
+
+    @cached_property
+    def folder(self) -> Path:
+        return benchmark_bridge.storage_folder(self.config)
+
+    def open(self) -> Recorder:
+        """Take the board, recover what a crashed session left, and begin the journal. Once, at the first cell."""
+        if self.recorder is not None:
+            return self.recorder
+        try:
+            self.lock.acquire(self.config.getoption("lock_patience"), self.say)
+            session = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
+            self.recorder, crashed, problems = begin(self.folder, session, self.config.getoption("resume"))
+            self.notes += problems
+            for journal in crashed:
+                self._recover(journal)
+        except (BoardBusy, HistoryError) as error:
+            raise pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        if self.config.getoption("resume"):
+            have = len(self.recorder.measurements)
+            self.say(
+                f"resumed session {self.recorder.session}: {have} measured"
+                if have
+                else "nothing to resume: a new session"
+            )
+        execution.start_server()
+        return self.recorder
+
+    def _recover(self, journal) -> None:
+        """Give a session that was killed its file in pytest-benchmark's storage."""
+        history = journal.read()
+        self.notes += history.problems
+        if history.measurements:
+            session = self.config._benchmarksession
+            path = benchmark_bridge.save_session(
+                self.folder, f"recovered-{journal.session}", history.measurements, session.get_machine_info(),
+                self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+            )  # fmt: skip
+            self.say(
+                f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
+            )
+        journal.close()
+
+    def say(self, line: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"text3d-bench: {line}")
+
+    def measure(self, configuration: Configuration) -> Measurement:
+        """A measurement of the configuration: resumed, or new and journalled."""
+        absent = self.absent(configuration)
+        if absent is not None:
+            return self._unmeasured(configuration, *absent)
+        recorder = self.open()
+        if configuration.id in recorder.measurements:
+            return recorder.measurements[configuration.id]
+        if configuration.unsupported:
+            measurement = self._unmeasured(configuration, Status.UNSUPPORTED, configuration.unsupported)
+        else:
+            reference = self._reference(configuration)
+            measurement = self._run(configuration, self.quality_prompts)
+            if measurement.status != Status.THROTTLED and measurement.latency is not None:
+                reference = _as_reference(measurement) if configuration.is_reference else reference
+                measurement = measurement.model_copy(update={"reference": reference})
+        judgements = [judge(budget, measurement) for budget in configuration.budgets]
+        verdicts = {j.budget.name: j.verdict for j in judgements if j.verdict is not None}
+        measurement = measurement.model_copy(update={"verdicts": verdicts})
+        if measurement.status not in UNRECORDED:
+            recorder.keep(configuration, measurement)
+        return measurement
+
+    def absent(self, configuration: Configuration) -> tuple[Status, str] | None:
+        """Why this configuration cannot run here, before anything is started."""
+        board = board_of(configuration.device.name)
+        if isinstance(board, str):
+            return Status.NOT_HERE, board
+        if self.weights(configuration) is None:
+            kinds = ", ".join(configuration.model.weights)
+            return (
+                Status.NEEDS_WEIGHTS,
+                f"{configuration.model.name} has no {self.config.getoption('weights')} weights; it has: {kinds}",
+            )
+        return None
+
+    def weights(self, configuration: Configuration) -> str | None:
+        asked, kinds = self.config.getoption("weights"), configuration.model.weights
+        return kinds[0] if asked == "auto" else asked if asked in kinds else None
+
+    def _unmeasured(self, configuration: Configuration, status: Status, reason: str) -> Measurement:
+        board = board_of(configuration.device.name)
+        return execution.unmeasured(
+            configuration, status, reason, session=self.recorder.session if self.recorder else "none",
+            board=board.id if isinstance(board, Board) else None,
+        )  # fmt: skip
+
+    def _reference(self, configuration: Configuration) -> Reference | None:
+        """This session's reference latency, measured now (without quality) when its own cell was not selected."""
+        key = (configuration.model.name, configuration.device.name)
+        if configuration.is_reference or configuration.optimization.simulated:
+            return None
+        if key not in self.references:
+            measured = self.recorder.measurements.get(configuration.reference.id)
+            if measured is None or measured.latency is None:
+                measured = self._run(configuration.reference, 0)
+            if measured.latency is None:
+                return None
+            self.references[key] = _as_reference(measured)
+        return self.references[key]
+
+    def _run(self, configuration: Configuration, prompts: int) -> Measurement:
+        job = Job(
+            configuration=configuration, weights=self.weights(configuration), quality_prompts=prompts,
+            time_budget_s=self.config.getoption("time_budget"),
+            artefacts=self.folder / "artefacts" / self.recorder.session if prompts else None,
+        )  # fmt: skip
+        return execution.measure(
+            job, session=self.recorder.session, board=board_of(configuration.device.name).id,
+            smoke=prompts < FULL_PROMPTS, timeout_s=self.config.getoption("cell_timeout"),
+            progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Journal what is left, close the journal, free the board."""
+        if self.recorder is not None:
+            self.recorder.flush()
+            if self.recorder.trouble:
+                self.notes.append(
+                    f"{len(self.recorder.unsaved)} measurements are not journalled: {self.recorder.trouble}"
+                )
+        self.lock.release()
+
+
+def _as_reference(measurement: Measurement) -> Reference:
+    median: Interval = measurement.latency.median
+    return Reference(configuration=measurement.configuration, latency=median, measured_at=measurement.measured_at)
+
+
+@pytest.fixture
+def configuration(request: pytest.FixtureRequest) -> Configuration:
+    """The cell's configuration, from the id in the test's name."""
+    return find(request.param)
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
+    """measure(configuration, benchmark) -> Measurement; skips or fails as `docs/statuses.md` says."""
+    bench = request.config.stash[BENCH]
+
+    def measure(configuration: Configuration, benchmark) -> Measurement:
+        if bench.live is None:
+            bench.live = LiveLine(request.config, sum(item.path == BENCHMARK_FILE for item in request.session.items))
+        bench.live.start()
+        try:
+            measurement = bench.measure(configuration)
+        finally:
+            bench.live.finish()
+        if measurement.latency is not None and measurement.status == Status.OK:
+            benchmark.extra_info[benchmark_bridge.MEASUREMENT] = measurement.model_dump(mode="json")
+            benchmark_bridge.feed(benchmark, measurement.latency.samples_s)
+        expected = any(budget.expect is not None for budget in configuration.budgets)
+        if measurement.status == Status.OK or expected:
+            return measurement
+        words = f"{measurement.status.value}: {measurement.reason}"
+        required = configuration.device.name in request.config.getoption("require_device")
+        if measurement.status in SKIPPED and not (required and measurement.status in UNRECORDED):
+            pytest.skip(words)
+        pytest.fail(f"{words}\nRepeat this cell: {configuration.command}", pytrace=False)
+
+    return measure
+
+
+def check(budget: Budget, measurement: Measurement) -> Judgement:
+    """Hold a measurement against one budget inside a subtest: passes, skips (no limit, no value) or fails."""
+    judgement = judge(budget, measurement)
+    if judgement.verdict is None:
+        pytest.skip(judgement.message)
+    if judgement.verdict == Verdict.OVER_BUDGET:
+        command = find(measurement.configuration).command
+        pytest.fail(f"over budget: {judgement.message}\nRepeat this cell: {command}", pytrace=False)
+    return judgement
+
+
+# What is said.
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    bench = config.stash[BENCH]
+    if not any(item.path == BENCHMARK_FILE for item in items):
+        return []
+    lines = [f"text3d-bench: board {machine_board()}, {bench.quality_prompts} quality prompts"]
+    if bench.default_smoke:
+        lines.append(
+            "text3d-bench: plain pytest runs this machine's smoke cells; `pytest -m cpu` runs its whole matrix"
+        )
+    return lines
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    bench = session.config.stash.get(BENCH, None)
+    if bench is None:
+        return
+    bench.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    bench.close()
+    if bench.recorder is not None and bench.recorder.trouble:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Only a session that came to its end closes its journal: pytest-benchmark has saved by now."""
+    bench = config.stash.get(BENCH, None)
+    if bench is not None and bench.recorder is not None and not bench.recorder.unsaved and not bench.interrupted:
+        bench.recorder.journal.close()
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    bench = config.stash[BENCH]
+    for note in bench.notes:
+        terminalreporter.write_line(f"text3d-bench: {note}", yellow=True)
+    if bench.recorder is None or not bench.recorder.measurements:
+        return
+    terminalreporter.section("text3d-bench", sep="-")
+    for line in summary_table(list(bench.recorder.measurements.values())):
+        terminalreporter.write_line(line)
+    terminalreporter.write_line(f"journal: {bench.recorder.journal.folder}")
+
+
+def summary_table(measurements: list[Measurement]) -> list[str]:
+    """One line a cell: latency, speed-up, memory, quality, or why there is none."""
+    width = max(len(m.configuration) for m in measurements)
+    lines = [f"{'configuration':{width}}  {'latency s':>16}  {'speed-up':>8}  {'peak MB':>8}  {'first of 153':>20}"]
+    for m in measurements:
+        if m.status != Status.OK:
+            lines.append(f"{m.configuration:{width}}  {m.status.value}: {m.reason}")
+            continue
+        half = (
+            m.latency and (m.latency.median.high - m.latency.median.low) / 2
+            if m.latency and m.latency.median.high
+            else None
+        )
+        latency = (
+            "-" if m.latency is None else f"{m.latency.median.value:.4g}" + ("" if half is None else f" ±{half:.2g}")
+        )
+        memory = "-" if m.memory is None else f"{m.memory.peak_memory_bytes / 1e6:.1f}"
+        r = m.quality and m.quality.r_precision
+        quality = "-" if r is None else f"{r.value:.1%} ({r.low:.0%} to {r.high:.0%})"
+        speed = "-" if m.speedup is None else f"{m.speedup:.2f}x"
+        lines.append(f"{m.configuration:{width}}  {latency:>16}  {speed:>8}  {memory:>8}  {quality:>20}")
+    return lines

@@ -1,0 +1,224 @@
+"""What is measured and published, as validated data and nothing else.
+
+Every record refuses unknown keys by name. A value that is not known is None (null in JSON), never 0.
+Fractions are 0–1; units stand in the names (`_s` seconds, `_bytes`, `_j` joules, `_w` watts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import Enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+PROTOCOL = "1"  # raised whenever a figure would change its meaning: views, gallery, noise, timing rules
+
+
+class Status(str, Enum):
+    """How a measurement ended. `docs/statuses.md` says for each whether its test passes and whether it has a row."""
+
+    OK = "ok"
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMED_OUT = "timed-out"
+    CRASHED = "crashed"
+    UNSUPPORTED = "unsupported"
+    NEEDS_WEIGHTS = "needs-weights"
+    THROTTLED = "throttled"
+    NOT_HERE = "not-here"
+
+
+class Verdict(str, Enum):
+    PASS = "pass"
+    OVER_BUDGET = "over-budget"
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    UNCERTAIN = "uncertain"
+    NO_BASELINE = "no-baseline"
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False)
+
+
+class Fingerprint(Record):
+    """Everything that decides whether two measurements may be compared."""
+
+    protocol: str = PROTOCOL
+    device: str
+    board: str
+    chip: str
+    driver: str | None = None
+    power_mode: str | None = None
+    clocks: str | None = None
+    python: str
+    torch: str
+    threads: int
+    weights_sha256: str | None = None
+    gallery_sha256: str | None = None
+
+    @property
+    def id(self) -> str:
+        text = json.dumps(self.model_dump(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Interval(Record):
+    """A value with its 95 % interval; an end that one sample cannot give is None."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Latency(Record):
+    """Seconds from text to the model's output: one prompt, batch 1, synchronized, a sample a round."""
+
+    samples_s: list[float]
+    stage_samples_s: dict[str, list[float]]
+    first_call_s: float
+    median: Interval  # of samples_s
+    stop_reason: Literal["interval", "rounds", "time"]
+    warnings: list[str] = []
+
+
+class Memory(Record):
+    """Bytes. `kind` says what was counted: `process` (resident set), `allocator` (CUDA) or `unified` (Jetson)."""
+
+    kind: Literal["process", "allocator", "unified"]
+    peak_memory_bytes: int  # above the level before the model was loaded
+    load_peak_memory_bytes: int | None = None
+    process_peak_memory_bytes: int | None = None
+    stage_peak_memory_bytes: dict[str, int] = {}
+
+
+class Energy(Record):
+    rails: list[str]
+    energy_j: float  # an object
+    idle_w: float | None = None
+
+
+class PromptOutcome(Record):
+    """One scored object: the rank of its own caption (0 is first) and its lead over the best other caption."""
+
+    prompt: str
+    rank_153: int
+    rank_3001: int
+    margin_153: float  # cosine
+    margin_3001: float
+    chamfer: float | None = None  # to the ground truth, where there is one
+
+
+class Quality(Record):
+    """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4)."""
+
+    judge: str
+    outcomes: list[PromptOutcome]
+    r_precision: Interval  # gallery of 153
+    r_precision_3001: Interval
+    chamfer: Interval | None = None
+
+
+class Reference(Record):
+    """The reference's latency in the same session, which ratios are taken to."""
+
+    configuration: str
+    latency: Interval
+    measured_at: str
+
+
+class Measurement(Record):
+    """What one run of one configuration gave."""
+
+    schema_version: int = SCHEMA_VERSION
+    protocol: str = PROTOCOL
+    configuration: str
+    model: str
+    optimization: str
+    device: str
+    board: str | None
+    status: Status
+    reason: str | None = None  # why, when the status is not ok
+    session: str
+    measured_at: str  # ISO 8601, UTC
+    commit: str | None = None
+    weights: str | None = None  # embedded, official, random
+    output: str | None = None  # what was timed to its end: "point cloud (256)"
+    smoke: bool = False
+    simulated: bool = False
+    extrapolated: bool = False
+    evaluations: int | None = None  # of the networks, an object
+    parameters: int | None = None
+    latency: Latency | None = None
+    memory: Memory | None = None
+    energy: Energy | None = None
+    quality: Quality | None = None
+    reference: Reference | None = None
+    canary_s: float | None = None
+    speedup_vs_original: float | None = None
+    fingerprint: Fingerprint | None = None
+    artefacts: dict[str, str] = {}  # name -> path, relative to the repository
+    verdicts: dict[str, Verdict] = {}  # by budget
+
+    @property
+    def speedup(self) -> float | None:
+        if self.latency is None or self.reference is None:
+            return None
+        return self.reference.latency.value / self.latency.median.value
+
+
+class Budget(Record):
+    """A limit that a configuration must keep, with where it comes from."""
+
+    name: Literal["latency_s", "latency_ratio", "peak_memory_bytes", "r_precision", "status"]
+    limit: float | None = None
+    canary_s: float | None = None  # latency_s on `cpu`: the canary's time where the limit was measured
+    expect: Status | None = None
+    source: Literal["measured", "published", "unset"]
+    reason: str = Field(min_length=1)  # how it was measured, where it was published, why it is unset
+
+
+class PublishedRow(Record):
+    """One line of `leaderboards/published/<device>.json`; the stable interface to other tools."""
+
+    schema_version: int = SCHEMA_VERSION
+    protocol: str | None
+    configuration: str
+    model: str
+    optimization: str
+    device: str
+    board: str | None
+    source: Literal["measured", "published"]
+    source_note: str | None = None  # where a published figure stands
+    status: Status
+    reason: str | None = None
+    weights: str | None = None
+    output: str | None = None
+    latency_s: float | None = None
+    latency_low_s: float | None = None
+    latency_high_s: float | None = None
+    peak_memory_bytes: int | None = None
+    process_peak_memory_bytes: int | None = None
+    energy_j: float | None = None
+    r_precision: float | None = None
+    r_precision_low: float | None = None
+    r_precision_high: float | None = None
+    r_precision_3001: float | None = None
+    chamfer: float | None = None
+    prompts: int | None = None
+    speedup: float | None = None
+    speedup_vs_original: float | None = None
+    quality_difference: float | None = None  # r_precision minus the reference's, on the same prompts
+    quality_difference_low: float | None = None
+    quality_difference_high: float | None = None
+    extrapolated: bool = False
+    simulated: bool = False
+    smoke: bool = False
+    on_frontier: bool | None = None  # None: not ranked
+    verdicts: dict[str, Verdict] = {}
+    fingerprint_id: str | None = None
+    measured_at: str | None = None
+    commit: str | None = None
+    artefacts: dict[str, str] = {}

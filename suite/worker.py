@@ -1,0 +1,194 @@
+"""One process, one configuration: load, memory pass, warm up, time, quality. Answers over a pipe, part by part.
+
+What is finished is sent at once, so that a crash in a later part loses nothing that was measured before it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import torch
+
+from suite.configurations import Configuration
+from suite.devices.backend import Backend, backend_of, throttled
+from suite.devices.cpu import threads
+from suite.job import Job
+from suite.metrics.canary import canary_s
+from suite.metrics.latency import StageClock, measure_latency, time_call
+from suite.metrics.pictures import contact_sheet
+from suite.metrics.quality import Judge, gallery_sha256, measure_quality
+from suite.models.pipeline import Pipeline
+from suite.models.weights import WeightsAbsent
+from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.records import Fingerprint, Status
+
+WARM_UP_CALLS = 1
+
+
+class Answers:
+    """The worker's end of the pipe: ("phase", text, fraction or None), ("part", field, value), ("end", status, reason)."""
+
+    def __init__(self, pipe: Connection):
+        self._pipe = pipe
+
+    def phase(self, name: str, fraction: float | None = None) -> None:
+        self._pipe.send(("phase", name, fraction))
+
+    def part(self, field: str, value: object) -> None:
+        self._pipe.send(("part", field, value))
+
+    def end(self, status: Status, reason: str | None = None) -> None:
+        self._pipe.send(("end", status, reason))
+
+
+def main(job: Job, pipe: Connection, lifeline: Connection) -> None:
+    """The process's whole life. Every failure becomes a status."""
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    answers = Answers(pipe)
+    try:
+        throttle = measure(job, answers)
+        answers.end(Status.THROTTLED if throttle else Status.OK, throttle)
+    except UnsupportedRecipe as error:
+        answers.end(Status.UNSUPPORTED, str(error))
+    except WeightsAbsent as error:
+        answers.end(Status.NEEDS_WEIGHTS, str(error))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        answers.end(Status.OUT_OF_MEMORY, _first_line(error))
+    except Exception as error:  # noqa: BLE001 - whatever a model does, the matrix goes on
+        # torch's CPU allocator has no error class of its own.
+        full = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+        traceback.print_exc(file=sys.stderr)
+        answers.end(Status.OUT_OF_MEMORY if full else Status.CRASHED, f"{type(error).__name__}: {_first_line(error)}")
+    pipe.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _die_with(lifeline: Connection) -> None:
+    """End at once when the parent is gone: an orphan would disturb the next measurement."""
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        pass
+    os._exit(1)
+
+
+def measure(job: Job, answers: Answers) -> str | None:
+    """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
+    configuration = job.configuration
+    backend = backend_of(configuration.device)
+    answers.phase("loading")
+    device = backend.torch_device()
+    if device.type == "cpu":
+        answers.part("canary_s", canary_s())
+    gauge = backend.memory_gauge()
+    pipeline = build(configuration, job.weights, device)
+    backend.synchronize()
+    gauge.loaded()
+    networks = pipeline.networks.values()
+    answers.part("parameters", sum(p.numel() for n in networks for p in n.parameters()) or None)
+    answers.part("evaluations", pipeline.evaluations)
+    answers.part("fingerprint", fingerprint(backend, pipeline))
+
+    prompt = timing_prompt()
+    call = lambda stage: pipeline.generate([prompt], stage=stage)  # noqa: E731
+    answers.phase("memory")
+    first_call_s = memory_pass(call, backend, gauge, answers)
+    throttle = None
+    if not configuration.optimization.simulated:
+        answers.phase("latency", 0.0)
+        throttle = latency_pass(job, call, backend, first_call_s, answers)
+    if job.quality_prompts:
+        quality_pass(job, pipeline, answers)
+    return throttle
+
+
+def build(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
+    """The configuration's pipeline, its recipe applied."""
+    pipeline = _named(configuration.model.builder)(weights, device)
+    for technique in configuration.optimization.techniques:
+        pipeline = _named(technique.apply)(pipeline, device, **technique.parameters)
+    return pipeline
+
+
+def _named(name: str) -> Callable:
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def timing_prompt() -> str:
+    return "a small red cube on a large blue ball"
+
+
+def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> float:
+    """One call, not timed as a sample: the peak of each stage. Its time is the first call's."""
+    stages: dict[str, int] = {}
+
+    class Peaks(StageClock):
+        def __call__(self, name: str):
+            timed = super().__call__(name)
+
+            class Around:
+                def __enter__(inner) -> None:
+                    gauge.restart()
+                    timed.__enter__()
+
+                def __exit__(inner, *error) -> None:
+                    timed.__exit__(*error)
+                    stages[name] = max(stages.get(name, 0), gauge.peak_bytes())
+
+            return Around()
+
+    started = time.perf_counter()
+    call(Peaks(backend.synchronize))
+    backend.synchronize()
+    first_call_s = time.perf_counter() - started
+    answers.part("memory", gauge.record(stages))
+    return first_call_s
+
+
+def latency_pass(job: Job, call: Callable, backend: Backend, first_call_s: float, answers: Answers) -> str | None:
+    for _ in range(WARM_UP_CALLS):
+        time_call(call, backend.synchronize)
+    meter, marks = backend.energy_meter(), backend.throttle_marks()
+    latency = measure_latency(
+        call, backend.synchronize, first_call_s=first_call_s, time_budget_s=job.time_budget_s,
+        progress=lambda rounds: answers.phase("latency", rounds / 20),
+    )  # fmt: skip
+    throttle = throttled(marks, backend.throttle_marks())
+    if meter is not None and (energy := meter.read()) is not None:
+        each = energy.energy_j / len(latency.samples_s)
+        answers.part("energy", energy.model_copy(update={"energy_j": each}))
+    answers.part("latency", latency)
+    return throttle
+
+
+def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:
+    judge = Judge()
+    count = job.quality_prompts
+    quality, first = measure_quality(pipeline, judge, count, lambda done: answers.phase("quality", done / count))
+    answers.part("quality", quality)
+    if job.artefacts is not None:
+        job.artefacts.mkdir(parents=True, exist_ok=True)
+        path = job.artefacts / f"{job.configuration.slug}.png"
+        contact_sheet(first, judge.prompts[: len(first)]).quantize(64).save(path, optimize=True)
+        answers.part("artefacts", {"contact sheet": str(path)})
+
+
+def fingerprint(backend: Backend, pipeline: Pipeline) -> Fingerprint:
+    board = backend.find_board()
+    return Fingerprint(
+        device=backend.device.name, board=board.id, chip=board.chip, driver=board.driver,
+        power_mode=board.power_mode, clocks=board.clocks, python=platform.python_version(), torch=torch.__version__,
+        threads=threads(), weights_sha256=pipeline.weights_sha256, gallery_sha256=gallery_sha256(),
+    )  # fmt: skip
