@@ -20,7 +20,7 @@ DIMMED = 0.35  # opacity of what another configuration beats
 LARGEST, SMALLEST = 26, 7  # marker diameters in pixels; the area stands for memory
 LABELLED = 14  # of more points than this, only those on the frontier are labelled
 UPPER, LOWER = "top left", "bottom right"  # of a label
-NEIGHBOUR_X, NEIGHBOUR_Y = 0.25, 0.15  # closer than this share of the axis and this fraction, labels would collide
+NEIGHBOUR_X, NEIGHBOUR_Y = 0.12, 0.15  # closer than this share of the axis and this fraction, labels would collide
 NO_LATENCY = "no latency"
 
 
@@ -211,7 +211,7 @@ def _points(rows: Sequence[PublishedRow], title: str, look: _Look, style: dict) 
         marker=look.marker(rows) | style,
         text=[look.label(row) for row in rows],
         textposition=[look.positions.get(identity(row), UPPER) for row in rows],
-        textfont={"size": 12, "color": TEXT_COLOUR},
+        textfont={"size": 11, "color": TEXT_COLOUR},
         cliponaxis=False,
         customdata=[[identity(row)] for row in rows],
         hovertext=[hover(row) for row in rows],

@@ -35,7 +35,9 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "place": place(row),
             "status": row.status.value,
             "latency, s": row.latency_s,
-            "latency, 95 %": _bounds(row.latency_low_s, row.latency_high_s, cells.plain_seconds),
+            "latency, 95 %": _bounds(
+                row.latency_low_s, row.latency_high_s, lambda seconds: cells.plain_seconds(seconds, like=row.latency_s)
+            ),
             "memory, MB": _scaled(row.peak_memory_bytes, 1e-6),
             "R-Precision, %": _scaled(row.r_precision, 100),
             "R-Precision, 95 %": _bounds(row.r_precision_low, row.r_precision_high, lambda share: f"{100 * share:.1f}"),
@@ -117,12 +119,12 @@ def remarks(row: PublishedRow) -> str:
     return "; ".join(said for said in (row.reason, notes) if said and said != cells.DASH)
 
 
-def pictures(row: PublishedRow, root: Path = ROOT) -> dict[str, Path]:
+def pictures(row: PublishedRow) -> dict[str, Path]:
     """Artefacts that are pictures and exist below the repository, by name."""
-    found = {}
+    root, found = ROOT.resolve(), {}
     for name, path in row.artefacts.items():
         target = (root / path).resolve()
-        if target.suffix.lower() in PICTURES and target.is_relative_to(root.resolve()) and target.is_file():
+        if target.suffix.lower() in PICTURES and target.is_relative_to(root) and target.is_file():
             found[name] = target
     return found
 

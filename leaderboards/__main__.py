@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
     try:
         return {"publish": _publish, "keep": _keep, "frontier": _frontier}[options.command](options)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except HistoryError as error:
         advice = (
             "give another folder with --output"
@@ -82,6 +86,11 @@ def _publish(options: argparse.Namespace) -> int:
     print(
         f"wrote {len(written)} files to {options.output}: {measured} measured rows, {len(rows) - measured} published by others"
     )
+    if not measured:
+        where = "there" if options.include_local else "there; --include-local reads this machine's runs too"
+        print(
+            f"no runs in {options.history or COMMITTED}: `python -m leaderboards keep FILE` puts a session's file {where}"
+        )
     for device, found in board.rows.items():
         show_frontier(device, found)
     return 0

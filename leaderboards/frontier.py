@@ -22,8 +22,8 @@ Why so:
 - Nor does a difference within noise keep a row on: half a percent of memory or a few percent of latency is not
   a reason to stay, so those margins count as equal in both directions.
 - Quality has no such margin, because with some hundred prompts "no significant loss" is not "no loss": 153 prompts
-  leave a loss of several points unseen. A faster row removes a slower one only if it hit at least as often. So the
-  row with the most hits is always on the frontier, and a claim of non-inferiority is left to the test made for it.
+  leave a loss of several points unseen. A faster row removes a slower one only if it hit at least as often. So of
+  the rows with the most hits one is always on the frontier; a claim of non-inferiority is left to its own test.
 - A smoke run is ranked beside full ones but never removes one: its prompts are too few.
 - "No worse" on quality is an order, and on log latency and log memory one step loses at most one margin where it
   gains more than one, so A cannot beat B, B beat C and C beat A (all scored on the same prompts): the frontier of

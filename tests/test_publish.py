@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from factories import measurement, session_file
 
 from leaderboards.__main__ import main
 from leaderboards.rows import load_published
 from suite.records import PublishedRow, Status
+from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]
 NANO = "point-e-nano-text"
@@ -21,7 +21,7 @@ NANO = "point-e-nano-text"
 
 def leaderboards(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "leaderboards", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False)
 
 
 def matrix() -> list:
@@ -41,33 +41,41 @@ def history(tmp_path: Path) -> Path:
     return tmp_path / "history"
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
+    """One real run of `publish` on the matrix, and the folder it wrote."""
+    folder = tmp_path_factory.mktemp("published")
+    session_file(folder / "history" / "laptop" / "0001_first.json", matrix())
+    return leaderboards("publish", "--history", folder / "history", "--output", folder / "out"), folder / "out"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_publish_writes_every_device_and_prints_the_frontier(history, tmp_path):
-    run = leaderboards("publish", "--history", history, "--output", tmp_path / "out")
+def test_publish_writes_every_device_and_prints_the_frontier(published):
+    run, folder = published
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     devices = ("cpu", "t4", "orin", "v100")
     expected = {f"{device}.{ending}" for device in devices for ending in ("md", "csv", "json")}
-    assert set(contents(tmp_path / "out")) == expected | {"README.md"}
+    assert set(contents(folder)) == expected | {"README.md"}
     assert "cpu, board laptop, embedded prompts: 2 on the frontier, 1 beaten, 1 failed" in run.stdout
     assert f'pytest "suite/test_configurations.py::test_configuration[{NANO}/steps-16@cpu]"' in run.stdout
-    rows = [row for row in load_published(tmp_path / "out") if row.source == "measured"]
+    rows = [row for row in load_published(folder) if row.source == "measured"]
     assert {row.optimization: row.on_frontier for row in rows} == {
         "fp32": True, "bf16": False, "int8-all": None, "w3": None, "steps-16": True,
     }  # fmt: skip
 
 
-def test_the_json_is_a_plain_list_with_every_field_and_null_for_what_is_not_known(history, tmp_path):
-    leaderboards("publish", "--history", history, "--output", tmp_path)
-    items = json.loads((tmp_path / "cpu.json").read_text())
+def test_the_json_is_a_plain_list_with_every_field_and_null_for_what_is_not_known(published):
+    _, folder = published
+    items = json.loads((folder / "cpu.json").read_text())
     assert isinstance(items, list)
     assert all(list(item) == list(PublishedRow.model_fields) for item in items)
     crashed = next(item for item in items if item["optimization"] == "int8-all")
     assert crashed["latency_s"] is crashed["peak_memory_bytes"] is crashed["r_precision"] is None
-    with open(tmp_path / "cpu.csv", newline="") as file:
+    with open(folder / "cpu.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [line["configuration"] for line in table] == [item["configuration"] for item in items]
     line = next(line for line in table if line["optimization"] == "int8-all")
@@ -76,9 +84,9 @@ def test_the_json_is_a_plain_list_with_every_field_and_null_for_what_is_not_know
     assert float(reference["r_precision"]) == pytest.approx(130 / 153)  # a fraction, unrounded
 
 
-def test_the_markdown_says_what_a_reader_needs(history, tmp_path):
-    leaderboards("publish", "--history", history, "--output", tmp_path)
-    page = (tmp_path / "cpu.md").read_text()
+def test_the_markdown_says_what_a_reader_needs(published):
+    _, folder = published
+    page = (folder / "cpu.md").read_text()
     for text in (
         "## Board laptop, embedded prompts", "chip Test chip", "threads 1", "protocol 1", "153 prompts scored",
         "85.0 % (78.5 to 89.8)", "simulated arithmetic: no latency", "2026-11-23", "01234567", "## Published by others",
@@ -95,7 +103,7 @@ def test_the_markdown_says_what_a_reader_needs(history, tmp_path):
     measured_part, published_part = page.split("## Published by others")
     assert "/original@cpu" not in measured_part
     assert "★" not in published_part
-    index = (tmp_path / "README.md").read_text()
+    index = (folder / "README.md").read_text()
     assert "| [cpu](cpu.md) | 4 | 2 | 1 | 2 | 2026-11-23 |" in index
 
 
@@ -142,9 +150,9 @@ def test_tables_of_a_device_without_rows_go_away_but_other_files_stay(tmp_path):
     assert (output / "mine.md").exists()
 
 
-def test_literature_is_never_on_the_frontier(history, tmp_path):
-    leaderboards("publish", "--history", history, "--output", tmp_path)
-    published = [row for row in load_published(tmp_path) if row.source == "published"]
+def test_literature_is_never_on_the_frontier(published):
+    _, folder = published
+    published = [row for row in load_published(folder) if row.source == "published"]
     assert len(published) == 22
     assert {row.on_frontier for row in published} == {None}
 

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from factories import measurement, quality
 
 from leaderboards.literature import MalformedLiterature
 from leaderboards.rows import MalformedRows, literature_rows, load_published, measured_rows, repeat_command
 from leaderboards.tables import to_json
 from suite.records import PublishedRow, Status
+from tests.factories import measurement, quality
 
 NANO = "point-e-nano-text"
 

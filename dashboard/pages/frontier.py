@@ -12,6 +12,7 @@ from suite.history import COMMITTED, LOCAL
 MARKED, HIDDEN = "marked", "hidden"
 IN_URL = "query-params"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
+FORMATS["remarks"] = st.column_config.TextColumn(width="medium")
 STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
 

@@ -1,13 +1,15 @@
 """Propose budgets from measurements: `python -m suite.budgets propose --device cpu FILE...`
 
 Each FILE is a session of its own (a pytest-benchmark file or a journal folder). Three sessions at least, since the true
-noise is that between fresh processes: latency × 1.5, memory × 1.15, quality's lower 99 % bound. What was not
-measured is written as unset, with the reason; nothing is invented.
+noise is that between fresh processes: latency × 1.5, memory × 1.15, quality's lower 99 % bound (one of them must have
+scored all prompts; the others may be run with --quality-prompts 0). What was never measured is written as unset, with
+the reason; entries without a new measurement stay as they are; nothing is invented.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -36,7 +38,8 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> str:
     if configuration.unsupported:
         lines.append(_unset("status", f"unsupported: {configuration.unsupported}"))
         return "\n".join(lines)
-    good = [m for m in measurements if m.status == Status.OK and not m.smoke]
+    good = [m for m in measurements if m.status == Status.OK]
+    scored = [m.quality for m in good if m.quality is not None and not m.smoke]
     if len({m.session for m in good}) < MIN_SESSIONS:
         reason = f"measured in {len(good)} of at least {MIN_SESSIONS} sessions on this device"
         kinds = ["peak_memory_bytes", "r_precision"]
@@ -47,7 +50,10 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> str:
         lines.append(_latency(configuration, good, source))
     peak = max(m.memory.peak_memory_bytes for m in good)
     lines.append(_set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}"))
-    worst = min((m.quality for m in good), key=lambda quality: quality.r_precision.value)
+    if not scored:
+        return "\n".join(lines + [_unset("r_precision", "no session scored all prompts")])
+    # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
+    worst = min(scored, key=lambda quality: quality.r_precision.value)
     hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
     bound = proportion(hits, len(worst.outcomes), QUALITY_CONFIDENCE).low
     lines.append(_set("r_precision", f"{bound:.4f}", f"lower 99 % bound of {hits}/{len(worst.outcomes)}; {source}"))
@@ -87,8 +93,21 @@ def propose(device: str, sessions: list[Path]) -> str:
             print(line, file=sys.stderr)
         for m in history.measurements:
             by_configuration[m.configuration].append(m)
-    entries = [entry(c, by_configuration[c.id]) for c in matrix() if c.device.name == device]
+    written = existing(FOLDER / f"{device}.toml")
+    entries = [
+        written[c.recipe] if c.recipe in written and not by_configuration[c.id] else entry(c, by_configuration[c.id])
+        for c in matrix()
+        if c.device.name == device
+    ]
     return HEADER.format(title=DEVICES[device].title, name=device) + "\n" + "\n\n".join(entries) + "\n"
+
+
+def existing(path: Path) -> dict[str, str]:
+    """The tables of a budgets file as they are written, by recipe: what is not measured anew stays."""
+    if not path.exists():
+        return {}
+    blocks = re.split(r"^(?=\[)", path.read_text(), flags=re.MULTILINE)
+    return {match[1]: block.strip() for block in blocks if (match := re.match(r'\["([^"]+)"\]', block))}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,35 @@
+# Every target sets itself up: `.venv` is made when it is absent or pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup bench matrix test dashboard lint clean
+
+bench: setup            ## this machine's smoke cells, the tables, the frontier (a few minutes)
+	$(BIN)/python -m pytest --benchmark-save=bench
+	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published
+	@echo "browse it: make dashboard"
+
+matrix: setup           ## the whole cpu matrix with 153 prompts
+	$(BIN)/python -m pytest -m cpu --benchmark-save=matrix
+
+test: setup             ## the project's own tests
+	$(BIN)/python -m pytest tests
+
+dashboard: setup        ## browse committed and local results
+	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published >/dev/null
+	TEXT3D_PUBLISHED=.benchmarks/published $(BIN)/python -m streamlit run dashboard/app.py
+
+lint: setup
+	$(BIN)/ruff check .
+
+setup: $(READY)
+
+# A board's vendor torch (JetPack, NGC) is used through --system-site-packages and never replaced.
+$(READY): pyproject.toml constraints.txt setup.sh
+	PYTHON="$(PYTHON)" sh setup.sh $(VENV)
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .benchmarks outputs *.egg-info

@@ -1,0 +1,104 @@
+"""Deliberately bad models and recipes, and the catalogue entries that name them.
+
+Also a pytest plugin (`-p tests.bad_models`): adds the entries to the catalogues of an inner session.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import torch
+
+from suite.configurations import Configuration
+from suite.devices.catalogue import DEVICES
+from suite.models.catalogue import Model
+from suite.optimizations.catalogue import OPTIMIZATIONS, Optimization, Technique, UnsupportedRecipe
+
+
+class Bad:
+    """A pipeline that does one thing when it is asked to generate."""
+
+    model = "bad"
+    diffusion = ()
+    steps = 1
+    evaluations = 1
+    weights_sha256 = None
+
+    def __init__(self, deed):
+        self.networks = {"only": torch.nn.Linear(1, 1)}
+        self.deed = deed
+
+    def generate(self, prompts, sample=0, stage=None):
+        with stage("only"):
+            self.deed()
+        return torch.zeros(len(prompts), 8, 6)
+
+
+def _raise():
+    raise ValueError("this model is broken\nsecond line")
+
+
+def crash(weights, device):
+    return Bad(_raise)
+
+
+def segfault(weights, device):
+    return Bad(lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+def killed(weights, device):
+    return Bad(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def quits(weights, device):
+    return Bad(lambda: os._exit(7))
+
+
+def hang(weights, device):
+    return Bad(lambda: time.sleep(3600))
+
+
+def hungry(weights, device):
+    return Bad(lambda: torch.empty(2**46, dtype=torch.uint8))
+
+
+def late_crash(weights, device):
+    """Goes well until quality is measured."""
+    calls = []
+
+    def deed():
+        calls.append(None)
+        time.sleep(0.01)
+
+    pipeline = Bad(deed)
+    inner = pipeline.generate
+
+    def generate(prompts, sample=0, stage=None):
+        if stage is None:
+            raise ValueError("broken in the quality pass")
+        return inner(prompts, sample, stage)
+
+    pipeline.generate = generate
+    return pipeline
+
+
+def refuse(pipeline, device):
+    raise UnsupportedRecipe("this torch has no such engine")
+
+
+def model(builder: str) -> Model:
+    return Model(
+        name=builder.replace("_", "-"), family="bad", builder=f"tests.bad_models:{builder}", conditioning="text",
+        output="nothing", stages=("only",), prompts="embedded", weights=("embedded",), source="tests",
+    )  # fmt: skip
+
+
+REFUSED = Optimization(
+    name="refused", techniques=(Technique("refused", "tests.bad_models:refuse"),), source="tests"
+)
+
+
+def configuration(builder: str, optimization: Optimization = OPTIMIZATIONS["fp32"]) -> Configuration:
+    return Configuration(model(builder), optimization, DEVICES["cpu"])

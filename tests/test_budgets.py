@@ -1,0 +1,447 @@
+"""The rule of the budgets, what a malformed file is told, and `python -m suite.budgets propose`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import suite.budgets.__main__ as command
+from suite import configurations
+from suite.configurations import find
+from suite.devices.catalogue import DEVICES
+from suite.judging.budgets import MalformedBudgets, judge, load_budgets
+from suite.judging.intervals import latency_interval, proportion
+from suite.records import Budget, Interval, Status, Verdict
+from tests.factories import latency, measurement, quality, session_file
+
+ROOT = Path(__file__).parents[1]
+FP32, STEPS, W3 = (f"point-e-nano-text/{name}@cpu" for name in ("fp32", "steps-16", "w3"))
+
+
+def budget(name: str, limit: float | None = None, **fields) -> Budget:
+    return Budget(**{"name": name, "limit": limit, "source": "measured", "reason": "made for a test"} | fields)
+
+
+def timed(low: float, value: float, high: float, **fields):
+    made = measurement(**fields)
+    return made.model_copy(
+        update={"latency": made.latency.model_copy(update={"median": Interval(value=value, low=low, high=high)})}
+    )
+
+
+# The rule.
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        (0.9, Verdict.OVER_BUDGET),
+        (0.999, Verdict.OVER_BUDGET),
+        (1.0, Verdict.UNCERTAIN),  # the interval's end lies on the limit
+        (1.05, Verdict.UNCERTAIN),
+        (1.15, Verdict.UNCERTAIN),
+        (1.2, Verdict.PASS),
+        (9.0, Verdict.PASS),
+    ],
+)
+def test_a_latency_fails_only_when_its_whole_interval_lies_above_the_limit(limit, verdict):
+    judgement = judge(budget("latency_s", limit), timed(1.0, 1.1, 1.2))
+    assert judgement.verdict == verdict
+    assert judgement.value.value == 1.1
+
+
+@pytest.mark.parametrize(("hits", "verdict"), [(153, Verdict.PASS), (140, Verdict.PASS), (122, Verdict.UNCERTAIN), (60, Verdict.OVER_BUDGET)])
+def test_of_quality_more_is_better(hits, verdict):
+    judgement = judge(budget("r_precision", 0.8), measurement(hits=hits))
+    assert judgement.verdict == verdict
+    assert "at least 0.8" in judgement.message
+
+
+def test_memory_is_known_without_an_interval():
+    made = measurement(memory=60_000_000)
+    assert judge(budget("peak_memory_bytes", 60_000_000), made).verdict == Verdict.PASS
+    assert judge(budget("peak_memory_bytes", 59_999_999), made).verdict == Verdict.OVER_BUDGET
+
+
+def test_one_sample_cannot_break_a_latency_budget_since_its_interval_is_unknown():
+    one = measurement(samples=1, seconds=2.0, reference_s=2.0)
+    assert one.latency.median == Interval(value=2.0)
+    assert judge(budget("latency_s", 1.0), one).verdict == Verdict.UNCERTAIN
+    assert judge(budget("latency_ratio", 0.5), one).verdict == Verdict.UNCERTAIN
+
+
+def test_a_ratio_is_to_the_reference_of_the_same_session_with_both_intervals():
+    made = measurement(STEPS, seconds=0.5, reference_s=2.0)
+    reference = made.reference.model_copy(update={"latency": Interval(value=2.0, low=1.8, high=2.2)})
+    made = made.model_copy(update={"reference": reference})
+    assert judge(budget("latency_ratio", 0.2), made).verdict == Verdict.OVER_BUDGET
+    assert judge(budget("latency_ratio", 0.24), made).verdict == Verdict.UNCERTAIN
+    assert judge(budget("latency_ratio", 0.3), made).verdict == Verdict.PASS
+    assert judge(budget("latency_ratio", 0.3), made).value.value == pytest.approx(0.25)
+
+
+def test_a_ratio_without_a_reference_is_not_judged_and_says_so():
+    judgement = judge(budget("latency_ratio", 0.3), measurement(STEPS))
+    assert judgement.verdict is None
+    assert "no reference in this session" in judgement.message
+
+
+def test_a_limit_in_seconds_travels_with_the_canary():
+    """The canary took 1 ms where the limit was set; where it takes 2 ms, twice as many seconds are allowed."""
+    limit = budget("latency_s", 1.0, canary_s=0.001)
+    assert judge(limit, timed(1.8, 1.9, 1.95, canary_s=0.002)).verdict == Verdict.PASS
+    assert judge(limit, timed(1.8, 1.9, 1.95, canary_s=0.001)).verdict == Verdict.OVER_BUDGET
+    assert judge(limit, timed(0.6, 0.6, 0.6, canary_s=0.0005)).verdict == Verdict.OVER_BUDGET
+    assert "at most 2 " in judge(limit, timed(1.8, 1.9, 1.95, canary_s=0.002)).message
+    assert judge(limit, timed(1.8, 1.9, 1.95)).verdict is None  # no canary ran: nothing to scale by
+
+
+def test_an_expected_status_fails_at_any_other_outcome():
+    expected = budget("status", expect=Status.OUT_OF_MEMORY)
+    assert judge(expected, measurement(status=Status.OUT_OF_MEMORY)).verdict == Verdict.PASS
+    for other in (Status.OK, Status.CRASHED, Status.TIMED_OUT):
+        judgement = judge(expected, measurement(status=other))
+        assert judgement.verdict == Verdict.OVER_BUDGET
+        assert judgement.message == f"status: expected out-of-memory, got {other.value}"
+
+
+def test_an_unset_budget_is_not_judged_and_gives_its_reason():
+    for name in ("latency_s", "r_precision", "status"):
+        judgement = judge(budget(name, source="unset", reason="no board yet"), measurement())
+        assert judgement.verdict is None
+        assert "no board yet" in judgement.message
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "words"),
+    [
+        ("latency_s", measurement(W3), "a simulated recipe has no latency"),
+        ("r_precision", measurement(hits=None), "no value in this run"),
+        ("peak_memory_bytes", measurement(status=Status.CRASHED, reason="fell over"), "status crashed: fell over"),
+    ],
+)
+def test_what_was_not_measured_is_not_judged_and_says_why(name, made, words):
+    judgement = judge(budget(name, 1.0), made)
+    assert judgement.verdict is None
+    assert words in judgement.message
+
+
+def test_a_message_has_value_interval_limit_and_source():
+    message = judge(budget("latency_s", 1.0, reason="three sessions"), timed(1.5, 1.6, 1.7)).message
+    for part in ("latency_s", "1.6", "1.5 to 1.7", "at most 1", "measured", "three sessions"):
+        assert part in message
+
+
+# Malformed files.
+
+
+def load(tmp_path: Path, text: str):
+    path = tmp_path / "cpu.toml"
+    path.write_text(text)
+    return load_budgets(path)
+
+
+GOOD = 'latency_s = { limit = 1.0, source = "measured", reason = "r" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (f'["m/o"]\n{GOOD}r_precison = {{ source = "unset", reason = "r" }}\n', 3, ["r_precison", "nearest: r_precision"]),
+        (f'["m/o"]\n{GOOD}latency = {{ source = "unset", reason = "r" }}\n', 3, ["latency", "nearest: latency_s"]),
+        (f'["m/o"]\n{GOOD}\n["m/p"]\nlatency_s = 3\n', 5, ['"m/p".latency_s', "3"]),
+        ('["m/o"]\nlatency_s = { limit = "fast", source = "measured", reason = "r" }', 2, ["latency_s.limit", "'fast'"]),
+        ('["m/o"]\nlatency_s = { limit = 1, source = "measured" }', 2, ["latency_s.reason"]),
+        ('["m/o"]\nlatency_s = { limit = 1, source = "guessed", reason = "r" }', 2, ["latency_s.source", "'guessed'"]),
+        ('["m/o"]\nlatency_s = { limt = 1, source = "measured", reason = "r" }', 2, ["limt"]),
+        ('["m/o"]\nlatency_s = { name = "x", limit = 1, source = "measured", reason = "r" }', 2, ["name"]),
+        ('["m/o"]\nlatency_s = { source = "measured", reason = "r" }', 2, ["latency_s", "give a limit"]),
+        ('["m/o"]\nlatency_s = { expect = "ok", source = "measured", reason = "r" }', 2, ["latency_s"]),
+        ('["m/o"]\nstatus = { limit = 1, source = "measured", reason = "r" }', 2, ["status"]),
+        ('["m/o"]\nstatus = { expect = "fine", source = "measured", reason = "r" }', 2, ["status.expect", "'fine'"]),
+        ('["m/o"]\nlatency_s = { limit = nan, source = "measured", reason = "r" }', 2, ["latency_s.limit"]),
+        ('["m/o"]\nlatency_s = { limit = 1, canary_s = 0, source = "measured", reason = "r" }', 2, ["latency_s.canary_s"]),
+        ('["m/o"]\nr_precision = { limit = 1, canary_s = 1, source = "measured", reason = "r" }', 2, ["r_precision"]),
+        ("# budgets\n[mo]\n", 2, ["mo", 'expected a table ["model/optimization"]']),
+        ("x = 1\n", 1, ["x"]),
+        (f'["m/o"]\n{GOOD}{GOOD}', 3, []),
+        ('["m/o"\n', 1, []),
+    ],
+    ids=[
+        "misspelt budget", "budget whose name begins another", "no table", "text for a number", "no reason",
+        "unknown source", "misspelt field", "field name", "no limit", "expect on a limit", "limit on a status",
+        "unknown status", "not a number", "canary of 0", "canary on quality", "table without a slash", "no table at all",
+        "twice", "no TOML",
+    ],
+)  # fmt: skip
+def test_a_malformed_file_is_answered_with_file_line_and_key(tmp_path, text, line, words):
+    with pytest.raises(MalformedBudgets) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert str(tmp_path / "cpu.toml") in message
+    assert f"cpu.toml:{line}:" in message or f"line {line}," in message  # TOML's own errors give the line in words
+    for word in words:
+        assert word in message
+
+
+def test_a_good_file_is_read(tmp_path):
+    assert load(tmp_path, f'["m/o"]\n{GOOD}["m/p"]\nstatus = {{ expect = "out-of-memory", source = "published", reason = "r" }}') == {
+        "m/o": (Budget(name="latency_s", limit=1.0, source="measured", reason="r"),),
+        "m/p": (Budget(name="status", expect=Status.OUT_OF_MEMORY, source="published", reason="r"),),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def own_budgets(tmp_path, monkeypatch):
+    """An empty budgets folder in place of the project's, read by configurations and written by `propose`."""
+    monkeypatch.setattr(configurations, "BUDGETS", tmp_path)
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    configurations._budgets.cache_clear()
+    yield tmp_path
+    configurations._budgets.cache_clear()
+
+
+def test_a_configuration_without_an_entry_is_an_error_that_says_how_to_write_it(own_budgets):
+    (own_budgets / "cpu.toml").write_text(f'["point-e-nano-text/fp32"]\n{GOOD}')
+    assert len(find(FP32).budgets) == 1
+    with pytest.raises(MalformedBudgets, match=r'no entry \["point-e-nano-text/steps-16"\].*suite.budgets propose --device cpu'):
+        find(STEPS).budgets  # noqa: B018
+
+
+def test_a_device_without_a_budgets_file_is_the_same_error(own_budgets):
+    with pytest.raises(MalformedBudgets, match=r"orin\.toml"):
+        find("point-e-nano-text/fp32@orin").budgets  # noqa: B018
+
+
+def test_every_configuration_has_an_entry_in_the_committed_files():
+    for configuration in configurations.matrix():
+        assert configuration.budgets, configuration.id
+        if configuration.optimization.simulated:
+            assert not any(b.name.startswith("latency") for b in configuration.budgets)
+
+
+def test_committed_latency_budgets_are_ratios_on_cpu_except_the_references_own():
+    for configuration in configurations.matrix():
+        kinds = {b.name for b in configuration.budgets if b.name.startswith("latency")}
+        if configuration.device.name == "cpu" and not configuration.is_reference:
+            assert "latency_s" not in kinds
+        else:
+            assert "latency_ratio" not in kinds
+
+
+def test_an_unknown_entry_is_answered_with_the_nearest_recipes(own_budgets):
+    """Else a misspelt name is a budget that nobody ever holds."""
+    (own_budgets / "cpu.toml").write_text(f'["point-e-nano-text/fp32"]\n{GOOD}["point-e-nano-text/step-16"]\n{GOOD}')
+    with pytest.raises(MalformedBudgets, match="step-16.*steps-16"):
+        find(FP32).budgets  # noqa: B018
+
+
+# Propose.
+
+
+def sessions(folder: Path, count: int, **fields) -> list[Path]:
+    """So many fresh processes' runs of a reference and a fast recipe."""
+    paths = []
+    for n in range(count):
+        common = {"session": f"s{n}", "measured_at": f"2026-11-2{n}T00:00:00Z", "canary_s": 0.001 * (1 + n)} | fields
+        made = [
+            measurement(FP32, seconds=2.0 + n, memory=60_000_000 + n, hits=130 - n, reference_s=2.0 + n, **common),
+            measurement(STEPS, seconds=0.5 + n / 4, memory=50_000_000, hits=120 + n, reference_s=2.0 + n, **common),
+        ]
+        paths.append(session_file(folder / f"000{n}_s.json", made))
+    return paths
+
+
+def proposed(own_budgets: Path, paths: list[Path], device: str = "cpu") -> dict[str, dict[str, Budget]]:
+    """What `propose` writes, read again."""
+    assert command.main(["propose", "--device", device, *map(str, paths)]) == 0
+    loaded = load_budgets(own_budgets / f"{device}.toml")
+    return {recipe: {b.name: b for b in budgets} for recipe, budgets in loaded.items()}
+
+
+def test_three_sessions_give_levels_with_their_margins(own_budgets, tmp_path):
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
+    reference, fast = budgets["point-e-nano-text/fp32"], budgets["point-e-nano-text/steps-16"]
+    assert set(reference) == {"latency_s", "peak_memory_bytes", "r_precision"}
+    assert set(fast) == {"latency_ratio", "peak_memory_bytes", "r_precision"}
+    assert reference["latency_s"].limit == pytest.approx(3.0 * 1.5)  # the median session
+    assert reference["latency_s"].canary_s == pytest.approx(0.002)
+    assert reference["peak_memory_bytes"].limit == pytest.approx(60_000_002 * 1.15, abs=1)
+    assert reference["r_precision"].limit == pytest.approx(proportion(128, 153, 0.98).low, abs=1e-4)
+    assert fast["latency_ratio"].limit == pytest.approx(0.25 * 1.5)
+    assert fast["r_precision"].limit == pytest.approx(proportion(120, 153, 0.98).low, abs=1e-4)
+    for b in (*reference.values(), *fast.values()):
+        assert b.source == "measured"
+        assert "3 sessions on laptop" in b.reason
+
+
+def test_the_quality_limit_is_the_lower_99_per_cent_bound():
+    from statistics import NormalDist
+
+    z, n, p = NormalDist().inv_cdf(0.99), 153, 130 / 153
+    centre, half = (p + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
+    assert proportion(130, 153, command.QUALITY_CONFIDENCE).low == pytest.approx(centre - half, abs=1e-6)
+
+
+def test_what_was_measured_passes_the_budgets_proposed_from_it(own_budgets, tmp_path):
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
+    again = measurement(STEPS, seconds=0.5, memory=50_000_000, hits=120, reference_s=2.0)
+    assert {judge(b, again).verdict for b in budgets["point-e-nano-text/steps-16"].values()} == {Verdict.PASS}
+
+
+def test_the_whole_matrix_of_the_device_is_in_the_file_and_unmeasured_recipes_are_unset(own_budgets, tmp_path):
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
+    assert set(budgets) == {c.recipe for c in configurations.matrix() if c.device.name == "cpu"}
+    assert "latency_ratio" not in budgets["point-e-nano-text/w3"]
+    for b in budgets["point-e-nano-text/bf16"].values():
+        assert (b.source, b.limit) == ("unset", None)
+        assert "0 of at least 3 sessions" in b.reason
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_sessions_give_unset_with_the_reason(own_budgets, tmp_path, count):
+    for b in proposed(own_budgets, sessions(tmp_path / "runs", count))["point-e-nano-text/fp32"].values():
+        assert b.source == "unset"
+        assert f"{count} of at least 3 sessions" in b.reason
+
+
+def test_one_session_given_four_times_is_one_session(own_budgets, tmp_path):
+    for b in proposed(own_budgets, sessions(tmp_path / "runs", 1) * 4)["point-e-nano-text/fp32"].values():
+        assert b.source == "unset"
+        assert "1 of at least 3 sessions" in b.reason
+
+
+@pytest.mark.parametrize("fields", [{"smoke": True}, {"status": Status.CRASHED}, {"status": Status.THROTTLED}])
+def test_smoke_runs_and_failures_count_for_nothing(own_budgets, tmp_path, fields):
+    for b in proposed(own_budgets, sessions(tmp_path / "runs", 3, **fields))["point-e-nano-text/fp32"].values():
+        assert b.source == "unset"
+
+
+@pytest.mark.parametrize("missing", [{"reference": None}, {"memory": None}, {"quality": None}, {"latency": None}])
+def test_a_value_that_no_session_has_is_unset_and_the_others_are_set(own_budgets, tmp_path, missing):
+    paths = sessions(tmp_path / "runs", 3, **missing)
+    budgets = proposed(own_budgets, paths)["point-e-nano-text/steps-16"]
+    kind = {"reference": "latency_ratio", "latency": "latency_ratio", "memory": "peak_memory_bytes", "quality": "r_precision"}
+    lacking = kind[next(iter(missing))]
+    assert {name: b.source for name, b in budgets.items()} == {
+        name: "unset" if name == lacking else "measured" for name in ("latency_ratio", "peak_memory_bytes", "r_precision")
+    }  # fmt: skip
+
+
+def test_named_boards_get_seconds(own_budgets, tmp_path):
+    orin = "point-e-nano-text/steps-16@orin"
+    paths = [
+        session_file(tmp_path / "runs" / f"{n}.json", [measurement(orin, seconds=1.0, session=f"s{n}", board="agx", reference_s=4.0)])
+        for n in range(3)
+    ]  # fmt: skip
+    budgets = proposed(own_budgets, paths, "orin")["point-e-nano-text/steps-16"]
+    assert budgets["latency_s"].limit == pytest.approx(1.5)
+    assert budgets["latency_s"].canary_s is None
+
+
+def test_sessions_that_may_not_be_compared_are_not_mixed(own_budgets, tmp_path):
+    """Three sessions with three networks' weights say nothing about the noise of one."""
+    paths = [sessions(tmp_path / digest, 3, weights_sha256=digest * 64)[n] for n, digest in enumerate("abc")]
+    for b in proposed(own_budgets, paths)["point-e-nano-text/fp32"].values():
+        assert b.source == "unset"
+
+
+def test_proposing_keeps_what_the_sessions_say_nothing_about(own_budgets, tmp_path):
+    """An expected status and measured limits are not erased by a proposal without a measurement of them."""
+    kept = (
+        '["point-e-nano-text/bf16"]\nstatus = { expect = "crashed", source = "published", reason = "by hand" }\n'
+        '["point-e-nano-text/steps-8"]\nr_precision = { limit = 0.5, source = "measured", reason = "three sessions" }\n'
+    )
+    (own_budgets / "cpu.toml").write_text(kept)
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
+    assert budgets["point-e-nano-text/bf16"]["status"].expect == Status.CRASHED
+    assert budgets["point-e-nano-text/steps-8"]["r_precision"].limit == 0.5
+
+
+def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):
+    fp32 = find(FP32)
+    awkward = replace(fp32, optimization=replace(fp32.optimization, unsupported={"cpu": 'needs "x86\\64"\nor more'}))
+    budgets = load(tmp_path, command.entry(awkward, []))
+    assert 'needs "x86\\64"' in budgets["point-e-nano-text/fp32"][0].reason
+
+
+def test_propose_reads_a_journal_folder_as_well(own_budgets, tmp_path):
+    from suite.history import Journal
+
+    journals = [Journal(tmp_path / "journal" / f"s{n}") for n in range(3)]
+    for n, journal in enumerate(journals):
+        journal.write("fp32", measurement(FP32, session=f"s{n}", reference_s=2.0))
+    budgets = proposed(own_budgets, [journal.folder for journal in journals])
+    assert budgets["point-e-nano-text/fp32"]["latency_s"].source == "measured"
+
+
+def test_propose_runs_as_a_module_and_can_print_only(tmp_path):
+    before = {path: path.read_bytes() for path in (ROOT / "suite" / "budgets").glob("*.toml")}
+    paths = sessions(tmp_path, 3)
+    run = subprocess.run(
+        [sys.executable, "-m", "suite.budgets", "propose", "--print", "--device", "cpu", *map(str, paths)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    (tmp_path / "printed.toml").write_text(run.stdout)
+    assert load_budgets(tmp_path / "printed.toml")["point-e-nano-text/fp32"][0].limit == pytest.approx(4.5)
+    assert before == {path: path.read_bytes() for path in (ROOT / "suite" / "budgets").glob("*.toml")}
+
+
+def test_an_unknown_device_is_answered_with_the_nearest(own_budgets, capsys):
+    assert command.main(["propose", "--device", "orrin"]) == 2
+    assert "unknown device 'orrin'; nearest: orin" in capsys.readouterr().err
+    assert list(own_budgets.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"benchmarks": 1, "cells": [{}]}', "[]"])
+def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothing(own_budgets, tmp_path, capsys, content):
+    path = tmp_path / "runs" / "broken.json"
+    if content is not None:
+        path.parent.mkdir()
+        path.write_text(content)
+    assert command.main(["propose", "--device", "cpu", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and len(error.strip().splitlines()) == 1
+    assert not (own_budgets / "cpu.toml").exists()
+    assert content is None or path.read_text() == content  # a file that the user named is left alone
+
+
+def test_every_device_has_its_budgets_file():
+    assert {path.stem for path in (ROOT / "suite" / "budgets").glob("*.toml")} == set(DEVICES)
+
+
+def test_the_factories_are_consistent():
+    """The tests above lean on them."""
+    made = measurement(FP32, seconds=2.0, hits=130, reference_s=2.0)
+    assert made.latency.median == latency_interval(latency(2.0).samples_s)
+    assert made.quality == quality(130)
+    assert made.speedup == pytest.approx(1.0)
+
+
+def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path):
+    """`pytest -m orin` on a laptop skips every cell, those that are expected to run out of memory too."""
+    from suite.devices.backend import Board
+    from suite.plugin import board_of
+
+    absent = next(name for name in ("orin", "t4") if not isinstance(board_of(name), Board))
+    for path in (ROOT / "suite" / "budgets").glob("*.toml"):
+        text = path.read_text()
+        if path.stem == absent:
+            entry = '["point-e-nano-text/fp32"]\n'
+            text = text.replace(entry, entry + 'status = { expect = "out-of-memory", source = "published", reason = "r" }\n')
+        (tmp_path / path.name).write_text(text)
+    run = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "tests.other_budgets", "-p", "no:cacheprovider", "-q", "-m", absent,
+            "suite/test_configurations.py", f"--benchmark-storage={tmp_path / 'storage'}",
+        ],
+        cwd=ROOT, env={**os.environ, "TEXT3D_TEST_BUDGETS": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-2000:]

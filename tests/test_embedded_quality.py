@@ -1,0 +1,110 @@
+"""What the committed networks reach. These tests need the trained weights: they fail with any others.
+
+Prompts are the first of the frozen gallery, all held out of training; so many that each test takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache, lru_cache
+
+import torch
+
+from suite.configurations import find
+from suite.embedded.evaluate import GALLERY, ground_truth_precision, hits
+from suite.metrics.quality import Judge, measure_quality
+from suite.models.clip import build_clip_nano
+from suite.models.weights import HASHES, load_embedded
+from suite.worker import build
+
+PROMPTS = 32
+
+
+@lru_cache(maxsize=1)
+def judge() -> Judge:
+    return Judge()
+
+
+@cache
+def scored(optimization: str):
+    pipeline = build(find(f"point-e-nano-text/{optimization}@cpu"), "embedded", torch.device("cpu"))
+    return measure_quality(pipeline, judge(), PROMPTS)[0]
+
+
+def encoder():
+    clip = build_clip_nano().eval()
+    clip.load_state_dict(load_embedded("clip-nano")[0], strict=False)
+    return clip
+
+
+def test_the_judge_is_another_network_than_the_one_that_conditions_the_generator():
+    hashes = json.loads(HASHES.read_text())
+    assert hashes["clip-nano-judge"] != hashes["clip-nano"]
+    a, b = load_embedded("clip-nano")[0], load_embedded("clip-nano-judge")[0]
+    assert not torch.equal(a["text_projection"], b["text_projection"])
+
+
+def test_the_judge_recognizes_ground_truth_as_splats_and_as_solids():
+    """Held-out captions: 97 % first of 153, 85 % first of 3,001. 256 objects: a standard error of 1.1 and 2.2 points."""
+    found = ground_truth_precision(judge().clip, objects=256)
+    for kind in ("splats", "solid"):
+        assert found[f"held_out_{kind}_153"] >= 0.97, found
+        assert found[f"held_out_{kind}_3001"] >= 0.85, found
+
+
+def test_the_judge_knows_colours_and_shapes_that_it_never_saw_together():
+    found = ground_truth_precision(judge().clip, objects=64)
+    assert found["unseen_splats_153"] >= 0.5 and found["unseen_solid_153"] >= 0.5, found
+
+
+def test_the_conditioning_clip_tells_captions_apart():
+    clip, gallery = encoder(), json.loads(GALLERY.read_text())
+    found = ground_truth_precision(clip, objects=64)
+    assert found["held_out_splats_153"] >= 0.9, found
+    assert len(gallery["prompts"]) == 1024
+
+
+def test_a_picture_of_something_else_is_no_hit():
+    """The judge's gallery is no formality: the true picture of another caption never counts for this one."""
+    from suite.embedded.captions import all_scenes
+    from suite.embedded.evaluate import embed_captions  # noqa: F401
+    from suite.embedded.renderer import judge_views
+    from suite.embedded.shapes import SceneTable
+    from suite.models.clip import embed_views
+
+    gallery = json.loads(GALLERY.read_text())
+    scenes = {scene.caption: scene for scene in all_scenes()}
+    captions = gallery["prompts"][:32]
+    table = SceneTable([scenes[caption] for caption in captions])
+    cloud = table.clouds(torch.arange(32), 256, torch.Generator().manual_seed(0))[0]
+    with torch.inference_mode():
+        pictures = embed_views(judge().clip, judge_views(cloud))
+        right = hits(judge().clip, pictures, captions, gallery["distractors"][:152])
+        wrong = hits(judge().clip, pictures.roll(1, 0), captions, gallery["distractors"][:152])
+    assert right.float().mean() >= 0.9
+    assert wrong.float().mean() <= 0.1
+
+
+def test_sixteen_steps_make_objects_that_are_recognized():
+    assert scored("steps-16").r_precision.value >= 0.70
+
+
+def test_four_steps_are_clearly_worse_than_sixteen():
+    """Too few steps really ruin the objects."""
+    assert scored("steps-4").r_precision.value <= scored("steps-16").r_precision.value - 0.25
+    assert scored("steps-4").r_precision.high < scored("steps-16").r_precision.value
+
+
+def test_objects_lie_near_the_ground_truth():
+    quality = scored("steps-16")
+    assert quality.chamfer is not None and quality.chamfer.value < 0.10
+    assert all(outcome.chamfer is not None for outcome in quality.outcomes)
+
+
+def test_a_diverged_network_is_a_miss_and_leaves_no_number_that_is_none():
+    """NaN ranks below nothing: a comparison with it must not count as first."""
+    for broken in (torch.full((2, 256, 6), torch.nan), torch.cat([torch.zeros(2, 256, 3), torch.full((2, 256, 3), torch.nan)], -1)):
+        for outcome in judge().score(broken, judge().prompts[:2]):
+            assert outcome.rank_153 > 0 and outcome.rank_3001 > 0
+            assert outcome.margin_153 == outcome.margin_153
+            assert outcome.chamfer is None or outcome.chamfer == outcome.chamfer

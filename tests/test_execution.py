@@ -1,0 +1,137 @@
+"""A worker process a configuration: every way to end becomes a status, and the parent goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suite import execution
+from suite.configurations import find
+from suite.job import Job
+from suite.records import Status
+from tests import bad_models
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(configuration, prompts=0, **limits):
+    job = Job(configuration=configuration, weights="embedded", quality_prompts=prompts, time_budget_s=0.2)
+    return execution.measure(job, session="test", board="here", **limits)
+
+
+@pytest.mark.parametrize(
+    "builder, status, words",
+    [
+        ("crash", Status.CRASHED, "ValueError: this model is broken"),
+        ("segfault", Status.CRASHED, "SIGSEGV"),
+        ("killed", Status.OUT_OF_MEMORY, "probably"),
+        ("quits", Status.CRASHED, "exit code 7"),
+        ("hungry", Status.OUT_OF_MEMORY, "memory"),
+        ("absent_builder", Status.CRASHED, "absent_builder"),
+    ],
+)
+def test_a_bad_model_becomes_a_status_with_its_reason(builder, status, words):
+    measurement = run(bad_models.configuration(builder))
+    assert measurement.status == status
+    assert words in measurement.reason
+    assert "\n" not in measurement.reason
+    assert measurement.latency is None and measurement.quality is None
+
+
+def test_a_hang_is_stopped_at_the_timeout():
+    started = time.monotonic()
+    measurement = run(bad_models.configuration("hang"), timeout_s=4)
+    assert measurement.status == Status.TIMED_OUT
+    assert "after 4 s, while memory" in measurement.reason
+    assert time.monotonic() - started < 20
+
+
+def test_silence_is_stopped_too():
+    measurement = run(bad_models.configuration("hang"), stall_s=3)
+    assert measurement.status == Status.TIMED_OUT
+    assert "without a word" in measurement.reason
+
+
+def test_a_recipe_that_finds_it_cannot_run_is_unsupported():
+    measurement = run(bad_models.configuration("late_crash", bad_models.REFUSED))
+    assert (measurement.status, measurement.reason) == (Status.UNSUPPORTED, "this torch has no such engine")
+
+
+def test_a_crash_in_the_quality_pass_keeps_latency_and_memory():
+    measurement = run(bad_models.configuration("late_crash"), prompts=2)
+    assert measurement.status == Status.CRASHED
+    assert measurement.latency is not None and measurement.latency.median.value > 0.009
+    assert measurement.memory is not None
+
+
+def test_a_real_configuration_gives_every_part(tmp_path):
+    phases = []
+    job = Job(
+        configuration=find("point-e-nano-text/steps-4@cpu"), weights="embedded", quality_prompts=2, time_budget_s=1,
+        artefacts=tmp_path,
+    )  # fmt: skip
+    m = execution.measure(job, session="s", board="b", progress=lambda name, fraction: phases.append(name))
+    assert m.status == Status.OK and m.reason is None
+    assert m.evaluations == 7
+    assert len(m.latency.samples_s) >= 2
+    assert set(m.latency.stage_samples_s) == {"text encoder", "base diffusion"}
+    for k, total in enumerate(m.latency.samples_s):
+        stages = sum(samples[k] for samples in m.latency.stage_samples_s.values())
+        assert 0.9 * total < stages <= total
+    assert 1e6 < m.memory.peak_memory_bytes < m.memory.process_peak_memory_bytes
+    assert len(m.quality.outcomes) == 2
+    assert m.energy is None  # nothing counts it here; not 0
+    assert m.canary_s > 0
+    assert m.fingerprint.threads >= 1 and len(m.fingerprint.weights_sha256) == 64
+    assert Path(m.artefacts["contact sheet"]).exists()
+    assert list(dict.fromkeys(phases)) == ["loading", "memory", "latency", "quality"]
+
+
+def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second():
+    execution.start_server()
+    seconds = []
+    for _ in range(5):
+        started = time.monotonic()
+        execution.start_server()
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < 0.2
+
+
+def test_no_orphan_outlives_a_killed_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from suite import execution\nfrom suite.job import Job\nfrom tests import bad_models\n"
+        "job = Job(configuration=bad_models.configuration('hang'), weights='embedded', quality_prompts=0)\n"
+        "execution.measure(job, session='s', board='b', progress=lambda p, f: print(p, flush=True))\n"
+    )
+    mark = f"TEXT3D_TEST_ORPHAN={os.getpid()}-{time.monotonic()}"
+    name, value = mark.split("=")
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, cwd=ROOT,
+        env=os.environ | {name: value, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    while parent.stdout.readline().strip() != b"memory":
+        pass
+    assert len(_processes_with(mark)) >= 3  # parent, fork server, worker
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 3
+    while _processes_with(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _processes_with(mark) == []
+
+
+def _processes_with(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found

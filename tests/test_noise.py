@@ -1,0 +1,162 @@
+"""Noise is a prompt's own: it depends on protocol, model, prompt and sample, and on nothing else."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from suite.configurations import find
+from suite.models import noise
+from suite.models.noise import PromptNoise
+from suite.worker import build
+
+PROMPTS = ["a small red cube on a large blue ball", "two yellow cones", "a black ring next to a green disc"]
+SHAPE = (6, 32)
+
+
+def start(*prompts: str, model: str = "m", sample: int = 0, stage: str = "") -> torch.Tensor:
+    return PromptNoise(model, list(prompts), SHAPE, sample, stage).start()
+
+
+def test_start_noise_is_the_same_at_every_call_and_unit_normal_in_float32():
+    first, again = start("a red cube"), start("a red cube")
+    assert torch.equal(first, again)
+    assert first.dtype == torch.float32 and first.device.type == "cpu" and first.shape == (1, *SHAPE)
+    many = start(*(f"prompt {n}" for n in range(200)))
+    assert abs(many.mean()) < 0.02 and many.std() == pytest.approx(1, abs=0.02)
+
+
+def test_start_noise_of_a_prompt_does_not_depend_on_its_batch():
+    alone, together = start(PROMPTS[1]), start(*PROMPTS)
+    assert torch.equal(together[1], alone[0])
+
+
+@pytest.mark.parametrize("other", [{"model": "n"}, {"sample": 1}, {"stage": "upsampler"}])
+def test_another_model_sample_or_stage_has_other_noise(other):
+    assert not torch.equal(start("a red cube", **other), start("a red cube"))
+    assert not torch.equal(start("a red ball"), start("a red cube"))
+
+
+def test_another_protocol_has_other_noise(monkeypatch):
+    before = start("a red cube")
+    monkeypatch.setattr(noise, "PROTOCOL", "other")
+    assert not torch.equal(start("a red cube"), before)
+
+
+def test_noise_neither_reads_nor_moves_torchs_global_generator():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = start("a red cube")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(start("a red cube"), first)
+
+
+def test_churn_noise_differs_from_step_to_step_and_from_the_start_noise():
+    made = PromptNoise("m", PROMPTS, SHAPE)
+    tensors = [made.start(), made.churn(0), made.churn(1)]
+    for a in range(3):
+        for b in range(a):
+            assert not torch.equal(tensors[a], tensors[b])
+
+
+def test_churn_noise_does_not_move_the_start_noise():
+    made = PromptNoise("m", PROMPTS, SHAPE)
+    made.churn(0)
+    assert torch.equal(made.start(), start(*PROMPTS))
+
+
+def test_churn_noise_of_a_prompt_does_not_depend_on_its_batch():
+    together, alone = PromptNoise("m", PROMPTS, SHAPE), PromptNoise("m", PROMPTS[1:2], SHAPE)
+    for step in range(3):
+        assert torch.equal(together.churn(step)[1], alone.churn(step)[0])
+
+
+# The real pipeline.
+
+
+@cache
+def pipeline(optimization: str):
+    return build(find(f"point-e-nano-text/{optimization}@cpu"), "embedded", torch.device("cpu"))
+
+
+def objects(optimization: str, prompts: list[str], steps: int = 2) -> torch.Tensor:
+    made = pipeline(optimization)
+    made.steps = steps
+    return made.generate(prompts)
+
+
+@pytest.mark.parametrize("optimization", ["fp32", "w3"])
+def test_batching_never_changes_an_object(optimization):
+    alone, together = objects(optimization, PROMPTS[1:2]), objects(optimization, PROMPTS)
+    assert together.shape == (3, 256, 6)
+    assert torch.allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_batching_changes_an_int8_object_no_more_than_rounding_does():
+    """Dynamic quantization takes its range from the tensor at hand; it must not take it from other prompts' rows.
+
+    The object that is scored is then the object that is timed.
+    """
+    alone, together = objects("int8-fbgemm-linear", PROMPTS[1:2]), objects("int8-fbgemm-linear", PROMPTS)
+    assert torch.allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_batching_changes_a_bf16_object_no_more_than_its_rounding():
+    alone, together = objects("bf16", PROMPTS[1:2]), objects("bf16", PROMPTS)
+    assert torch.allclose(together[1], alone[0], atol=2**-8)
+
+
+def test_an_object_is_the_same_at_every_call():
+    assert torch.equal(objects("fp32", PROMPTS[:1]), objects("fp32", PROMPTS[:1]))
+
+
+def test_another_sample_is_another_object():
+    made = pipeline("fp32")
+    made.steps = 2
+    assert not torch.allclose(made.generate(PROMPTS[:1], sample=1), made.generate(PROMPTS[:1]), atol=1e-2)
+
+
+def test_fewer_steps_start_from_the_same_noise(monkeypatch):
+    """What the network sees first is the start noise, scaled: equal for every number of steps."""
+    seen = {}
+    made = pipeline("fp32")
+    network = made.networks["base diffusion"]
+    for steps in (1, 2, 4):
+        first = []
+        hook = network.register_forward_pre_hook(lambda _, inputs, first=first: first.append(inputs[0].clone()))
+        made.steps = steps
+        made.churn, churn = 0.0, made.churn  # raising sigma before the first step would depend on the number of steps
+        try:
+            made.generate(PROMPTS[:2])
+        finally:
+            hook.remove()
+            made.churn = churn
+        seen[steps] = first[0]
+    assert torch.equal(seen[1], seen[2]) and torch.equal(seen[2], seen[4])
+    expected = start_of(made, PROMPTS[:2])
+    assert torch.allclose(seen[1][:2], expected * made.sigma_max / (1 + made.sigma_max**2) ** 0.5, atol=1e-5)
+
+
+def start_of(made, prompts: list[str]) -> torch.Tensor:
+    return PromptNoise(made.model, prompts, (6, 256)).start()
+
+
+def test_objects_are_finite_and_within_their_ranges():
+    cloud = objects("fp32", PROMPTS, steps=4)
+    assert cloud.isfinite().all() and cloud.dtype == torch.float32
+    assert cloud[..., :3].abs().max() <= 1
+    assert 0 <= cloud[..., 3:].min() and cloud[..., 3:].max() <= 1
+
+
+def test_guidance_cannot_push_a_point_out_of_the_cube(monkeypatch):
+    """A guided x0 can leave ±1 even where both of its halves lie within; `generate` promises clouds that do not."""
+    made = pipeline("fp32")
+    made.steps = 1
+    network = made.networks["base diffusion"]
+    halves = lambda x: torch.cat([torch.ones(len(x) // 2, 6, 256), -torch.ones(len(x) // 2, 6, 256)])
+    # v = (alpha * x - x0) / sigma gives x0 = 1 with the conditions and -1 without.
+    monkeypatch.setattr(network, "forward", lambda x, t, clip: -halves(x) * 1e4)
+    assert made.generate(PROMPTS[:1])[..., :3].abs().max() <= 1

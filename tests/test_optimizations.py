@@ -1,0 +1,263 @@
+"""Every technique, on the real pipeline at few steps: it changes what it says, and no more than it says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from suite.configurations import find
+from suite.embedded.evaluate import GALLERY
+from suite.names import UnknownName
+from suite.optimizations import simulated_integers
+from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe
+from suite.optimizations.dynamic_int8 import quantize as dynamic
+from suite.optimizations.precision import cast
+from suite.optimizations.simulated_integers import quantize as simulate
+from suite.optimizations.simulated_integers import round_activations, round_weights
+from suite.optimizations.steps import set_steps
+from suite.worker import build
+
+CPU = torch.device("cpu")
+PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
+STEPS = 4
+
+
+def pipeline(optimization: str = "fp32"):
+    return build(find(f"point-e-nano-text/{optimization}@cpu"), "embedded", CPU)
+
+
+def objects(made) -> torch.Tensor:
+    made.steps = STEPS
+    return made.generate(PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def reference() -> torch.Tensor:
+    return objects(pipeline())
+
+
+@pytest.fixture
+def short_calibration(monkeypatch):
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 2)
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 2)
+
+
+def distance(cloud: torch.Tensor, reference: torch.Tensor) -> float:
+    """Root mean square difference of coordinates and colours, on the same start noise."""
+    return (cloud - reference).square().mean().sqrt().item()
+
+
+def linears(made) -> list[nn.Linear]:
+    return [m for m in made.networks["base diffusion"].modules() if isinstance(m, nn.Linear)]
+
+
+# bf16.
+
+
+def test_bf16_casts_the_diffusion_network_and_leaves_text_encoder_and_result_in_float32(reference):
+    made = pipeline("bf16")
+    assert {p.dtype for p in made.networks["base diffusion"].parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in made.networks["text encoder"].parameters()} == {torch.float32}
+    cloud = objects(made)
+    assert cloud.dtype == torch.float32
+    # bfloat16 keeps 8 bits: 2**-8 an operation, some of which accumulate over layers and steps.
+    assert 0 < distance(cloud, reference) < 0.03
+
+
+def test_an_unknown_precision_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownName, match="unknown dtype 'bfloat61'; nearest: bfloat16"):
+        cast(pipeline(), CPU, dtype="bfloat61")
+
+
+# Dynamic int8.
+
+
+def engine_or_skip() -> None:
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this torch has no fbgemm engine")
+
+
+def test_dynamic_int8_replaces_every_ordinary_linear_and_stays_near_the_reference(reference):
+    engine_or_skip()
+    made = pipeline("int8-fbgemm-linear")
+    kinds = [type(m).__name__ for m in made.networks["base diffusion"].modules()]
+    assert "DynamicQuantizedLinear" not in kinds  # its name in torch is Linear, in another module
+    left = [m for m in linears(made) if type(m) is nn.Linear]
+    assert left == []
+    # 8 bits of weights and activations: about 1 % an operation (originals.md: 2.9 % an evaluation).
+    assert 0 < distance(objects(made), reference) < 0.1
+
+
+def test_an_engine_that_this_torch_lacks_is_unsupported_and_names_those_it_has(monkeypatch):
+    class Quantized:
+        supported_engines = ["qnnpack", "none"]
+        engine = "qnnpack"
+
+    monkeypatch.setattr(torch.backends, "quantized", Quantized())
+    with pytest.raises(UnsupportedRecipe, match="no fbgemm engine; it has qnnpack"):
+        dynamic(pipeline(), CPU, engine="fbgemm")
+
+
+def test_an_unknown_engine_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="unknown quantization engine 'fbgem'; nearest: fbgemm"):
+        dynamic(pipeline(), CPU, engine="fbgem")
+
+
+# Simulated integers.
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_weights_have_at_most_two_to_the_bits_levels_a_row_and_are_rounded_to_the_nearest(bits):
+    weight = torch.randn(16, 512, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 16)[:, None]
+    rounded = round_weights(weight, bits)
+    for row, original in zip(rounded, weight):
+        levels = row.unique()
+        assert len(levels) <= 2**bits
+        nearest = levels[(original[:, None] - levels).abs().argmin(1)]
+        assert torch.allclose(row, nearest)
+    assert torch.allclose(rounded.abs().amax(1), weight.abs().amax(1))  # the largest keeps its value: its scale is the row's
+    assert torch.equal(round_weights(-weight, bits), -rounded)
+
+
+def test_a_row_of_zeros_stays_zero():
+    assert torch.equal(round_weights(torch.zeros(2, 4), 3), torch.zeros(2, 4))
+
+
+def test_activations_are_clamped_and_have_two_to_the_bits_levels():
+    x = torch.linspace(-3, 3, 10_001)
+    rounded = round_activations(x, -1.0, 2.0, 4)
+    assert len(rounded.unique()) == 16
+    assert (rounded.min(), rounded.max()) == (-1, pytest.approx(2))
+    inner = x.clamp(-1, 2)
+    assert (rounded - inner).abs().max() <= 3 / 15 / 2 + 1e-6
+
+
+def test_a_simulated_network_has_few_levels_in_every_linear_and_the_same_shape():
+    made, before = pipeline("w3"), pipeline()
+    for rounded, original in zip(linears(made), linears(before), strict=True):
+        assert rounded.weight.shape == original.weight.shape
+        assert max(len(row.unique()) for row in rounded.weight) <= 2**3
+        assert torch.equal(rounded.bias, original.bias)
+    assert not torch.equal(linears(made)[0].weight, linears(before)[0].weight)
+
+
+def test_eight_bits_of_weights_are_close_to_the_reference_and_three_are_farther(reference):
+    at = {
+        bits: distance(objects(simulate(pipeline(), CPU, weight_bits=bits, activation_bits=None)), reference)
+        for bits in (16, 8, 3)
+    }
+    assert at[16] < 1e-3
+    assert at[16] < at[8] < 0.03
+    assert at[3] > 3 * at[8]
+
+
+def test_int8_all_rounds_activations_too_and_stays_near_the_reference(reference, short_calibration):
+    weights_only = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=None)), reference)
+    both = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=8)), reference)
+    assert weights_only < both < 0.2
+
+
+def test_calibration_sees_tuning_captions_only_and_leaves_the_pipeline_as_it_was(short_calibration, monkeypatch):
+    made, seen = pipeline("fp32"), []
+    generate = type(made).generate
+    monkeypatch.setattr(type(made), "generate", lambda self, prompts, *a, **k: seen.extend(prompts) or generate(self, prompts, *a, **k))
+    made.steps = 64
+    quantized = simulate(made, CPU, weight_bits=8, activation_bits=8)
+    gallery = json.loads(GALLERY.read_text())
+    assert seen and set(seen) <= set(gallery["tuning"])
+    assert not set(seen) & ({*gallery["prompts"], *gallery["distractors"]})
+    assert quantized.steps == 64
+    # One hook a layer rounds; the hooks that watched are gone.
+    assert {len(layer._forward_pre_hooks) for layer in linears(quantized)} == {1}
+
+
+def test_a_calibrated_object_does_not_depend_on_the_batch_it_is_made_in(short_calibration):
+    made = simulate(pipeline(), CPU, weight_bits=8, activation_bits=8)
+    made.steps = 2
+    together, alone = made.generate(PROMPTS), made.generate(PROMPTS[1:])
+    # Rounding can tip where float32 sums differ in their last bit: nearly all values agree, none by much.
+    assert (together[1] - alone[0]).abs().median() < 1e-4
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 1, 17])
+def test_impossible_bits_of_weights_are_answered_with_what_is_possible(bits):
+    with pytest.raises(ValueError, match=f"weight_bits: {bits} is not possible; 2 to 16"):
+        simulate(pipeline(), CPU, weight_bits=bits, activation_bits=None)
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 1, 17])
+def test_impossible_bits_of_activations_are_answered_with_what_is_possible(bits, short_calibration):
+    with pytest.raises(ValueError, match=f"activation_bits: {bits} is not possible; "):
+        simulate(pipeline(), CPU, weight_bits=8, activation_bits=bits)
+
+
+# Steps.
+
+
+@pytest.mark.parametrize("name", ["steps-32", "steps-16", "steps-8", "steps-4"])
+def test_a_steps_recipe_has_its_steps_and_evaluations(name):
+    made, count = pipeline(name), int(name.removeprefix("steps-"))
+    assert (made.steps, made.evaluations) == (count, 2 * count - 1)
+
+
+def test_the_reference_has_64_steps():
+    assert (pipeline().steps, pipeline().evaluations) == (64, 127)
+
+
+def test_the_evaluations_that_a_recipe_claims_are_those_that_run():
+    made, calls = pipeline("steps-4"), []
+    made.networks["base diffusion"].register_forward_pre_hook(lambda *_: calls.append(1))
+    made.generate(PROMPTS[:1])
+    assert len(calls) == made.evaluations
+
+
+@pytest.mark.parametrize("steps", [0, -4])
+def test_impossible_steps_are_answered_with_what_is_possible(steps):
+    with pytest.raises(ValueError, match=f"steps: {steps} is not possible; at least 1"):
+        set_steps(pipeline(), CPU, steps=steps)
+
+
+# All of them.
+
+
+def test_every_recipe_keeps_the_published_number_of_parameters(short_calibration, monkeypatch):
+    """A quantized layer packs its weights away; the network has as many as before."""
+    from suite import worker
+    from suite.job import Job
+
+    class Answers:
+        def __init__(self):
+            self.parts = {}
+
+        def phase(self, *_):
+            pass
+
+        def part(self, field, value):
+            self.parts[field] = value
+
+    monkeypatch.setattr(worker, "memory_pass", lambda *_: 1.0)
+    monkeypatch.setattr(worker, "latency_pass", lambda *_: None)
+    monkeypatch.setattr(worker, "canary_s", lambda: 0.001)
+    counted = {}
+    for name in OPTIMIZATIONS:
+        answers = Answers()
+        try:
+            worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), answers)
+        except UnsupportedRecipe:
+            continue
+        counted[name] = answers.parts["parameters"]
+    assert set(counted.values()) == {counted["fp32"]}, counted
+
+
+def test_every_recipe_of_the_catalogue_runs_and_gives_finite_clouds(short_calibration):
+    for name in OPTIMIZATIONS:
+        try:
+            made = pipeline(name)
+        except UnsupportedRecipe:
+            continue
+        made.steps = 2
+        cloud = made.generate(PROMPTS[:1])
+        assert cloud.shape == (1, 256, 6) and cloud.isfinite().all(), name

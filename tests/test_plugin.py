@@ -1,0 +1,187 @@
+"""Real pytest sessions on the real suite, as a user would type them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suite.history import Journal, read_folder
+from suite.recording import RunLock
+
+ROOT = Path(__file__).parents[1]
+FAST = ["--quality-prompts", "2", "--time-budget", "0.3"]
+CELL = "suite/test_configurations.py::test_configuration[point-e-nano-text/{}@cpu]"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Run pytest in the checkout, with a board and a history of its own."""
+    board = f"test-{tmp_path.name}-{os.getpid()}"
+    environment = os.environ | {"TEXT3D_BOARD": board}
+
+    def run(*arguments: str, start: bool = False, **more: str):
+        command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-storage=file://{tmp_path}"]
+        keywords = dict(cwd=ROOT, env=environment | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(command, **keywords) if start else subprocess.run(command, **keywords, timeout=300)
+
+    run.folder = tmp_path / board
+    run.board = board
+    return run
+
+
+def journals(folder: Path) -> list[Journal]:
+    return [Journal(path) for path in sorted((folder / "journal").iterdir())]
+
+
+def test_the_orin_command_verbatim_passes_here_and_skips_every_cell_with_the_reason():
+    command = [Path(sys.executable).with_name("pytest"), "-m", "orin", "--benchmark-save"]
+    result = subprocess.run([*command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    detailed = subprocess.run([*command, "-rs"], cwd=ROOT, capture_output=True, text=True, timeout=120).stdout
+    assert "this is no NVIDIA Jetson AGX Orin" in detailed
+    assert "9 skipped" in detailed and "passed" not in detailed.splitlines()[-1]
+
+
+def test_require_device_turns_not_here_into_failures(bench):
+    result = bench("-m", "orin", "--require-device", "orin")
+    assert result.returncode == 1
+    assert "9 failed" in result.stdout and "not-here" in result.stdout
+
+
+def test_unknown_names_are_answered_with_the_nearest(bench):
+    assert "nearest: orin" in bench("--require-device", "orion").stdout
+    assert "--quality-prompts: 5000 is not possible" in bench("--quality-prompts", "5000").stdout
+
+
+def test_a_path_after_bare_benchmark_save_is_not_swallowed_as_its_name(bench):
+    result = bench("--benchmark-save", "tests")
+    assert result.returncode != 0 and "would take the path 'tests'" in result.stdout
+
+
+def test_plain_pytest_selects_this_machines_smoke_cells_and_says_so(bench):
+    result = bench("--collect-only", "-q")
+    assert "runs this machine's smoke cells" in result.stdout
+    cells = [line for line in result.stdout.splitlines() if "test_configuration[" in line]
+    assert cells and all(cell.endswith("@cpu]") for cell in cells)
+    assert any("/fp32@cpu" in cell for cell in cells) and not any("/w3@cpu" in cell for cell in cells)
+
+
+def test_a_run_is_saved_listed_and_compared(bench):
+    for name in ("first", "second"):
+        result = bench(CELL.format("steps-4"), *FAST, f"--benchmark-save={name}")
+        assert result.returncode == 0, result.stdout
+    files = sorted(bench.folder.glob("*.json"))
+    assert [path.name for path in files] == ["0001_first.json", "0002_second.json"]
+    content = json.loads(files[0].read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    (row,) = content["benchmarks"]
+    (cell,) = content["cells"]
+    assert row["extra_info"]["measurement"] == cell
+    assert row["stats"]["rounds"] == len(cell["latency"]["samples_s"])
+    assert row["stats"]["median"] == pytest.approx(cell["latency"]["median"]["value"])
+    assert content["machine_info"]["board"] == bench.board
+    assert cell["reference"]["configuration"] == "point-e-nano-text/fp32@cpu"  # measured though not selected
+    assert cell["smoke"] is True
+    storage = f"--storage=file://{bench.folder.parent}"
+    tool = Path(sys.executable).with_name("pytest-benchmark")
+    listed = subprocess.run([tool, storage, "list"], capture_output=True, text=True, cwd=ROOT)
+    assert "0001_first.json" in listed.stdout
+    compared = subprocess.run([tool, storage, "compare"], capture_output=True, text=True, cwd=ROOT)
+    assert compared.returncode == 0 and "steps-4@cpu" in compared.stdout
+
+
+def test_a_broken_budget_fails_its_subtest_with_value_interval_and_command(bench, tmp_path):
+    budgets = tmp_path / "budgets"
+    budgets.mkdir()
+    text = (ROOT / "suite/budgets/cpu.toml").read_text()
+    head, rest = text.split('["point-e-nano-text/steps-4"]')
+    following = rest.split("\n[", 1)[1] if "\n[" in rest else None
+    tight = '\nlatency_ratio = { limit = 0.5, source = "measured", reason = "a test" }\n'
+    tight += 'peak_memory_bytes = { limit = 1000, source = "measured", reason = "a test" }\n\n'
+    (budgets / "cpu.toml").write_text(
+        head + '["point-e-nano-text/steps-4"]' + tight + (f"[{following}" if following else "")
+    )
+    for other in ("t4", "orin", "h100"):
+        (budgets / f"{other}.toml").write_text((ROOT / f"suite/budgets/{other}.toml").read_text())
+    result = bench("-p", "tests.other_budgets", CELL.format("steps-4"), *FAST, TEXT3D_TEST_BUDGETS=str(budgets))
+    assert result.returncode == 1, result.stdout
+    assert "over budget: peak_memory_bytes: " in result.stdout and "budget at most 1000" in result.stdout
+    assert 'pytest "suite/test_configurations.py::test_configuration[point-e-nano-text/steps-4@cpu]"' in result.stdout
+    assert "over budget: latency_ratio" not in result.stdout
+    (measurement,) = journals(bench.folder)[0].read().measurements
+    assert measurement.verdicts["peak_memory_bytes"].value == "over-budget"
+    assert measurement.verdicts["latency_ratio"].value == "pass"
+
+
+def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(bench):
+    cells = [CELL.format(recipe) for recipe in ("fp32", "steps-8", "steps-4", "int8-all")]
+    process = bench(*cells, *FAST, start=True)
+    deadline = time.monotonic() + 120
+    while not (finished := list(bench.folder.glob("journal/*/*.json"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    first = {m.configuration: m.measured_at for m in read_folder(bench.folder).measurements}
+    assert finished and "point-e-nano-text/fp32@cpu" in first and len(first) < 4
+
+    resumed = bench(*cells, *FAST, "--resume", "--benchmark-save=resumed")
+    assert resumed.returncode == 0, resumed.stdout
+    assert f"{len(first)} measured" in resumed.stdout
+    (journal,) = journals(bench.folder)
+    assert journal.closed
+    second = {m.configuration: m.measured_at for m in journal.read().measurements}
+    assert len(second) == 4 and first.items() <= second.items()  # the finished ones were not measured again
+    saved = json.loads((bench.folder / "0001_resumed.json").read_text())
+    assert len(saved["cells"]) == 4
+
+
+def test_the_next_run_recovers_a_killed_one_into_the_storage(bench):
+    process = bench(CELL.format("steps-4"), CELL.format("fp32"), *FAST, start=True)
+    deadline = time.monotonic() + 120
+    while not list(bench.folder.glob("journal/*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    result = bench(CELL.format("steps-8"), *FAST)
+    assert "ended early" in result.stdout and "recovered into 0001_recovered-" in result.stdout
+    (recovered,) = bench.folder.glob("0001_recovered-*.json")
+    content = json.loads(recovered.read_text())
+    assert [row["param"] for row in content["benchmarks"]] == [cell["configuration"] for cell in content["cells"]]
+    assert all(journal.closed for journal in journals(bench.folder))
+
+
+def test_a_second_run_at_the_same_time_waits_and_then_says_who_is_measuring(bench):
+    lock = RunLock(bench.board)
+    lock.acquire(0, print)
+    try:
+        result = bench(CELL.format("steps-4"), *FAST, "--lock-patience", "1")
+    finally:
+        lock.release()
+        lock.path.unlink()
+    assert result.returncode == 4
+    assert f"process {os.getpid()} is measuring on this board" in result.stdout
+
+
+def test_a_history_that_cannot_be_written_is_said_before_anything_is_measured(bench):
+    bench.folder.parent.mkdir(exist_ok=True)
+    bench.folder.write_text("a file where the board's folder should be")
+    started = time.monotonic()
+    result = bench(CELL.format("steps-4"), *FAST)
+    assert result.returncode == 4, result.stdout
+    assert "cannot write" in result.stdout and str(bench.folder) in result.stdout
+    assert time.monotonic() - started < 30
+
+
+def test_random_weights_of_an_embedded_model_are_skipped_with_what_exists(bench):
+    result = bench(CELL.format("steps-4"), "--weights", "random", "-rs")
+    assert result.returncode == 0
+    assert "has no random weights; it has: embedded" in result.stdout
+    assert not bench.folder.exists() or not list(bench.folder.glob("journal/*/*.json"))
