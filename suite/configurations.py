@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 from suite.devices.catalogue import DEVICES, Device, find_device
 from suite.judging.budgets import FOLDER as BUDGETS
@@ -71,7 +71,7 @@ class Configuration:
         return f'pytest "suite/test_configurations.py::test_configuration[{self.id}]"'
 
 
-@lru_cache(maxsize=None)
+@cache
 def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
     return load_budgets(BUDGETS / f"{device}.toml")
 

@@ -6,6 +6,7 @@ JSON repeats all of them under its top-level key `cells`. Committed runs are suc
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -119,11 +120,12 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         advice = {
             errno.ENOSPC: "the disk is full: free some space",
-            errno.EROFS: "the file system is read-only: give another folder with --benchmark-storage",
-            errno.EACCES: "no permission to write there: give another folder with --benchmark-storage",
+            errno.EROFS: "the file system is read-only: choose another folder",
+            errno.EACCES: "no permission to write there: choose another folder",
         }.get(error.errno, error.strerror or str(error))
         raise HistoryError(f"cannot write {path}: {advice}") from error
 

@@ -6,30 +6,24 @@ Without torch: measuring happens in workers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from datetime import datetime, timezone
-from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pytest
 
 from suite import benchmark_bridge, execution
 from suite.configurations import Configuration, all_marks, find, matrix
-from suite.devices.backend import Board, NotHere, backend_of
-from suite.devices.catalogue import DEVICES, find_device
-from suite.history import CELLS, HistoryError
-from suite.job import Job
+from suite.devices.backend import Board, board_of, machine_board
+from suite.devices.catalogue import find_device
+from suite.history import CELLS
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
 from suite.names import UnknownName
-from suite.recording import BoardBusy, Recorder, RunLock, begin
-from suite.records import Budget, Interval, Measurement, Reference, Status, Verdict
+from suite.records import Budget, Measurement, Status, Verdict
+from suite.session import FULL_PROMPTS, SMOKE_PROMPTS, UNRECORDED, Bench
 
-FULL_PROMPTS, SMOKE_PROMPTS = 153, 32
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
 SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
-UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
 BENCH = pytest.StashKey["Bench"]()
 
 
@@ -85,21 +79,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--require-device: {error}") from None
 
 
-@lru_cache(maxsize=None)
-def board_of(device: str) -> Board | str:
-    """The board of a device on this machine, or why it is not here."""
-    try:
-        return backend_of(DEVICES[device]).find_board()
-    except NotHere as reason:
-        return str(reason)
-
-
-def machine_board() -> str:
-    """The board that names this machine in the history: its accelerator when it has one, else its processor."""
-    found = {name: board for name in DEVICES if isinstance(board := board_of(name), Board)}
-    return next((board.id for name, board in found.items() if name != "cpu"), found["cpu"].id)
-
-
 benchmark_bridge.use_board_as_machine(machine_board())
 
 
@@ -137,7 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     try:
         for item in cells:
-            find(item.callspec.params["configuration"]).budgets
+            _ = find(item.callspec.params["configuration"]).budgets
     except MalformedBudgets as error:
         raise pytest.UsageError(str(error)) from None
     if _asks_for_nothing(config):
@@ -161,162 +140,6 @@ def _here(item: pytest.Item) -> bool:
 
 
 # Measuring.
-
-
-class Bench:
-    """One session's run of the benchmark: lock, journal, references, live line."""
-
-    def __init__(self, config: pytest.Config):
-        self.config = config
-        self.default_smoke = False
-        self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
-        self.recorder: Recorder | None = None
-        self.references: dict[tuple[str, str], Reference] = {}
-        self.lock = RunLock(machine_board())
-        self.notes: list[str] = []
-        self.live: LiveLine | None = None
-
-    @property
-    def quality_prompts(self) -> int:
-        asked = self.config.getoption("quality_prompts")
-        return asked if asked is not None else SMOKE_PROMPTS if self.default_smoke else FULL_PROMPTS
-
-    @cached_property
-    def folder(self) -> Path:
-        return benchmark_bridge.storage_folder(self.config)
-
-    def open(self) -> Recorder:
-        """Take the board, recover what a crashed session left, and begin the journal. Once, at the first cell."""
-        if self.recorder is not None:
-            return self.recorder
-        try:
-            self.lock.acquire(self.config.getoption("lock_patience"), self.say)
-            session = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
-            self.recorder, crashed, problems = begin(self.folder, session, self.config.getoption("resume"))
-            self.notes += problems
-            for journal in crashed:
-                self._recover(journal)
-        except (BoardBusy, HistoryError) as error:
-            raise pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
-        if self.config.getoption("resume"):
-            have = len(self.recorder.measurements)
-            self.say(
-                f"resumed session {self.recorder.session}: {have} measured"
-                if have
-                else "nothing to resume: a new session"
-            )
-        execution.start_server()
-        return self.recorder
-
-    def _recover(self, journal) -> None:
-        """Give a session that was killed its file in pytest-benchmark's storage."""
-        history = journal.read()
-        self.notes += history.problems
-        if history.measurements:
-            session = self.config._benchmarksession
-            path = benchmark_bridge.save_session(
-                self.folder, f"recovered-{journal.session}", history.measurements, session.get_machine_info(),
-                self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
-            )  # fmt: skip
-            self.say(
-                f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
-            )
-        journal.close()
-
-    def say(self, line: str) -> None:
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(f"text3d-bench: {line}")
-
-    def measure(self, configuration: Configuration) -> Measurement:
-        """A measurement of the configuration: resumed, or new and journalled."""
-        absent = self.absent(configuration)
-        if absent is not None:
-            return self._unmeasured(configuration, *absent)
-        recorder = self.open()
-        if configuration.id in recorder.measurements:
-            return recorder.measurements[configuration.id]
-        if configuration.unsupported:
-            measurement = self._unmeasured(configuration, Status.UNSUPPORTED, configuration.unsupported)
-        else:
-            reference = self._reference(configuration)
-            measurement = self._run(configuration, self.quality_prompts)
-            if measurement.status != Status.THROTTLED and measurement.latency is not None:
-                reference = _as_reference(measurement) if configuration.is_reference else reference
-                measurement = measurement.model_copy(update={"reference": reference})
-        judgements = [judge(budget, measurement) for budget in configuration.budgets]
-        verdicts = {j.budget.name: j.verdict for j in judgements if j.verdict is not None}
-        measurement = measurement.model_copy(update={"verdicts": verdicts})
-        if measurement.status not in UNRECORDED:
-            recorder.keep(configuration, measurement)
-        return measurement
-
-    def absent(self, configuration: Configuration) -> tuple[Status, str] | None:
-        """Why this configuration cannot run here, before anything is started."""
-        board = board_of(configuration.device.name)
-        if isinstance(board, str):
-            return Status.NOT_HERE, board
-        if self.weights(configuration) is None:
-            kinds = ", ".join(configuration.model.weights)
-            return (
-                Status.NEEDS_WEIGHTS,
-                f"{configuration.model.name} has no {self.config.getoption('weights')} weights; it has: {kinds}",
-            )
-        return None
-
-    def weights(self, configuration: Configuration) -> str | None:
-        asked, kinds = self.config.getoption("weights"), configuration.model.weights
-        return kinds[0] if asked == "auto" else asked if asked in kinds else None
-
-    def _unmeasured(self, configuration: Configuration, status: Status, reason: str) -> Measurement:
-        board = board_of(configuration.device.name)
-        return execution.unmeasured(
-            configuration, status, reason, session=self.recorder.session if self.recorder else "none",
-            board=board.id if isinstance(board, Board) else None,
-        )  # fmt: skip
-
-    def _reference(self, configuration: Configuration) -> Reference | None:
-        """This session's reference latency, measured now (without quality) when its own cell was not selected."""
-        key = (configuration.model.name, configuration.device.name)
-        if configuration.is_reference or configuration.optimization.simulated:
-            return None
-        if key not in self.references:
-            measured = self.recorder.measurements.get(configuration.reference.id)
-            if measured is None or measured.latency is None:
-                measured = self._run(configuration.reference, 0)
-            if measured.latency is None:
-                return None
-            self.references[key] = _as_reference(measured)
-        return self.references[key]
-
-    def _run(self, configuration: Configuration, prompts: int) -> Measurement:
-        job = Job(
-            configuration=configuration, weights=self.weights(configuration), quality_prompts=prompts,
-            time_budget_s=self.config.getoption("time_budget"),
-            artefacts=self.folder / "artefacts" / self.recorder.session if prompts else None,
-        )  # fmt: skip
-        return execution.measure(
-            job, session=self.recorder.session, board=board_of(configuration.device.name).id,
-            smoke=prompts < FULL_PROMPTS, timeout_s=self.config.getoption("cell_timeout"),
-            progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
-        )  # fmt: skip
-
-    def close(self) -> None:
-        """Journal what is left, close the journal, free the board."""
-        if self.recorder is not None:
-            self.recorder.flush()
-            if self.recorder.trouble:
-                self.notes.append(
-                    f"{len(self.recorder.unsaved)} measurements are not journalled: {self.recorder.trouble}"
-                )
-        self.lock.release()
-
-
-def _as_reference(measurement: Measurement) -> Reference:
-    median: Interval = measurement.latency.median
-    return Reference(configuration=measurement.configuration, latency=median, measured_at=measurement.measured_at)
 
 
 @pytest.fixture

@@ -95,9 +95,7 @@ def model(builder: str) -> Model:
     )  # fmt: skip
 
 
-REFUSED = Optimization(
-    name="refused", techniques=(Technique("refused", "tests.bad_models:refuse"),), source="tests"
-)
+REFUSED = Optimization(name="refused", techniques=(Technique("refused", "tests.bad_models:refuse"),), source="tests")
 
 
 def configuration(builder: str, optimization: Optimization = OPTIMIZATIONS["fp32"]) -> Configuration:

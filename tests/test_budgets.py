@@ -55,7 +55,9 @@ def test_a_latency_fails_only_when_its_whole_interval_lies_above_the_limit(limit
     assert judgement.value.value == 1.1
 
 
-@pytest.mark.parametrize(("hits", "verdict"), [(153, Verdict.PASS), (140, Verdict.PASS), (122, Verdict.UNCERTAIN), (60, Verdict.OVER_BUDGET)])
+@pytest.mark.parametrize(
+    ("hits", "verdict"), [(153, Verdict.PASS), (140, Verdict.PASS), (122, Verdict.UNCERTAIN), (60, Verdict.OVER_BUDGET)]
+)
 def test_of_quality_more_is_better(hits, verdict):
     judgement = judge(budget("r_precision", 0.8), measurement(hits=hits))
     assert judgement.verdict == verdict
@@ -209,7 +211,9 @@ def own_budgets(tmp_path, monkeypatch):
 def test_a_configuration_without_an_entry_is_an_error_that_says_how_to_write_it(own_budgets):
     (own_budgets / "cpu.toml").write_text(f'["point-e-nano-text/fp32"]\n{GOOD}')
     assert len(find(FP32).budgets) == 1
-    with pytest.raises(MalformedBudgets, match=r'no entry \["point-e-nano-text/steps-16"\].*suite.budgets propose --device cpu'):
+    with pytest.raises(
+        MalformedBudgets, match=r'no entry \["point-e-nano-text/steps-16"\].*suite.budgets propose --device cpu'
+    ):
         find(STEPS).budgets  # noqa: B018
 
 
@@ -284,7 +288,10 @@ def test_the_quality_limit_is_the_lower_99_per_cent_bound():
     from statistics import NormalDist
 
     z, n, p = NormalDist().inv_cdf(0.99), 153, 130 / 153
-    centre, half = (p + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
+    centre, half = (
+        (p + z * z / 2 / n) / (1 + z * z / n),
+        z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5,
+    )
     assert proportion(130, 153, command.QUALITY_CONFIDENCE).low == pytest.approx(centre - half, abs=1e-6)
 
 
@@ -326,7 +333,12 @@ def test_smoke_runs_and_failures_count_for_nothing(own_budgets, tmp_path, fields
 def test_a_value_that_no_session_has_is_unset_and_the_others_are_set(own_budgets, tmp_path, missing):
     paths = sessions(tmp_path / "runs", 3, **missing)
     budgets = proposed(own_budgets, paths)["point-e-nano-text/steps-16"]
-    kind = {"reference": "latency_ratio", "latency": "latency_ratio", "memory": "peak_memory_bytes", "quality": "r_precision"}
+    kind = {
+        "reference": "latency_ratio",
+        "latency": "latency_ratio",
+        "memory": "peak_memory_bytes",
+        "quality": "r_precision",
+    }
     lacking = kind[next(iter(missing))]
     assert {name: b.source for name, b in budgets.items()} == {
         name: "unset" if name == lacking else "measured" for name in ("latency_ratio", "peak_memory_bytes", "r_precision")
@@ -400,7 +412,9 @@ def test_an_unknown_device_is_answered_with_the_nearest(own_budgets, capsys):
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"benchmarks": 1, "cells": [{}]}', "[]"])
-def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothing(own_budgets, tmp_path, capsys, content):
+def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothing(
+    own_budgets, tmp_path, capsys, content
+):
     path = tmp_path / "runs" / "broken.json"
     if content is not None:
         path.parent.mkdir()
@@ -434,7 +448,9 @@ def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path)
         text = path.read_text()
         if path.stem == absent:
             entry = '["point-e-nano-text/fp32"]\n'
-            text = text.replace(entry, entry + 'status = { expect = "out-of-memory", source = "published", reason = "r" }\n')
+            text = text.replace(
+                entry, entry + 'status = { expect = "out-of-memory", source = "published", reason = "r" }\n'
+            )
         (tmp_path / path.name).write_text(text)
     run = subprocess.run(
         [

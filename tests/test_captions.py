@@ -59,7 +59,9 @@ def test_captions_read_as_english():
     captions = {scene.caption for scene in all_scenes()}
     assert {"an orange cube", "a small orange cube", "three large black crosses", "two red arches"} <= captions
     assert "a small red cube on a large blue ball" in captions
-    assert not any(" a orange" in f" {caption}" or " an " in f" {caption}".replace(" an orange", "") for caption in captions)
+    assert not any(
+        " a orange" in f" {caption}" or " an " in f" {caption}".replace(" an orange", "") for caption in captions
+    )
 
 
 def test_the_three_splits_make_up_the_grammar():
@@ -165,7 +167,7 @@ def test_a_word_that_no_caption_has_is_refused_since_no_network_learned_it():
 def test_different_captions_have_different_tokens_that_end_with_the_largest():
     from suite.embedded.tokenizer import CONTEXT, END, tokenize
 
-    captions = [scene.caption for scene in all_scenes()[:: 97]]
+    captions = [scene.caption for scene in all_scenes()[::97]]
     tokens = tokenize(captions)
     assert tokens.shape == (len(captions), CONTEXT)
     assert len(tokens.unique(dim=0)) == len(captions)

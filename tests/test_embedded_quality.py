@@ -103,7 +103,10 @@ def test_objects_lie_near_the_ground_truth():
 
 def test_a_diverged_network_is_a_miss_and_leaves_no_number_that_is_none():
     """NaN ranks below nothing: a comparison with it must not count as first."""
-    for broken in (torch.full((2, 256, 6), torch.nan), torch.cat([torch.zeros(2, 256, 3), torch.full((2, 256, 3), torch.nan)], -1)):
+    for broken in (
+        torch.full((2, 256, 6), torch.nan),
+        torch.cat([torch.zeros(2, 256, 3), torch.full((2, 256, 3), torch.nan)], -1),
+    ):
         for outcome in judge().score(broken, judge().prompts[:2]):
             assert outcome.rank_153 > 0 and outcome.rank_3001 > 0
             assert outcome.margin_153 == outcome.margin_153

@@ -237,7 +237,9 @@ def test_builders_backends_and_techniques_are_where_the_catalogues_say():
     for entry in named:
         module, attribute = entry.split(":")
         tree = ast.parse(modules("suite")[module].read_text())
-        assert attribute in {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}, entry
+        assert attribute in {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}, (
+            entry
+        )
 
 
 TELLER = """
@@ -269,6 +271,8 @@ def test_running_cells_that_are_not_here_leaves_torch_out_of_the_pytest_process(
     from suite.plugin import board_of
 
     absent = [name for name in ("t4", "orin", "h100") if not isinstance(board_of(name), Board)]
-    run = pytest_process(tmp_path, "-q", "-m", absent[0], "suite/test_configurations.py", f"--benchmark-storage={tmp_path}")
+    run = pytest_process(
+        tmp_path, "-q", "-m", absent[0], "suite/test_configurations.py", f"--benchmark-storage={tmp_path}"
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "HEAVY: []" in run.stdout and "skipped" in run.stdout

@@ -60,7 +60,9 @@ def orin(tmp_path: Path) -> Path:
         | hwmon(0, "tmp451", {"temp1_input": 40000})
         | hwmon(3, "ina3221", channels(("VDDQ_VDD2_1V8AO", 4992, 300), ("NC", 0, 0)))
         | hwmon(2, "soctherm_oc", {"oc1_event_cnt": 0, "oc2_event_cnt": 3, "oc3_event_cnt": 0, "oc1_throt_en": 1})
-        | hwmon(10, "ina3221", channels(("VDD_GPU_SOC", 20000, 500), ("VDD_CPU_CV", 20000, 100), ("VIN_SYS_5V0", 5000, 800))),
+        | hwmon(
+            10, "ina3221", channels(("VDD_GPU_SOC", 20000, 500), ("VDD_CPU_CV", 20000, 100), ("VIN_SYS_5V0", 5000, 800))
+        ),
     )
 
 
@@ -127,7 +129,9 @@ def test_clocks_that_read_as_no_number_are_left_out(orin):
 
 
 def test_the_gpus_clock_is_found_on_jetpack_5_as_well(tmp_path):
-    root = write(tmp_path, {"proc/device-tree/model": ORIN, "sys/class/devfreq/17000000.ga10b/max_freq": "1300500000\n"})
+    root = write(
+        tmp_path, {"proc/device-tree/model": ORIN, "sys/class/devfreq/17000000.ga10b/max_freq": "1300500000\n"}
+    )
     assert device(root).find_board().clocks == "gpu 1300 MHz"
 
 
@@ -384,7 +388,10 @@ def test_what_the_driver_does_not_count_is_left_out(monkeypatch):
     module = nvml(["Tesla T4"])
     module.nvmlDeviceGetViolationStatus = lambda handle, policy: (_ for _ in ()).throw(NVMLError("Not Supported"))
     assert card(monkeypatch, module).throttle_marks() == {}
-    assert card(monkeypatch, nvml(["Tesla T4"], unsupported=("nvmlDeviceGetTotalEnergyConsumption",))).energy_meter() is None
+    assert (
+        card(monkeypatch, nvml(["Tesla T4"], unsupported=("nvmlDeviceGetTotalEnergyConsumption",))).energy_meter()
+        is None
+    )
 
 
 def test_energy_of_a_card_is_the_growth_of_its_counter(monkeypatch):

@@ -118,7 +118,9 @@ def test_weights_have_at_most_two_to_the_bits_levels_a_row_and_are_rounded_to_th
         assert len(levels) <= 2**bits
         nearest = levels[(original[:, None] - levels).abs().argmin(1)]
         assert torch.allclose(row, nearest)
-    assert torch.allclose(rounded.abs().amax(1), weight.abs().amax(1))  # the largest keeps its value: its scale is the row's
+    assert torch.allclose(
+        rounded.abs().amax(1), weight.abs().amax(1)
+    )  # the largest keeps its value: its scale is the row's
     assert torch.equal(round_weights(-weight, bits), -rounded)
 
 
@@ -163,7 +165,9 @@ def test_int8_all_rounds_activations_too_and_stays_near_the_reference(reference,
 def test_calibration_sees_tuning_captions_only_and_leaves_the_pipeline_as_it_was(short_calibration, monkeypatch):
     made, seen = pipeline("fp32"), []
     generate = type(made).generate
-    monkeypatch.setattr(type(made), "generate", lambda self, prompts, *a, **k: seen.extend(prompts) or generate(self, prompts, *a, **k))
+    monkeypatch.setattr(
+        type(made), "generate", lambda self, prompts, *a, **k: seen.extend(prompts) or generate(self, prompts, *a, **k)
+    )
     made.steps = 64
     quantized = simulate(made, CPU, weight_bits=8, activation_bits=8)
     gallery = json.loads(GALLERY.read_text())

@@ -60,7 +60,9 @@ def test_the_difference_interval_agrees_with_the_normal_one_where_there_are_many
     middle = sum(steps) / len(steps)
     error = (sum((step - middle) ** 2 for step in steps) / len(steps) / len(steps)) ** 0.5
     interval = difference(pairs)
-    assert (interval.low, interval.high) == pytest.approx((middle - 1.96 * error, middle + 1.96 * error), abs=0.15 * error)
+    assert (interval.low, interval.high) == pytest.approx(
+        (middle - 1.96 * error, middle + 1.96 * error), abs=0.15 * error
+    )
 
 
 def test_equal_outcomes_differ_by_nothing():

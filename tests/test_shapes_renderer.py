@@ -79,7 +79,11 @@ def test_a_shape_has_the_extents_that_the_layout_counts_on(shape):
 
 
 def test_an_object_on_another_touches_it():
-    for first, second in (("red cube", "large blue disc"), ("small red cone", "blue cylinder"), ("red arch", "blue cube")):
+    for first, second in (
+        ("red cube", "large blue disc"),
+        ("small red cone", "blue cylinder"),
+        ("red arch", "blue cube"),
+    ):
         cloud, _ = cloud_of(pair(first, "on", second), 16_384)
         above, below = of_colour(cloud, "red"), of_colour(cloud, "blue")
         assert above[:, 2].min() - below[:, 2].max() == pytest.approx(0, abs=0.01)

@@ -42,14 +42,15 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> str:
     scored = [m.quality for m in good if m.quality is not None and not m.smoke]
     if len({m.session for m in good}) < MIN_SESSIONS:
         reason = f"measured in {len(good)} of at least {MIN_SESSIONS} sessions on this device"
-        kinds = ["peak_memory_bytes", "r_precision"]
-        kinds = kinds if configuration.optimization.simulated else [_latency_kind(configuration), *kinds]
+        kinds = ["r_precision"]
+        if not configuration.optimization.simulated:
+            kinds = [_latency_kind(configuration), "peak_memory_bytes", *kinds]
         return "\n".join(lines + [_unset(kind, reason) for kind in kinds])
     source = f"{len(good)} sessions on {good[-1].board}, {good[-1].measured_at[:10]}, commit {good[-1].commit}"
     if not configuration.optimization.simulated:
         lines.append(_latency(configuration, good, source))
-    peak = max(m.memory.peak_memory_bytes for m in good)
-    lines.append(_set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}"))
+        peak = max(m.memory.peak_memory_bytes for m in good)
+        lines.append(_set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}"))
     if not scored:
         return "\n".join(lines + [_unset("r_precision", "no session scored all prompts")])
     # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.

@@ -7,10 +7,11 @@ import importlib
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from suite.devices.catalogue import Device
+from suite.devices.catalogue import DEVICES, Device
 from suite.records import Energy, Memory
 
 BOARD_VARIABLE = "TEXT3D_BOARD"
@@ -69,6 +70,21 @@ class Backend(Protocol):
 def backend_of(device: Device) -> Backend:
     module, name = device.backend.split(":")
     return getattr(importlib.import_module(module), name)(device)
+
+
+@cache
+def board_of(device: str) -> Board | str:
+    """The board of a device on this machine, or why it is not here."""
+    try:
+        return backend_of(DEVICES[device]).find_board()
+    except NotHere as reason:
+        return str(reason)
+
+
+def machine_board() -> str:
+    """The board that names this machine in the history: its accelerator when it has one, else its processor."""
+    found = {name: board for name in DEVICES if isinstance(board := board_of(name), Board)}
+    return next((board.id for name, board in found.items() if name != "cpu"), found["cpu"].id)
 
 
 def board_id(chip: str, serial: str) -> str:

@@ -1,6 +1,6 @@
 """Choose the guidance of `point-e-nano-text` on captions that are never scored (the gallery's `tuning` list).
 
-    python -m suite.embedded.choose_guidance
+python -m suite.embedded.choose_guidance
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def main(prompts: int = 128) -> None:
             outcomes += judge.score(pipeline.generate(batch), batch)
         first = [sum(getattr(o, rank) == 0 for o in outcomes) / len(outcomes) for rank in ("rank_153", "rank_3001")]
         distance = sum(o.chamfer for o in outcomes) / len(outcomes)
-        print(f"guidance {guidance}: first of 153 {first[0]:.3f}, of 3,001 {first[1]:.3f}, Chamfer {distance:.4f}", flush=True)
+        print(
+            f"guidance {guidance}: first of 153 {first[0]:.3f}, of 3,001 {first[1]:.3f}, Chamfer {distance:.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.embedded.captions import COUNTS, RELATIONS, SIZES, COLOURS, SHAPES, Scene, Thing, all_scenes, hash_fraction
+from suite.embedded.captions import COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, Scene, Thing, all_scenes, hash_fraction
 from suite.embedded.evaluate import ground_truth_precision
 from suite.embedded.renderer import render
 from suite.embedded.shapes import SceneTable

@@ -1,9 +1,12 @@
 """The recipe of the embedded Point-E: CLIP text vector -> cloud of 256 points, by v-prediction.
 
 Salimans & Ho 2022 (arXiv:2202.00512) for v; epsilon, as the official networks have it, gave only smears at this size.
-First stage: all noise levels alike; most steps see 128 points, which cost half (the network has no positions and takes
-any number). It learns colours and arrangement, but blobs for shapes. Second stage: noise levels drawn as in Karras et al.
-2022 (arXiv:2206.00364, table 1) for coordinates whose deviation is about 0.25, where shapes are decided.
+Most steps see 128 points, which cost half: the network has no positions and takes any number.
+
+First stage: coordinates as they are, deviation about 0.2. It learns colours and arrangement but blobs for shapes, since
+only a tenth of the noise levels are small enough to tell shapes apart. Second stage: coordinates three times as large
+(POSITION_SCALE), so that a third of them are. A run from nothing would start with the second stage's scale; this is
+how the committed weights came about.
 """
 
 from __future__ import annotations
@@ -17,19 +20,18 @@ from suite.embedded.captions import all_scenes
 from suite.embedded.evaluate import embed_captions
 from suite.embedded.shapes import SceneTable
 from suite.models.clip import build_clip_nano
-from suite.models.point_e import NANO_TEXT, to_channels
+from suite.models.point_e import NANO_TEXT, POSITION_SCALE, to_channels
 from suite.models.point_e_network import PointDiffusionTransformer
 from suite.models.samplers import cosine_schedule
 from suite.models.weights import load_embedded
 
-FIRST_STEPS, SECOND_STEPS = 5_000, 2_400
-PEAK_RATE, SECOND_RATE, WARM_UP, DECAY_FROM = 1.2e-3, 1e-3, 200, 0.6
-COARSE_SHARE = 0.7  # of the first stage's steps
-LOG_SIGMA_MEAN, LOG_SIGMA_DEVIATION = -1.9, 1.2  # of the second stage; a quarter of it stays as in the first
+FIRST_STEPS, SECOND_STEPS = 5_000, 2_700
+PEAK_RATE, WARM_UP, DECAY_FROM = 1.2e-3, 200, (0.6, 0.2)
+COARSE_SHARE = 0.7  # of each stage's steps
 COARSE, FINE = (64, 128), (32, 256)  # (batch, points)
 UNCONDITIONAL_SHARE = 0.1
 LONE_SHARE = 1 / 16  # scenes of one to three equal things, which would else be one in two hundred
-EMA = 0.999
+EMA = 0.998
 POSITION_WEIGHT = 2.0  # colours are easy: two a scene
 
 
@@ -59,32 +61,26 @@ class PointERecipe:
         self.vectors = embed_captions(clip.eval(), [s.caption for s in scenes]).clone()
         self.schedule = cosine_schedule()
 
-    def learning_rate(self, step: int) -> float:
-        if step >= FIRST_STEPS:
-            done = step - FIRST_STEPS
-            return SECOND_RATE * min((done + 1) / WARM_UP, 1 - done / SECOND_STEPS)
-        progress = step / FIRST_STEPS
-        decay = 1.0 if progress < DECAY_FROM else (1 - progress) / (1 - DECAY_FROM)
-        return PEAK_RATE * min(1.0, (step + 1) / WARM_UP) * max(decay, 0.01)
+    def stage(self, step: int) -> tuple[int, int, int]:
+        """Number of the stage, the step within it, and its length."""
+        return (0, step, FIRST_STEPS) if step < FIRST_STEPS else (1, step - FIRST_STEPS, SECOND_STEPS)
 
-    def timesteps(self, step: int, batch: int, generator: torch.Generator) -> Tensor:
-        """Fractional time steps [batch]: spread evenly, which halves the noise of the loss, or by the log of sigma."""
-        even = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * 1023
-        if step < FIRST_STEPS:
-            return even
-        sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_DEVIATION * torch.randn(batch, generator=generator))
-        drawn = torch.tensor([self.schedule.timestep(s) for s in sigma.tolist()])
-        return torch.where(torch.arange(batch) % 4 == 0, even, drawn)
+    def learning_rate(self, step: int) -> float:
+        stage, done, length = self.stage(step)
+        decay = min(1.0, (1 - done / length) / (1 - DECAY_FROM[stage]))
+        return PEAK_RATE * min(1.0, (done + 1) / WARM_UP) * max(decay, 0.01)
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        batch, points = COARSE if step < COARSE_SHARE * FIRST_STEPS else FINE
+        stage, done, length = self.stage(step)
+        batch, points = COARSE if done < COARSE_SHARE * length else FINE
         rows = torch.randint(len(self.vectors), (batch,), generator=generator)
         lone = max(1, int(batch * LONE_SHARE))
         rows[:lone] = self.lone[torch.randint(len(self.lone), (lone,), generator=generator)]
-        x0 = to_channels(self.table.clouds(rows, points, generator)[0])
+        x0 = to_channels(self.table.clouds(rows, points, generator)[0], POSITION_SCALE if stage else 1.0)
         clip = self.vectors[rows].clone()
         clip[torch.rand(batch, generator=generator) < UNCONDITIONAL_SHARE] = 0
-        t = self.timesteps(step, batch, generator)
+        # Spread evenly over the batch, which halves the noise of the loss.
+        t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * 1023
         alpha, sigma = (value[:, None, None] for value in self.schedule.alpha_sigma(t))
         noise = torch.randn(x0.shape, generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
@@ -94,7 +90,8 @@ class PointERecipe:
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        rate = min(EMA, (step + 1) / (step + 10))
+        done = self.stage(step)[1]
+        rate = min(EMA, (done + 1) / (done + 10))
         for name, value in self.network.state_dict().items():
             self.extra[name].lerp_(value, 1 - rate)
 

@@ -20,6 +20,7 @@ from suite.models.weights import load_embedded
 NANO_TEXT = PointTransformerSettings(
     points=256, width=128, layers=4, heads=4, conditioning="vector", clip_width=128, clip_tokens=4, prediction="v"
 )
+POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would deviate by 0.2 where noise deviates by 1
 NANO_GUIDANCE = 2.0  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
 
@@ -32,6 +33,8 @@ class PointE:
     weights_sha256: str | None
     device: torch.device
     guidance: float
+    position_scale: float = 1.0
+    clamp: bool = True  # each predicted x0 to ±1, as the original does
     steps: int = 64
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
@@ -52,7 +55,7 @@ class PointE:
             clip = F.normalize(self.networks["text encoder"].encode_text(tokens).float(), dim=-1)
         with stage("base diffusion"):
             noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
-            denoise = Denoiser(base, self.schedule, base.settings.prediction, {"clip": clip}, guidance=self.guidance)
+            denoise = Denoiser(base, self.schedule, base.settings.prediction, {"clip": clip}, guidance=self.guidance, clamp=self.clamp)
             cloud = heun(
                 denoise,
                 noise.start().to(self.device),
@@ -60,18 +63,18 @@ class PointE:
                 churn=self.churn,
                 churn_noise=lambda step: noise.churn(step).to(self.device),
             )
-            return to_cloud(cloud)
+            return to_cloud(cloud, self.position_scale)
 
 
-def to_cloud(channels: Tensor) -> Tensor:
-    """Network channels [B, 6, N], all within about ±1 -> [B, N, 6] with rgb as fractions."""
+def to_cloud(channels: Tensor, position_scale: float = 1.0) -> Tensor:
+    """Network channels [B, 6, N] (scaled xyz, rgb within ±1) -> [B, N, 6] with rgb as fractions."""
     xyz, rgb = channels.transpose(1, 2).float().split(3, dim=-1)
-    return torch.cat([xyz, ((rgb + 1) / 2).clamp(0, 1)], -1)
+    return torch.cat([xyz / position_scale, ((rgb + 1) / 2).clamp(0, 1)], -1)
 
 
-def to_channels(cloud: Tensor) -> Tensor:
+def to_channels(cloud: Tensor, position_scale: float = 1.0) -> Tensor:
     """The inverse of `to_cloud`: [B, N, 6] -> [B, 6, N]."""
-    return torch.cat([cloud[..., :3], cloud[..., 3:] * 2 - 1], -1).transpose(1, 2)
+    return torch.cat([cloud[..., :3] * position_scale, cloud[..., 3:] * 2 - 1], -1).transpose(1, 2)
 
 
 def build_nano_text(weights: str, device: torch.device) -> PointE:
@@ -92,4 +95,6 @@ def build_nano_text(weights: str, device: torch.device) -> PointE:
         weights_sha256=hashlib.sha256((clip_hash + base_hash).encode()).hexdigest(),
         device=device,
         guidance=NANO_GUIDANCE,
+        position_scale=POSITION_SCALE,
+        clamp=False,
     )

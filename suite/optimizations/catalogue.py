@@ -60,17 +60,19 @@ OPTIMIZATIONS = {
         Optimization(
             name="int8-all",
             techniques=(
+                _steps(16),
                 Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 8, "activation_bits": 8}),
             ),
-            source="static W8A8 of every layer; Jacob et al. 2018, arXiv:1712.05877",
+            source="static W8A8 of every layer, on 16 steps; Jacob et al. 2018, arXiv:1712.05877",
             simulated=True,
         ),
         Optimization(
             name="w3",
             techniques=(
+                _steps(16),
                 Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 3, "activation_bits": None}),
             ),
-            source="weights of 3 bits, a scale an output channel; Nagel et al. 2021, arXiv:2106.08295",
+            source="weights of 3 bits, a scale an output channel, on 16 steps; Nagel et al. 2021, arXiv:2106.08295",
             simulated=True,
         ),
         Optimization(name="steps-32", techniques=(_steps(32),), source=KARRAS),
