@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import pytest
 import torch
 
 from suite.configurations import find
+from suite.metrics.quality import Judge, measure_quality
 from suite.models import noise
 from suite.models.noise import PromptNoise
+from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.worker import build
 
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones", "a black ring next to a green disc"]
@@ -77,6 +79,11 @@ def test_churn_noise_of_a_prompt_does_not_depend_on_its_batch():
 # The real pipeline.
 
 
+@lru_cache(maxsize=1)
+def judge() -> Judge:
+    return Judge()
+
+
 @cache
 def pipeline(optimization: str):
     return build(find(f"point-e-nano-text/{optimization}@cpu"), "embedded", torch.device("cpu"))
@@ -90,23 +97,31 @@ def objects(optimization: str, prompts: list[str], steps: int = 2) -> torch.Tens
 
 @pytest.mark.parametrize("optimization", ["fp32", "w3"])
 def test_batching_never_changes_an_object(optimization):
-    alone, together = objects(optimization, PROMPTS[1:2]), objects(optimization, PROMPTS)
+    # At 16 steps a batch's other order of sums moves a coordinate by 4e-6. At 2 to 4 steps the last step, from a large
+    # sigma to 1e-3, multiplies such differences by thousands: up to 1e-3 in some hundredths of the values.
+    alone, together = objects(optimization, PROMPTS[1:2], 16), objects(optimization, PROMPTS, 16)
     assert together.shape == (3, 256, 6)
     assert torch.allclose(together[1], alone[0], atol=1e-5)
 
 
-def test_batching_changes_an_int8_object_no_more_than_rounding_does():
-    """Dynamic quantization takes its range from the tensor at hand; it must not take it from other prompts' rows.
-
-    The object that is scored is then the object that is timed.
-    """
-    alone, together = objects("int8-fbgemm-linear", PROMPTS[1:2]), objects("int8-fbgemm-linear", PROMPTS)
-    assert torch.allclose(together[1], alone[0], atol=1e-5)
+def test_batching_changes_almost_nothing_at_few_steps():
+    alone, together = objects("fp32", PROMPTS[1:2], 2), objects("fp32", PROMPTS, 2)
+    assert torch.allclose(together[1], alone[0], atol=0.02)
+    assert ((together[1] - alone[0]).abs() > 1e-5).float().mean() < 0.15
 
 
-def test_batching_changes_a_bf16_object_no_more_than_its_rounding():
-    alone, together = objects("bf16", PROMPTS[1:2]), objects("bf16", PROMPTS)
-    assert torch.allclose(together[1], alone[0], atol=2**-8)
+@pytest.mark.parametrize("optimization", ["fp32", "bf16", "int8-fbgemm-linear", "w3"])
+def test_the_object_that_is_scored_is_the_object_that_is_timed(optimization):
+    """Timing takes one prompt at a time. Dynamic quantization finds its range in the tensor at hand, so a prompt scored
+    among others would get another object."""
+    try:
+        made = pipeline(optimization)
+    except UnsupportedRecipe as reason:
+        pytest.skip(str(reason))
+    made.steps = 16
+    scored = measure_quality(made, judge(), 3)[1]
+    for k in range(3):
+        assert torch.allclose(scored[k], made.generate([judge().prompts[k]])[0].cpu(), atol=1e-5)
 
 
 def test_an_object_is_the_same_at_every_call():

@@ -22,7 +22,9 @@ from suite.worker import build
 
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
-STEPS = 4
+STEPS = 16  # fewer multiply every rounding error by the length of the last step
+# Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.004,
+# weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
 
 
 def pipeline(optimization: str = "fp32"):
@@ -41,8 +43,8 @@ def reference() -> torch.Tensor:
 
 @pytest.fixture
 def short_calibration(monkeypatch):
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 2)
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 2)
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
 
 
 def distance(cloud: torch.Tensor, reference: torch.Tensor) -> float:
@@ -63,8 +65,7 @@ def test_bf16_casts_the_diffusion_network_and_leaves_text_encoder_and_result_in_
     assert {p.dtype for p in made.networks["text encoder"].parameters()} == {torch.float32}
     cloud = objects(made)
     assert cloud.dtype == torch.float32
-    # bfloat16 keeps 8 bits: 2**-8 an operation, some of which accumulate over layers and steps.
-    assert 0 < distance(cloud, reference) < 0.03
+    assert 0 < distance(cloud, reference) < 0.02
 
 
 def test_an_unknown_precision_is_answered_with_the_known_ones():
@@ -87,8 +88,7 @@ def test_dynamic_int8_replaces_every_ordinary_linear_and_stays_near_the_referenc
     assert "DynamicQuantizedLinear" not in kinds  # its name in torch is Linear, in another module
     left = [m for m in linears(made) if type(m) is nn.Linear]
     assert left == []
-    # 8 bits of weights and activations: about 1 % an operation (originals.md: 2.9 % an evaluation).
-    assert 0 < distance(objects(made), reference) < 0.1
+    assert 0 < distance(objects(made), reference) < 0.04
 
 
 def test_an_engine_that_this_torch_lacks_is_unsupported_and_names_those_it_has(monkeypatch):
@@ -152,14 +152,14 @@ def test_eight_bits_of_weights_are_close_to_the_reference_and_three_are_farther(
         for bits in (16, 8, 3)
     }
     assert at[16] < 1e-3
-    assert at[16] < at[8] < 0.03
+    assert at[16] < at[8] < 0.02
     assert at[3] > 3 * at[8]
 
 
 def test_int8_all_rounds_activations_too_and_stays_near_the_reference(reference, short_calibration):
     weights_only = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=None)), reference)
     both = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=8)), reference)
-    assert weights_only < both < 0.2
+    assert weights_only < both < 0.05
 
 
 def test_calibration_sees_tuning_captions_only_and_leaves_the_pipeline_as_it_was(short_calibration, monkeypatch):

@@ -14,7 +14,7 @@ from suite.embedded.evaluate import GALLERY
 from suite.metrics.quality import CHUNK, Judge
 from suite.models.point_e import build_nano_text
 
-CANDIDATES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+CANDIDATES = (1.0, 1.5, 2.0)
 STEPS = 16
 
 

@@ -21,7 +21,7 @@ NANO_TEXT = PointTransformerSettings(
     points=256, width=128, layers=4, heads=4, conditioning="vector", clip_width=128, clip_tokens=4, prediction="v"
 )
 POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would deviate by 0.2 where noise deviates by 1
-NANO_GUIDANCE = 2.0  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
+NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
 
 @dataclass
