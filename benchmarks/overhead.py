@@ -1,6 +1,6 @@
 """What the harness adds to timed work, against a bare loop over the same pipeline, interleaved.
 
-    python benchmarks/overhead.py [--rounds 40] [--optimization steps-16]
+    .venv/bin/python benchmarks/overhead.py [--rounds 60] [--optimization steps-16]
 
 Each round times one object by the harness's `time_call` (stage clock, synchronization) and one by a bare
 `perf_counter` around `generate`, in alternating order. Prints the median ratio with its 95 % interval (bootstrap over
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from statistics import median
+from statistics import fmean, median
 
 from suite.configurations import find
 from suite.devices.backend import backend_of
@@ -22,7 +22,7 @@ from suite.worker import build, timing_prompt
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--optimization", default="steps-16")
     options = parser.parse_args()
     configuration = find(f"point-e-nano-text/{options.optimization}@cpu")
@@ -42,10 +42,13 @@ def main() -> None:
         harness(), bare()
     ratios, noise = [], []
     for k in range(options.rounds):
-        order = [harness, bare, bare] if k % 2 else [bare, harness, bare]
+        place = k % 3  # each place in turn, since the machine's speed drifts
+        order = [bare, bare]
+        order.insert(place, harness)
         seconds = [run() for run in order]
-        first_bare, second_bare = (s for run, s in zip(order, seconds) if run is bare)
-        ratios.append(seconds[order.index(harness)] / median((first_bare, second_bare)))
+        timed = seconds.pop(place)
+        first_bare, second_bare = seconds
+        ratios.append(timed / fmean(seconds))
         noise.append(first_bare / second_bare)
     for name, values in (("harness / bare", ratios), ("bare / bare", noise)):
         low, high = interval(values)

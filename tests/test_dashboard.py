@@ -372,6 +372,8 @@ def test_the_run_behind_a_row_gives_stages_picture_and_ties_prompt_by_prompt(ope
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     chosen = f"{NANO}/fp32@cpu, embedded weights"
 
+    for folder in ("COMMITTED", "LOCAL"):
+        monkeypatch.setattr(history, folder, tmp_path / "empty")
     without = open_page(tmp_path / "tables", row=chosen)
     assert "Tied with it within noise: `steps-16`" in prose(without)
     assert len(without.get("plotly_chart")) == 1
@@ -382,7 +384,7 @@ def test_the_run_behind_a_row_gives_stages_picture_and_ties_prompt_by_prompt(ope
     assert "Tied" not in prose(page)
     stages = json.loads(page.get("plotly_chart")[1].proto.spec)
     assert stages["data"][0]["y"] == ["base diffusion"]
-    assert len(page.get("imgs")) == 1
+    assert len(page.get("image")) == 1
 
 
 def test_the_whole_state_comes_from_the_address(open_page, published):

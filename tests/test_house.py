@@ -45,6 +45,7 @@ FLOORS: dict[str, float] = {
     "suite.execution": 5,
     "suite.live": 5.5,
     "suite.benchmark_bridge": 5.5,
+    "suite.session": 5.8,
     "suite.plugin": 6,
     "suite.test_configurations": 6.5,
 }

@@ -50,13 +50,17 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> str:
     if not configuration.optimization.simulated:
         lines.append(_latency(configuration, good, source))
         peak = max(m.memory.peak_memory_bytes for m in good)
-        lines.append(_set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}"))
+        lines.append(
+            _set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}")
+        )
     if not scored:
         return "\n".join(lines + [_unset("r_precision", "no session scored all prompts")])
     # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
     worst = min(scored, key=lambda quality: quality.r_precision.value)
     hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
     bound = proportion(hits, len(worst.outcomes), QUALITY_CONFIDENCE).low
+    if not hits:  # a limit of 0 could not fail
+        return "\n".join(lines + [_unset("r_precision", f"0 of {len(worst.outcomes)} hits: nothing to lose; {source}")])
     lines.append(_set("r_precision", f"{bound:.4f}", f"lower 99 % bound of {hits}/{len(worst.outcomes)}; {source}"))
     return "\n".join(lines)
 

@@ -55,7 +55,9 @@ class PointE:
             clip = F.normalize(self.networks["text encoder"].encode_text(tokens).float(), dim=-1)
         with stage("base diffusion"):
             noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
-            denoise = Denoiser(base, self.schedule, base.settings.prediction, {"clip": clip}, guidance=self.guidance, clamp=self.clamp)
+            denoise = Denoiser(
+                base, self.schedule, base.settings.prediction, {"clip": clip}, guidance=self.guidance, clamp=self.clamp
+            )
             cloud = heun(
                 denoise,
                 noise.start().to(self.device),
