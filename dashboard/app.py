@@ -1,4 +1,7 @@
-"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files, so that tests can open each."""
+"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files, so that tests can open each.
+
+Shown are the tables in `leaderboards/published`, or in the folder that the environment variable TEXT3D_PUBLISHED names.
+"""
 
 import streamlit as st
 

@@ -73,7 +73,13 @@ class Configuration:
 
 @cache
 def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
-    return load_budgets(BUDGETS / f"{device}.toml")
+    path = BUDGETS / f"{device}.toml"
+    entries = load_budgets(path)
+    recipes = {configuration.recipe for configuration in matrix()}
+    for name in entries:
+        if name not in recipes:
+            raise MalformedBudgets(f"{path}: {unknown('configuration', name, recipes)}")
+    return entries
 
 
 @lru_cache(maxsize=1)

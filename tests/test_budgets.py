@@ -323,8 +323,8 @@ def test_one_session_given_four_times_is_one_session(own_budgets, tmp_path):
         assert "1 of at least 3 sessions" in b.reason
 
 
-@pytest.mark.parametrize("fields", [{"smoke": True}, {"status": Status.CRASHED}, {"status": Status.THROTTLED}])
-def test_smoke_runs_and_failures_count_for_nothing(own_budgets, tmp_path, fields):
+@pytest.mark.parametrize("fields", [{"status": Status.CRASHED}, {"status": Status.THROTTLED}])
+def test_failures_count_for_nothing(own_budgets, tmp_path, fields):
     for b in proposed(own_budgets, sessions(tmp_path / "runs", 3, **fields))["point-e-nano-text/fp32"].values():
         assert b.source == "unset"
 

@@ -9,6 +9,7 @@ the reason; entries without a new measurement stay as they are; nothing is inven
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections import defaultdict
@@ -17,7 +18,7 @@ from statistics import median
 
 from suite.configurations import Configuration, matrix
 from suite.devices.catalogue import DEVICES, find_device
-from suite.history import read_folder, read_session, write_atomically
+from suite.history import HistoryError, read_folder, read_session, write_atomically
 from suite.judging.budgets import FOLDER
 from suite.judging.intervals import proportion
 from suite.names import UnknownName
@@ -34,59 +35,81 @@ HEADER = """\
 
 def entry(configuration: Configuration, measurements: list[Measurement]) -> str:
     """The TOML table of one configuration."""
-    lines = [f'["{configuration.recipe}"]']
+    head = f'["{configuration.recipe}"]'
     if configuration.unsupported:
-        lines.append(_unset("status", f"unsupported: {configuration.unsupported}"))
-        return "\n".join(lines)
+        return f"{head}\n{_unset('status', f'unsupported: {configuration.unsupported}')}"
     good = [m for m in measurements if m.status == Status.OK]
-    scored = [m.quality for m in good if m.quality is not None and not m.smoke]
-    if len({m.session for m in good}) < MIN_SESSIONS:
-        reason = f"measured in {len(good)} of at least {MIN_SESSIONS} sessions on this device"
-        kinds = ["r_precision"]
-        if not configuration.optimization.simulated:
-            kinds = [_latency_kind(configuration), "peak_memory_bytes", *kinds]
-        return "\n".join(lines + [_unset(kind, reason) for kind in kinds])
-    source = f"{len(good)} sessions on {good[-1].board}, {good[-1].measured_at[:10]}, commit {good[-1].commit}"
-    if not configuration.optimization.simulated:
-        lines.append(_latency(configuration, good, source))
-        peak = max(m.memory.peak_memory_bytes for m in good)
-        lines.append(
-            _set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {source}")
-        )
-    if not scored:
-        return "\n".join(lines + [_unset("r_precision", "no session scored all prompts")])
-    # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
-    worst = min(scored, key=lambda quality: quality.r_precision.value)
-    hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
-    bound = proportion(hits, len(worst.outcomes), QUALITY_CONFIDENCE).low
-    if not hits:  # a limit of 0 could not fail
-        return "\n".join(lines + [_unset("r_precision", f"0 of {len(worst.outcomes)} hits: nothing to lose; {source}")])
-    lines.append(_set("r_precision", f"{bound:.4f}", f"lower 99 % bound of {hits}/{len(worst.outcomes)}; {source}"))
-    return "\n".join(lines)
+    # Another network, board or library is another series: only the newest one's sessions count.
+    newest = max(good, key=lambda m: m.measured_at).fingerprint if good else None
+    good = [m for m in good if m.fingerprint == newest]
+    kinds = [] if configuration.optimization.simulated else [_latency_kind(configuration), "peak_memory_bytes"]
+    rules = {"peak_memory_bytes": _memory, "r_precision": _quality}
+    return "\n".join([head, *(rules.get(kind, _latency)(configuration, good) for kind in [*kinds, "r_precision"])])
+
+
+def _enough(kind: str, found: list[Measurement]) -> str | None:
+    """The line of a budget that too few sessions have measured, or None."""
+    count = len({m.session for m in found})
+    return None if count >= MIN_SESSIONS else _unset(kind, f"measured in {count} of at least {MIN_SESSIONS} sessions")
+
+
+def _source(found: list[Measurement]) -> str:
+    last = max(found, key=lambda m: m.measured_at)
+    return f"{len({m.session for m in found})} sessions on {last.board}, {last.measured_at[:10]}, commit {last.commit}"
 
 
 def _latency_kind(configuration: Configuration) -> str:
     return "latency_s" if configuration.is_reference else configuration.device.latency_limit
 
 
-def _latency(configuration: Configuration, good: list[Measurement], source: str) -> str:
-    if _latency_kind(configuration) == "latency_ratio":
-        level = median(1 / m.speedup for m in good)
-        return _set(
-            "latency_ratio", f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} of fp32 × {LATENCY_MARGIN}; {source}"
-        )
-    level = median(m.latency.median.value for m in good)
-    canaries = [m.canary_s for m in good if m.canary_s is not None]
+def _latency(configuration: Configuration, good: list[Measurement]) -> str:
+    kind = _latency_kind(configuration)
+    found = [m for m in good if (m.speedup if kind == "latency_ratio" else m.latency) is not None]
+    if line := _enough(kind, found):
+        return line
+    if kind == "latency_ratio":
+        level = median(1 / m.speedup for m in found)
+        return _set(kind, f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} of fp32 × {LATENCY_MARGIN}; {_source(found)}")
+    level = median(m.latency.median.value for m in found)
+    canaries = [m.canary_s for m in found if m.canary_s is not None]
     scale = f"canary_s = {median(canaries):.6f}, " if canaries else ""
-    return _set("latency_s", f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} s × {LATENCY_MARGIN}; {source}", scale)
+    return _set(kind, f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} s × {LATENCY_MARGIN}; {_source(found)}", scale)
+
+
+def _memory(configuration: Configuration, good: list[Measurement]) -> str:
+    found = [m for m in good if m.memory is not None]
+    if line := _enough("peak_memory_bytes", found):
+        return line
+    peak = max(m.memory.peak_memory_bytes for m in found)
+    return _set("peak_memory_bytes", f"{peak * MEMORY_MARGIN:.0f}", f"peak {peak} × {MEMORY_MARGIN}; {_source(found)}")
+
+
+def _quality(configuration: Configuration, good: list[Measurement]) -> str:
+    if line := _enough("r_precision", good):
+        return line
+    scored = [m.quality for m in good if m.quality is not None and not m.smoke]
+    if not scored:
+        return _unset("r_precision", "no session scored all prompts")
+    # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
+    worst = min(scored, key=lambda quality: quality.r_precision.value)
+    prompts = len(worst.outcomes)
+    hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
+    if not hits:  # a limit of 0 could not fail
+        return _unset("r_precision", f"0 of {prompts} hits: nothing to lose; {_source(good)}")
+    bound = proportion(hits, prompts, QUALITY_CONFIDENCE).low
+    return _set("r_precision", f"{bound:.4f}", f"lower 99 % bound of {hits}/{prompts}; {_source(good)}")
 
 
 def _set(kind: str, limit: str, reason: str, more: str = "") -> str:
-    return f'{kind} = {{ limit = {limit}, {more}source = "measured", reason = "{reason}" }}'
+    return f'{kind} = {{ limit = {limit}, {more}source = "measured", reason = {_text(reason)} }}'
 
 
 def _unset(kind: str, reason: str) -> str:
-    return f'{kind} = {{ source = "unset", reason = "{reason}" }}'
+    return f'{kind} = {{ source = "unset", reason = {_text(reason)} }}'
+
+
+def _text(reason: str) -> str:
+    return json.dumps(reason, ensure_ascii=False)  # TOML's basic strings escape as JSON's do
 
 
 def propose(device: str, sessions: list[Path]) -> str:
@@ -126,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         find_device(options.device)
         text = propose(options.device, options.sessions)
-    except (UnknownName, OSError, ValueError) as error:
+    except (UnknownName, HistoryError, OSError, ValueError) as error:
         print(f"python -m suite.budgets: {error}", file=sys.stderr)
         return 2
     if options.print:

@@ -126,4 +126,4 @@ WORDS = tuple(
 
 def normalize(prompt: str) -> str:
     """Lower case, one space between words, no full stop at the end."""
-    return " ".join(prompt.lower().strip(" .,").split())
+    return " ".join(prompt.lower().split()).strip(" .,")

@@ -11,6 +11,8 @@ A budget fails only when the whole 95 % interval lies beyond the limit; an overl
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,10 @@ class Judgement:
 
 def load_budgets(path: Path) -> dict[str, tuple[Budget, ...]]:
     """Budgets by "model/optimization"."""
-    text = path.read_text()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise MalformedBudgets(f"{path}: {error.strerror}; `python -m suite.budgets propose` writes it") from None
 
     def malformed(message: str, *keys: str) -> MalformedBudgets:
         return MalformedBudgets(f"{path}:{_line_of(text, *keys)}: {message}")
@@ -62,36 +67,45 @@ def load_budgets(path: Path) -> dict[str, tuple[Budget, ...]]:
             if kind not in KINDS:
                 near = difflib.get_close_matches(kind, KINDS, 1) or KINDS
                 raise malformed(f'key "{name}".{kind}: unknown budget; nearest: {", ".join(near)}', name, kind)
-            if not isinstance(fields, dict):
-                raise malformed(
-                    f'key "{name}".{kind}: expected {{limit = ..., source = ..., reason = ...}}, got {fields!r}',
-                    name,
-                    kind,
-                )
-            try:
-                budget = Budget(name=kind, **fields)
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"]))
-                raise malformed(
-                    f'key "{name}".{kind}.{field}: {first["msg"]} (value: {first["input"]!r})', name, kind
-                ) from None
-            if budget.source != "unset" and (budget.expect is None) == (budget.limit is None):
-                raise malformed(
-                    f'key "{name}".{kind}: give a limit (or, for status, expect), or source = "unset"', name, kind
-                )
-            budgets.append(budget)
+            if problem := _problem(kind, fields):
+                raise malformed(f'key "{name}".{kind}{problem}', name, kind)
+            budgets.append(Budget(name=kind, **fields))
         result[name] = tuple(budgets)
     return result
 
 
-def _line_of(text: str, table: str | None = None, key: str | None = None) -> int:
-    """The line of a key in a TOML text: good enough for an error message."""
+def _problem(kind: str, fields: object) -> str | None:
+    """What is wrong with one budget's fields, or None."""
+    if not isinstance(fields, dict):
+        return f": expected {{limit = ..., source = ..., reason = ...}}, got {fields!r}"
+    if "name" in fields:
+        return ".name: the key is the name"
+    try:
+        budget = Budget(name=kind, **fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f".{'.'.join(map(str, first['loc']))}: {first['msg']} (value: {first['input']!r})"
+    wanted = "expect" if kind == "status" else "limit"
+    if getattr(budget, "limit" if wanted == "expect" else "expect") is not None:
+        return f": takes `{wanted}`"
+    if (getattr(budget, wanted) is None) != (budget.source == "unset"):
+        return f': give a {wanted}, or source = "unset" (and then none)'
+    if budget.limit is not None and not math.isfinite(budget.limit):
+        return f".limit: not a number (value: {budget.limit})"
+    if budget.canary_s is not None and (kind != "latency_s" or not 0 < budget.canary_s < math.inf):
+        return f".canary_s: belongs to latency_s, and is above 0 (value: {budget.canary_s})"
+    return None
+
+
+def _line_of(text: str, table: str, key: str | None = None) -> int:
+    """The line of a table or of a key in it: good enough for an error message."""
     lines = text.splitlines()
-    start = next((n for n, line in enumerate(lines) if table is not None and f'"{table}"' in line), 0)
+    head = re.compile(rf"""\s*\[?["']?{re.escape(table)}["']?\s*[\]=]""")
+    start = next((n for n, line in enumerate(lines) if head.match(line)), 0)
     if key is None:
         return start + 1
-    return next((n for n in range(start, len(lines)) if lines[n].strip().startswith(key)), start) + 1
+    entry = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+    return next((n for n in range(start, len(lines)) if entry.match(lines[n])), start) + 1
 
 
 def judge(budget: Budget, measurement: Measurement) -> Judgement:
@@ -108,8 +122,9 @@ def judge(budget: Budget, measurement: Measurement) -> Judgement:
     if value is None or limit is None:
         return Judgement(budget, None, None, f"{budget.name}: not measured ({_why_missing(budget, measurement)})")
     higher = budget.name in HIGHER_IS_BETTER
-    low = value.value if value.low is None and value.high is None else value.low
-    high = value.value if value.low is None and value.high is None else value.high
+    # An interval without ends, of a single sample, holds every limit.
+    low = -math.inf if value.low is None else value.low
+    high = math.inf if value.high is None else value.high
     if higher:
         verdict = Verdict.OVER_BUDGET if high < limit else Verdict.PASS if low >= limit else Verdict.UNCERTAIN
     else:
@@ -130,7 +145,10 @@ def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
             return None
         return ratio(measurement.latency.median, measurement.reference.latency)
     if budget.name == "peak_memory_bytes":
-        return measurement.memory and Interval(value=measurement.memory.peak_memory_bytes)
+        if measurement.memory is None:
+            return None
+        peak = measurement.memory.peak_memory_bytes  # one pass: its margin stands for an interval
+        return Interval(value=peak, low=peak, high=peak)
     return measurement.quality and measurement.quality.r_precision
 
 
