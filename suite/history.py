@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from suite.records import Measurement, Status
+from suite.records import SCHEMA_VERSION, Measurement, Status
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ROOT / ".benchmarks"
@@ -28,6 +28,10 @@ CLOSED = "closed"  # marks a journal whose session ended and saved
 
 class HistoryError(RuntimeError):
     """The history cannot be written; says where, why and what to do."""
+
+
+class NewerSchema(ValueError):
+    """A file of a later version of the suite."""
 
 
 @dataclass
@@ -65,7 +69,14 @@ def read_session(path: Path) -> History:
 
 
 def _read_file(path: Path) -> list[Measurement]:
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for record in data.get(CELLS, [data]) if isinstance(data, dict) else []:
+        if (
+            isinstance(record, dict)
+            and isinstance(version := record.get("schema_version"), int)
+            and version > SCHEMA_VERSION
+        ):
+            raise NewerSchema(f"written by a newer text3d-bench (schema {version}, this one knows {SCHEMA_VERSION})")
     if isinstance(data, dict) and "configuration" in data:  # one journalled measurement
         return [Measurement.model_validate(data)]
     if not isinstance(data, dict) or "benchmarks" not in data:
@@ -75,7 +86,13 @@ def _read_file(path: Path) -> list[Measurement]:
 
 def _set_aside(path: Path, folder: Path, error: Exception) -> str:
     why = _why(error)
+    if isinstance(error, (OSError, NewerSchema)):  # nothing is wrong with the file itself
+        return f"{path}: {why}; left where it is, not read"
     target = folder / QUARANTINE / path.relative_to(folder)
+    copies = 1
+    while target.exists():
+        copies += 1
+        target = target.with_name(f"{path.stem}-{copies}{path.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
@@ -98,7 +115,7 @@ def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
     for m in sorted(measurements, key=lambda m: m.measured_at):
         key = (m.configuration, m.board, m.weights)
         held = chosen.get(key)
-        if held is None or _weight(m) >= _weight(held):
+        if held is None or m.protocol != held.protocol or _weight(m) >= _weight(held):
             chosen[key] = m
     return list(chosen.values())
 
@@ -142,7 +159,7 @@ class Journal:
 
     def begin(self) -> None:
         """Prove that the folder can be written before anything is measured."""
-        write_atomically(self.folder / "begun", "")
+        write_atomically(self.folder / "begun", f"{self.session}\n")
 
     def write(self, slug: str, measurement: Measurement) -> None:
         write_atomically(self.folder / f"{slug}.json", measurement.model_dump_json(indent=1))

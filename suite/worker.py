@@ -89,14 +89,15 @@ def measure(job: Job, answers: Answers) -> str | None:
     backend = backend_of(configuration.device)
     answers.phase("loading")
     device = backend.torch_device()
-    if device.type == "cpu":
+    if backend.device.latency_limit == "latency_ratio":  # its limits travel between machines
         answers.part("canary_s", canary_s())
     gauge = backend.memory_gauge()
-    pipeline = build(configuration, job.weights, device)
+    pipeline = load(configuration, job.weights, device)
+    # Before the recipe: a quantized layer packs its weights away.
+    answers.part("parameters", sum(p.numel() for n in pipeline.networks.values() for p in n.parameters()) or None)
+    pipeline = apply_recipe(configuration, pipeline, device)
     backend.synchronize()
     gauge.loaded()
-    networks = pipeline.networks.values()
-    answers.part("parameters", sum(p.numel() for n in networks for p in n.parameters()) or None)
     answers.part("evaluations", pipeline.evaluations)
     answers.part("fingerprint", fingerprint(backend, pipeline))
 
@@ -116,7 +117,14 @@ def measure(job: Job, answers: Answers) -> str | None:
 
 def build(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
     """The configuration's pipeline, its recipe applied."""
-    pipeline = _named(configuration.model.builder)(weights, device)
+    return apply_recipe(configuration, load(configuration, weights, device), device)
+
+
+def load(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
+    return _named(configuration.model.builder)(weights, device)
+
+
+def apply_recipe(configuration: Configuration, pipeline: Pipeline, device: torch.device) -> Pipeline:
     for technique in configuration.optimization.techniques:
         pipeline = _named(technique.apply)(pipeline, device, **technique.parameters)
     return pipeline

@@ -226,7 +226,7 @@ def test_every_configuration_has_an_entry_in_the_committed_files():
     for configuration in configurations.matrix():
         assert configuration.budgets, configuration.id
         if configuration.optimization.simulated:
-            assert not any(b.name.startswith("latency") for b in configuration.budgets)
+            assert {b.name for b in configuration.budgets} <= {"r_precision", "status"}  # time and memory are the imitation's
 
 
 def test_committed_latency_budgets_are_ratios_on_cpu_except_the_references_own():
@@ -329,7 +329,21 @@ def test_failures_count_for_nothing(own_budgets, tmp_path, fields):
         assert b.source == "unset"
 
 
-@pytest.mark.parametrize("missing", [{"reference": None}, {"memory": None}, {"quality": None}, {"latency": None}])
+def test_short_runs_count_for_latency_and_memory_and_never_for_quality(own_budgets, tmp_path):
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3, smoke=True))["point-e-nano-text/fp32"]
+    assert {name: b.source for name, b in budgets.items()} == {
+        "latency_s": "measured", "peak_memory_bytes": "measured", "r_precision": "unset",
+    }  # fmt: skip
+
+
+def test_one_full_session_among_short_ones_gives_the_quality_limit(own_budgets, tmp_path):
+    paths = sessions(tmp_path / "runs", 1) + sessions(tmp_path / "short", 3, smoke=True, quality=None)[1:]
+    budgets = proposed(own_budgets, paths)["point-e-nano-text/fp32"]
+    assert budgets["latency_s"].limit == pytest.approx(3.0 * 1.5)
+    assert budgets["r_precision"].limit == pytest.approx(proportion(130, 153, 0.98).low, abs=1e-4)
+
+
+@pytest.mark.parametrize("missing", [{"reference": None}, {"quality": None}, {"latency": None}])
 def test_a_value_that_no_session_has_is_unset_and_the_others_are_set(own_budgets, tmp_path, missing):
     paths = sessions(tmp_path / "runs", 3, **missing)
     budgets = proposed(own_budgets, paths)["point-e-nano-text/steps-16"]
@@ -373,6 +387,19 @@ def test_proposing_keeps_what_the_sessions_say_nothing_about(own_budgets, tmp_pa
     budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
     assert budgets["point-e-nano-text/bf16"]["status"].expect == Status.CRASHED
     assert budgets["point-e-nano-text/steps-8"]["r_precision"].limit == 0.5
+
+
+def test_too_few_new_sessions_do_not_erase_what_three_gave(own_budgets, tmp_path):
+    before = proposed(own_budgets, sessions(tmp_path / "runs", 3))["point-e-nano-text/fp32"]
+    after = proposed(own_budgets, sessions(tmp_path / "one", 1))["point-e-nano-text/fp32"]
+    assert after == before
+
+
+def test_an_expected_status_that_came_about_is_not_erased(own_budgets, tmp_path):
+    expect = '["point-e-nano-text/fp32"]\nstatus = { expect = "out-of-memory", source = "measured", reason = "r" }\n'
+    (own_budgets / "cpu.toml").write_text(expect)
+    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3, status=Status.OUT_OF_MEMORY))
+    assert budgets["point-e-nano-text/fp32"]["status"].expect == Status.OUT_OF_MEMORY
 
 
 def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):

@@ -6,8 +6,10 @@ Prompts are the first of the frozen gallery, all held out of training; so many t
 from __future__ import annotations
 
 import json
+import math
 from functools import cache, lru_cache
 
+import pytest
 import torch
 
 from suite.configurations import find
@@ -23,6 +25,12 @@ PROMPTS = 32
 @lru_cache(maxsize=1)
 def judge() -> Judge:
     return Judge()
+
+
+@lru_cache(maxsize=1)
+def ceiling() -> dict[str, float]:
+    """Ground truth by the judge. 256 objects: a standard error of 1.1 points at 97 % and 2.2 at 85 %."""
+    return ground_truth_precision(judge().clip, objects=256)
 
 
 @cache
@@ -45,16 +53,13 @@ def test_the_judge_is_another_network_than_the_one_that_conditions_the_generator
 
 
 def test_the_judge_recognizes_ground_truth_as_splats_and_as_solids():
-    """Held-out captions: 97 % first of 153, 85 % first of 3,001. 256 objects: a standard error of 1.1 and 2.2 points."""
-    found = ground_truth_precision(judge().clip, objects=256)
     for kind in ("splats", "solid"):
-        assert found[f"held_out_{kind}_153"] >= 0.97, found
-        assert found[f"held_out_{kind}_3001"] >= 0.85, found
+        assert ceiling()[f"held_out_{kind}_153"] >= 0.97, ceiling()
+        assert ceiling()[f"held_out_{kind}_3001"] >= 0.85, ceiling()
 
 
 def test_the_judge_knows_colours_and_shapes_that_it_never_saw_together():
-    found = ground_truth_precision(judge().clip, objects=64)
-    assert found["unseen_splats_153"] >= 0.5 and found["unseen_solid_153"] >= 0.5, found
+    assert ceiling()["unseen_splats_153"] >= 0.5 and ceiling()["unseen_solid_153"] >= 0.5, ceiling()
 
 
 def test_the_conditioning_clip_tells_captions_apart():
@@ -67,7 +72,6 @@ def test_the_conditioning_clip_tells_captions_apart():
 def test_a_picture_of_something_else_is_no_hit():
     """The judge's gallery is no formality: the true picture of another caption never counts for this one."""
     from suite.embedded.captions import all_scenes
-    from suite.embedded.evaluate import embed_captions  # noqa: F401
     from suite.embedded.renderer import judge_views
     from suite.embedded.shapes import SceneTable
     from suite.models.clip import embed_views
@@ -101,13 +105,13 @@ def test_objects_lie_near_the_ground_truth():
     assert all(outcome.chamfer is not None for outcome in quality.outcomes)
 
 
-def test_a_diverged_network_is_a_miss_and_leaves_no_number_that_is_none():
+@pytest.mark.parametrize("broken", ["places and colours", "colours", "places"])
+def test_a_diverged_network_is_a_miss_and_leaves_no_number_that_is_none(broken):
     """NaN ranks below nothing: a comparison with it must not count as first."""
-    for broken in (
-        torch.full((2, 256, 6), torch.nan),
-        torch.cat([torch.zeros(2, 256, 3), torch.full((2, 256, 3), torch.nan)], -1),
-    ):
-        for outcome in judge().score(broken, judge().prompts[:2]):
-            assert outcome.rank_153 > 0 and outcome.rank_3001 > 0
-            assert outcome.margin_153 == outcome.margin_153
-            assert outcome.chamfer is None or outcome.chamfer == outcome.chamfer
+    cloud = torch.full((2, 256, 6), 0.5)
+    first, last = {"places and colours": (0, 6), "colours": (3, 6), "places": (0, 3)}[broken]
+    cloud[..., first:last] = torch.nan
+    for outcome in judge().score(cloud, judge().prompts[:2]):
+        assert outcome.rank_153 > 0 and outcome.rank_3001 > 0
+        assert all(math.isfinite(margin) for margin in (outcome.margin_153, outcome.margin_3001))
+        assert outcome.chamfer is None or math.isfinite(outcome.chamfer)

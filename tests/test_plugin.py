@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from suite.devices.backend import slug
 from suite.history import Journal, read_folder
 from suite.recording import RunLock
 
@@ -23,7 +24,7 @@ CELL = "suite/test_configurations.py::test_configuration[point-e-nano-text/{}@cp
 @pytest.fixture
 def bench(tmp_path):
     """Run pytest in the checkout, with a board and a history of its own."""
-    board = f"test-{tmp_path.name}-{os.getpid()}"
+    board = slug(f"test {tmp_path.name} {os.getpid()}")
     environment = os.environ | {"TEXT3D_BOARD": board}
 
     def run(*arguments: str, start: bool = False, **more: str):
@@ -116,7 +117,7 @@ def test_a_broken_budget_fails_its_subtest_with_value_interval_and_command(bench
     assert "over budget: latency_ratio" not in result.stdout
     (measurement,) = journals(bench.folder)[0].read().measurements
     assert measurement.verdicts["peak_memory_bytes"].value == "over-budget"
-    assert measurement.verdicts["latency_ratio"].value == "pass"
+    assert measurement.verdicts["latency_ratio"].value in ("pass", "uncertain")
 
 
 def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(bench):

@@ -259,6 +259,12 @@ def test_points_outside_the_picture_are_left_out():
     assert len(coloured(front(dots((50.0, 0, 0, 0, 0, 0))))) == 0
 
 
+def test_a_point_behind_the_camera_is_not_seen():
+    """A network that diverges puts points anywhere; none may hide the object from behind the camera's back."""
+    alone, crowd = dots((0, 0, 0, 1, 0, 0)), dots((0, 0, 0, 1, 0, 0), (0, -8, 0, 0, 0, 1), (0, -4, 0, 0, 0, 1))
+    assert torch.equal(front(crowd), front(alone))
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_a_point_without_a_place_is_left_out(broken):
     whole = dots((0, 0, 0, 1, 0, 0), (0.5, 0, 0, 1, 0, 0))

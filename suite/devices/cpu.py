@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass, field
@@ -75,13 +76,19 @@ class ResidentSet:
     load_peak: int | None = None
     process_peak: int = 0
 
+    def __post_init__(self) -> None:
+        self.restart()  # a peak of before is not the model's
+
     def loaded(self) -> None:
         self.load_peak = self.peak_bytes()
         self.restart()
 
     def restart(self) -> None:
         self.process_peak = max(self.process_peak, _status_bytes("VmHWM"))
-        Path("/proc/self/clear_refs").write_text("5")
+        with contextlib.suppress(
+            OSError
+        ):  # where the kernel forbids it, peaks are of the whole run: too high, never too low
+            Path("/proc/self/clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
         return max(0, _status_bytes("VmHWM") - self.before)

@@ -18,8 +18,10 @@ class Cuda:
     index: int | None = None  # of the GPU that matches the device's chip
 
     def find_board(self) -> Board:
-        import pynvml
-
+        try:
+            import pynvml
+        except ImportError:
+            raise NotHere(f"this is no {self.device.title}: nvidia-ml-py (pynvml) is not installed") from None
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
@@ -27,16 +29,27 @@ class Cuda:
         try:
             names = []
             for index in range(pynvml.nvmlDeviceGetCount()):
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                names.append(_text(pynvml.nvmlDeviceGetName(handle)))
+                try:
+                    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                    names.append(_text(pynvml.nvmlDeviceGetName(handle)))
+                except pynvml.NVMLError as error:
+                    names.append(f"one that does not answer ({error})")
+                    continue
                 if self.device.chip in names[-1]:
                     self.index = index
                     return Board(
                         id=board_id(names[-1], _text(pynvml.nvmlDeviceGetUUID(handle))),
                         chip=names[-1],
-                        driver=_text(pynvml.nvmlSystemGetDriverVersion()),
-                        power_mode=_power_limit(pynvml, handle),
-                        clocks=f"graphics max {pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_GRAPHICS)} MHz",
+                        driver=_asked(pynvml, lambda: _text(pynvml.nvmlSystemGetDriverVersion())),
+                        power_mode=_asked(
+                            pynvml, lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f} W limit"
+                        ),
+                        clocks=_asked(
+                            pynvml,
+                            lambda: (
+                                f"graphics max {pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_GRAPHICS)} MHz"
+                            ),
+                        ),
                     )
             raise NotHere(f"this is no {self.device.title}: the GPUs here are {', '.join(names) or 'none'}")
         except pynvml.NVMLError as error:
@@ -92,9 +105,10 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _power_limit(pynvml, handle) -> str | None:
+def _asked(pynvml, question) -> str | None:
+    """What the driver says, or None where it keeps that to itself (containers, some chips)."""
     try:
-        return f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f} W limit"
+        return question()
     except pynvml.NVMLError:
         return None
 

@@ -51,13 +51,22 @@ class Jetson(Cuda):
     def _clocks(self) -> str | None:
         """Upper limits of GPU, processor and memory clocks in MHz: a capped mode shows here."""
         known = {
-            "gpu": next(iter(sorted((self.root / "sys/class/devfreq").glob("*gpu*/max_freq"))), None),
+            # JetPack 6 says "gpu", 5 the name of the chip's GPU.
+            "gpu": next(
+                (
+                    p
+                    for name in ("gpu", "ga10b", "gv11b")
+                    for p in (self.root / "sys/class/devfreq").glob(f"*{name}*/max_freq")
+                ),
+                None,
+            ),
             "cpu": self.root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq",
-            "emc": self.root / "sys/kernel/debug/bpmp/debug/clk/emc/rate",
+            "emc": self.root / "sys/kernel/debug/bpmp/debug/clk/emc/max_rate",
         }
         unit = {"gpu": 1e6, "cpu": 1e3, "emc": 1e6}
         found = {name: read_text(path) for name, path in known.items() if path is not None}
-        return " ".join(f"{name} {int(value) / unit[name]:.0f} MHz" for name, value in found.items() if value) or None
+        numbers = {name: int(value) for name, value in found.items() if value and value.isdigit()}
+        return " ".join(f"{name} {value / unit[name]:.0f} MHz" for name, value in numbers.items()) or None
 
     def memory_gauge(self) -> AllocatorPeak:
         return AllocatorPeak(kind="unified")
@@ -91,7 +100,7 @@ def find_rails(root: Path) -> dict[str, tuple[Path, Path]]:
             volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
             name = read_text(label)
             # The sum of shunt voltages is listed as a fourth channel, and is no rail.
-            if name and "sum" not in name.lower() and volts.exists() and amperes.exists():
+            if name and name != "NC" and "sum" not in name.lower() and volts.exists() and amperes.exists():
                 rails[name] = (volts, amperes)
     return rails
 
@@ -102,6 +111,7 @@ class RailMeter:
 
     rails: dict[str, tuple[Path, Path]]
     energy_j: float = 0.0
+    unreadable: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -110,7 +120,11 @@ class RailMeter:
         self._thread.start()
 
     def power_w(self) -> float:
-        return sum(int(read_text(mv) or 0) * int(read_text(ma) or 0) for mv, ma in self.rails.values()) / 1e6
+        readings = [(read_text(mv), read_text(ma)) for mv, ma in self.rails.values()]
+        if any(mv is None or ma is None for mv, ma in readings):
+            self.unreadable = True  # a sum without one rail would be too small
+            return 0.0
+        return sum(int(mv) * int(ma) for mv, ma in readings) / 1e6
 
     def _sample(self) -> None:
         then, power = time.monotonic(), self.power_w()
@@ -121,7 +135,9 @@ class RailMeter:
             self.energy_j += (now - then) * (power + next_power) / 2
             then, power = now, next_power
 
-    def read(self) -> Energy:
+    def read(self) -> Energy | None:
         self._stop.set()
         self._thread.join()
+        if self.unreadable:
+            return None
         return Energy(rails=list(self.rails), energy_j=self.energy_j, idle_w=self.idle_w)

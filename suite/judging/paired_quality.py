@@ -23,6 +23,8 @@ def hit_pairs(quality: Quality, reference: Quality, gallery: int = 153) -> list[
 
 def difference(pairs: Sequence[tuple[bool, bool]], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Difference of the hit rates with a bootstrap interval over prompts (pairs stay together)."""
+    if not pairs:
+        raise ValueError("no prompt was scored on both: there is nothing to pair")
     steps = [int(here) - int(there) for here, there in pairs]
     generator = random.Random(seed)
     count = len(steps)

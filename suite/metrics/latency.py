@@ -62,7 +62,7 @@ def measure_latency(
         samples.append(total)
         for name, seconds in spent.items():
             stages.setdefault(name, []).append(seconds)
-        uneven = max(uneven, 1 - sum(spent.values()) / total)
+        uneven = max(uneven, abs(1 - sum(spent.values()) / total))
         progress(len(samples))
         elapsed = time.perf_counter() - started
         reason = stop_reason(samples, elapsed, time_budget_s)
@@ -98,5 +98,5 @@ def warnings_of(samples: list[float], uneven: float) -> list[str]:
     if max(samples) >= 1.5 * mean(samples) or min(samples) <= 0.5 * mean(samples):
         found.append(f"outliers: {min(samples):.4g} to {max(samples):.4g} s around {mean(samples):.4g} s")
     if uneven > STAGE_SLACK:
-        found.append(f"{uneven:.1%} of a sample lies outside the stages")
+        found.append(f"the stages' sum is {uneven:.1%} of a sample off its total")
     return found

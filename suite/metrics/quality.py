@@ -24,7 +24,7 @@ from suite.models.pipeline import Pipeline
 from suite.models.weights import load_embedded, sha256_of
 from suite.records import PromptOutcome, Quality
 
-CHUNK = 8  # prompts generated together; never changes an object, since noise is a prompt's own
+CHUNK = 8  # objects scored together
 JUDGE = "clip-nano-judge"
 
 
@@ -45,11 +45,15 @@ class Judge:
     def score(self, clouds: Tensor, prompts: list[str]) -> list[PromptOutcome]:
         """Clouds [B, N, 6] of these prompts -> how well each is recognized."""
         clouds = clouds.float().cpu()
+        # A network that diverged to NaN made nothing: last of all, and no distance.
+        made = clouds.isfinite().all(-1).all(-1)
+        clouds = clouds.nan_to_num(0.0)
         pictures = embed_views(self.clip, judge_views(clouds))
         own = (pictures * embed_captions(self.clip, prompts)).sum(-1, keepdim=True)
         lead = own - pictures @ self.distractors.T  # [B, 3000]
+        lead[~made] = -2.0  # beyond any difference of two cosines
         truth = self._truth(prompts)
-        distance = chamfer(clouds[..., :3], truth[..., :3]).tolist() if truth is not None else [None] * len(prompts)
+        distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
             PromptOutcome(
                 prompt=prompt,
@@ -57,7 +61,7 @@ class Judge:
                 rank_3001=int((lead[k] <= 0).sum()),
                 margin_153=round(lead[k, :152].amin().item(), 5),
                 margin_3001=round(lead[k].amin().item(), 5),
-                chamfer=None if distance[k] is None else round(distance[k], 5),
+                chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
         ]
@@ -84,7 +88,8 @@ def measure_quality(
     first: list[Tensor] = []
     for start in range(0, count, CHUNK):
         prompts = judge.prompts[start : min(start + CHUNK, count)]
-        clouds = pipeline.generate(prompts)
+        # One at a time, as they are timed: dynamic quantization finds its ranges in the batch at hand.
+        clouds = torch.cat([pipeline.generate([prompt]) for prompt in prompts])
         first = first or [clouds.float().cpu()]
         outcomes += judge.score(clouds, prompts)
         progress(len(outcomes))

@@ -71,7 +71,7 @@ class PointE:
 def to_cloud(channels: Tensor, position_scale: float = 1.0) -> Tensor:
     """Network channels [B, 6, N] (scaled xyz, rgb within ±1) -> [B, N, 6] with rgb as fractions."""
     xyz, rgb = channels.transpose(1, 2).float().split(3, dim=-1)
-    return torch.cat([xyz / position_scale, ((rgb + 1) / 2).clamp(0, 1)], -1)
+    return torch.cat([(xyz / position_scale).clamp(-1, 1), ((rgb + 1) / 2).clamp(0, 1)], -1)
 
 
 def to_channels(cloud: Tensor, position_scale: float = 1.0) -> Tensor:

@@ -36,7 +36,7 @@ def _digest(file) -> str:  # Python 3.10
 def load_embedded(name: str, folder: Path = EMBEDDED) -> tuple[dict[str, Tensor], str]:
     """The tensors of an embedded network and the file's hash. WeightsError when the file is not the committed one."""
     path = folder / f"{name}.safetensors"
-    expected = json.loads((folder / HASHES.name).read_text()).get(name)
+    expected = _expected(folder / HASHES.name, name)
     if not path.exists():
         raise WeightsAbsent(
             f"{path}: absent; train it with `python -m suite.embedded.train {name}`, or check out the repository whole"
@@ -47,3 +47,14 @@ def load_embedded(name: str, folder: Path = EMBEDDED) -> tuple[dict[str, Tensor]
             f"{path}: sha256 is {found}, expected {expected} ({HASHES.name}); the file is altered or truncated"
         )
     return load_file(path), found
+
+
+def _expected(path: Path, name: str) -> str | None:
+    """The hash that the committed list gives a network."""
+    try:
+        hashes = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: the list of hashes cannot be read ({error})") from None
+    if not isinstance(hashes, dict):
+        raise WeightsError(f"{path}: expected an object of hashes by name")
+    return hashes.get(name)

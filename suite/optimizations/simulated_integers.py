@@ -21,16 +21,18 @@ CLIPPED_SHARE = 1e-4  # of the activations, at either end: a range that keeps ev
 
 def quantize(pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None) -> Pipeline:
     """Round the weights, and the inputs if `activation_bits` is given, of every Linear of the diffusion networks."""
+    if activation_bits is not None and not 2 <= activation_bits <= 16:
+        raise ValueError(f"activation_bits: {activation_bits} is not possible; 2 to 16, or none")
     layers = [
         layer
         for stage in pipeline.diffusion
         for layer in pipeline.networks[stage].modules()
         if isinstance(layer, nn.Linear)
     ]
-    ranges = _calibrate(pipeline, layers) if activation_bits else {}
+    ranges = {} if activation_bits is None else _calibrate(pipeline, layers)
     for layer in layers:
         layer.weight = nn.Parameter(round_weights(layer.weight.detach(), weight_bits), requires_grad=False)
-        if activation_bits:
+        if activation_bits is not None:
             low, high = ranges[layer]
             layer.register_forward_pre_hook(
                 lambda _, inputs, low=low, high=high: (round_activations(inputs[0], low, high, activation_bits),)
