@@ -123,11 +123,20 @@ def propose(device: str, sessions: list[Path]) -> str:
             by_configuration[m.configuration].append(m)
     written = existing(FOLDER / f"{device}.toml")
     entries = [
-        written[c.recipe] if c.recipe in written and not by_configuration[c.id] else entry(c, by_configuration[c.id])
-        for c in matrix()
-        if c.device.name == device
+        merged(entry(c, by_configuration[c.id]), written.get(c.recipe, "")) for c in matrix() if c.device.name == device
     ]
     return HEADER.format(title=DEVICES[device].title, name=device) + "\n" + "\n\n".join(entries) + "\n"
+
+
+def merged(new: str, old: str) -> str:
+    """A new table, but a line that would now be unset stays as it was, and so does what no measurement gives."""
+    head, *lines = new.splitlines()
+    kept = {line.split(" =")[0]: line for line in old.splitlines()[1:] if line.strip()}
+    for line in lines:
+        kind = line.split(" =")[0]
+        if kind not in kept or 'source = "unset"' not in line:
+            kept[kind] = line
+    return "\n".join([head, *kept.values()])
 
 
 def existing(path: Path) -> dict[str, str]:
