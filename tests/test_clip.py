@@ -51,7 +51,6 @@ from suite.models.clip import build_clip_nano, import_open_clip
 first = import_open_clip()
 assert import_open_clip() is first, "a second call finds the same module"
 clip = build_clip_nano()
-from diffusers import DDIMScheduler  # fails at import too where torchvision does
 print("loaded", first.__version__, sum(p.numel() for p in clip.parameters()))
 """
 
