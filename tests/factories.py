@@ -117,7 +117,9 @@ def measurement(
             "reference": None
             if reference_s is None
             else Reference(
-                configuration=f"{model}/fp32@{device}", latency=Interval(value=reference_s, low=0.99 * reference_s, high=1.01 * reference_s), measured_at=measured_at
+                configuration=f"{model}/fp32@{device}",
+                latency=Interval(value=reference_s, low=0.99 * reference_s, high=1.01 * reference_s),
+                measured_at=measured_at,
             ),
         }
     return Measurement(**(fields | others))

@@ -226,7 +226,10 @@ def test_every_configuration_has_an_entry_in_the_committed_files():
     for configuration in configurations.matrix():
         assert configuration.budgets, configuration.id
         if configuration.optimization.simulated:
-            assert {b.name for b in configuration.budgets} <= {"r_precision", "status"}  # time and memory are the imitation's
+            assert {b.name for b in configuration.budgets} <= {
+                "r_precision",
+                "status",
+            }  # time and memory are the imitation's
 
 
 def test_committed_latency_budgets_are_ratios_on_cpu_except_the_references_own():

@@ -71,7 +71,7 @@ def render(
     key = ((depth - near) / (far - near) * 2**20).clamp(0, 2**20 - 1).long() * 2**24 + torch.arange(points)
     r = row.round().long()[..., None] + offsets[:, 0]
     c = column.round().long()[..., None] + offsets[:, 1]
-    inside = (r >= 0) & (r < size_px) & (c >= 0) & (c < size_px)
+    inside = (r >= 0) & (r < size_px) & (c >= 0) & (c < size_px) & (depth > 0)[..., None]  # behind the camera: unseen
     view = torch.arange(batch * views).view(batch, views, 1, 1)
     pixel = torch.where(inside, (view * size_px + r) * size_px + c, batch * views * size_px**2)
     empty = 2**62
