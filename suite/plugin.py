@@ -6,6 +6,7 @@ Without torch: measuring happens in workers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from suite.devices.catalogue import find_device
 from suite.history import CELLS
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
-from suite.names import UnknownName
+from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
 from suite.session import FULL_PROMPTS, SMOKE_PROMPTS, UNRECORDED, Bench
 
@@ -75,8 +76,20 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         for name in config.getoption("require_device"):
             find_device(name)
+        _check_names(config)
     except UnknownName as error:
-        raise pytest.UsageError(f"--require-device: {error}") from None
+        raise pytest.UsageError(str(error)) from None
+
+
+def _check_names(config: pytest.Config) -> None:
+    """Answer an unknown configuration or mark on the command line with the nearest ones; pytest only says "not found"."""
+    for argument in config.args:
+        if f"{BENCHMARK_FILE.name}::" in argument and "[" in argument:
+            find(argument.partition("[")[2].removesuffix("]"))
+    known = {line.split(":")[0].split("(")[0].strip() for line in config.getini("markers")}
+    for word in re.findall(r"[A-Za-z_][\w-]*", config.option.markexpr or ""):
+        if word not in known | {"and", "or", "not", "True", "False", "None"}:
+            raise unknown("mark", word, all_marks())
 
 
 benchmark_bridge.use_board_as_machine(machine_board())

@@ -31,7 +31,7 @@ class Bench:
         self.default_smoke = False
         self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
         self.recorder: Recorder | None = None
-        self.references: dict[tuple[str, str], Reference] = {}
+        self.references: dict[tuple[str, str], Reference | None] = {}
         self.lock = RunLock(machine_board())
         self.notes: list[str] = []
         self.live: LiveLine | None = None
@@ -146,9 +146,9 @@ class Bench:
             measured = self.recorder.measurements.get(configuration.reference.id)
             if measured is None or measured.latency is None:
                 measured = self._run(configuration.reference, 0)
-            if measured.latency is None:
-                return None
-            self.references[key] = _as_reference(measured)
+            # A reference that fails once is not tried again for every cell.
+            sound = measured.status == Status.OK and measured.latency is not None
+            self.references[key] = _as_reference(measured) if sound else None
         return self.references[key]
 
     def _run(self, configuration: Configuration, prompts: int) -> Measurement:

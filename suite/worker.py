@@ -63,8 +63,8 @@ def main(job: Job, pipe: Connection, lifeline: Connection) -> None:
     except (MemoryError, torch.OutOfMemoryError) as error:
         answers.end(Status.OUT_OF_MEMORY, _first_line(error))
     except Exception as error:  # noqa: BLE001 - whatever a model does, the matrix goes on
-        # torch's CPU allocator has no error class of its own.
-        full = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+        # torch's CPU allocator, and CUDA outside torch's, have no error class of their own.
+        full = isinstance(error, RuntimeError) and any(w in str(error) for w in ("allocate memory", "out of memory"))
         traceback.print_exc(file=sys.stderr)
         answers.end(Status.OUT_OF_MEMORY if full else Status.CRASHED, f"{type(error).__name__}: {_first_line(error)}")
     pipe.close()

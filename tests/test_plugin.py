@@ -58,6 +58,11 @@ def test_require_device_turns_not_here_into_failures(bench):
 
 def test_unknown_names_are_answered_with_the_nearest(bench):
     assert "nearest: orin" in bench("--require-device", "orion").stdout
+    assert "unknown mark 'orion'; nearest: orin" in bench("-m", "orion").stdout
+    assert (
+        "unknown model 'point-e-nano-txt'; nearest: point-e-nano-text"
+        in bench("suite/test_configurations.py::test_configuration[point-e-nano-txt/fp32@cpu]").stdout
+    )
     assert "--quality-prompts: 5000 is not possible" in bench("--quality-prompts", "5000").stdout
 
 
