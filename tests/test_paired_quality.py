@@ -65,15 +65,61 @@ def test_the_difference_interval_agrees_with_the_normal_one_where_there_are_many
     )
 
 
-def test_equal_outcomes_differ_by_nothing():
-    interval = difference([BOTH] * 100 + [NEITHER] * 53)
-    assert interval.value == 0
-    assert interval.low <= 0 <= interval.high
+def table(both: int, won: int, lost: int, neither: int) -> list[tuple[bool, bool]]:
+    return [BOTH] * both + [WON] * won + [LOST] * lost + [NEITHER] * neither
 
 
-def test_the_difference_is_the_same_at_every_call():
-    pairs = [WON] * 9 + [LOST] * 3 + [BOTH] * 20
-    assert difference(pairs) == difference(pairs)
+@pytest.mark.parametrize(
+    ("counts", "value", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, table III, method 10; without the correction it is 0.0618 to 0.3242.
+        ((20, 12, 2, 16), 0.2, 0.0562, 0.3292),
+        # Worked by hand at https://psiaims.github.io/CAMIS/SAS/ci_for_paired_prop.html
+        ((20, 15, 6, 5), 0.1957, 0.0026, 0.3699),
+    ],
+)
+def test_the_interval_is_that_of_published_worked_examples(counts, value, low, high):
+    interval = difference(table(*counts))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((value, low, high), abs=5e-5)
+
+
+def test_equal_outcomes_leave_a_doubt_that_shrinks_with_the_number_of_prompts():
+    """No discordant prompt among n allows a true share of 3 / n of them (the rule of three): never an interval of 0."""
+    for hits, prompts in ((153, 153), (100, 153), (0, 153), (32, 32), (1024, 1024)):
+        interval = difference(table(hits, 0, 0, prompts - hits))
+        assert interval.value == 0
+        assert interval.low < -2 / prompts and 2 / prompts < interval.high
+        assert interval.high < 4 / prompts or 0 < hits < prompts
+    assert difference(table(1000, 0, 0, 24)).high < difference(table(100, 0, 0, 3)).high
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shares"),
+    [
+        (153, (0.96, 0.01, 0.01, 0.02)),
+        (153, (0.80, 0.02, 0.02, 0.16)),
+        (153, (0.70, 0.10, 0.05, 0.15)),
+        (153, (0.85, 0.005, 0.02, 0.125)),
+        (32, (0.70, 0.10, 0.05, 0.15)),
+    ],
+)
+def test_the_interval_covers_the_true_difference_in_95_of_100_repetitions_or_more(prompts, shares):
+    generator, covered, truth = random.Random(1), 0, shares[1] - shares[2]
+    for _ in range(1000):
+        drawn = generator.choices((BOTH, WON, LOST, NEITHER), weights=shares, k=prompts)
+        interval = difference(drawn)
+        covered += interval.low <= truth <= interval.high
+    assert covered >= 940  # 950 ± 1.5 standard errors; few discordant prompts give more
+
+
+def test_the_interval_mirrors_when_the_two_change_places():
+    here, there = difference(table(20, 12, 2, 16)), difference(table(20, 2, 12, 16))
+    assert (here.low, here.high) == pytest.approx((-there.high, -there.low))
+
+
+def test_the_ends_stay_within_one():
+    assert difference([WON] * 5).high == 1
+    assert difference([LOST] * 5).low == -1
 
 
 def test_pairs_stay_together():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
+import math
 from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
+from suite.judging.intervals import proportion
 from suite.records import Interval, Quality
-
-RESAMPLES = 2_000
 
 
 def hit_pairs(quality: Quality, reference: Quality, gallery: int = 153) -> list[tuple[bool, bool]]:
@@ -21,15 +20,42 @@ def hit_pairs(quality: Quality, reference: Quality, gallery: int = 153) -> list[
     ]
 
 
-def difference(pairs: Sequence[tuple[bool, bool]], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Difference of the hit rates with a bootstrap interval over prompts (pairs stay together)."""
+def difference(pairs: Sequence[tuple[bool, bool]]) -> Interval:
+    """Difference of the hit rates with its 95 % interval: method 10 of Newcombe 1998, "Improved confidence intervals
+    for the difference between binomial proportions based on paired data", Statistics in Medicine 17, 2635–2650.
+
+    The Wilson intervals of the two rates are put together with their correlation, which is taken with a continuity
+    correction. Unlike a bootstrap over prompts it keeps a width when no prompt tells the two apart.
+    """
     if not pairs:
         raise ValueError("no prompt was scored on both: there is nothing to pair")
-    steps = [int(here) - int(there) for here, there in pairs]
-    generator = random.Random(seed)
-    count = len(steps)
-    means = sorted(sum(generator.choices(steps, k=count)) / count for _ in range(resamples))
-    return Interval(value=sum(steps) / count, low=means[int(0.025 * resamples)], high=means[int(0.975 * resamples) - 1])
+    count = len(pairs)
+    both = sum(here and there for here, there in pairs)
+    won = sum(here and not there for here, there in pairs)
+    lost = sum(there and not here for here, there in pairs)
+    neither = count - both - won - lost
+    here, there = proportion(both + won, count), proportion(both + lost, count)
+    correlation = _correlation(both, won, lost, neither)
+    middle = (won - lost) / count
+    below = _side(here.value - here.low, there.high - there.value, correlation)
+    above = _side(here.high - here.value, there.value - there.low, correlation)
+    return Interval(value=middle, low=max(-1.0, middle - below), high=min(1.0, middle + above))
+
+
+def _correlation(both: int, won: int, lost: int, neither: int) -> float:
+    """Phi of the two-by-two table, a positive one with a continuity correction; 0 where a margin is empty."""
+    margins = (both + won) * (lost + neither) * (both + lost) * (won + neither)
+    if not margins:
+        return 0.0
+    cross = both * neither - won * lost
+    if cross > 0:
+        cross = max(cross - (both + won + lost + neither) / 2, 0)
+    return cross / math.sqrt(margins)
+
+
+def _side(a: float, b: float, correlation: float) -> float:
+    """How far an end lies from the difference, given how far the two rates' ends lie from them."""
+    return math.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b))
 
 
 def mcnemar_p(pairs: Sequence[tuple[bool, bool]]) -> float:
