@@ -4,13 +4,13 @@ import numpy
 import pytest
 import torch
 
+from suite.models.noise import PromptNoise
 from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
 from suite.models.samplers import (
     Denoiser,
     NoiseSchedule,
     cosine_schedule,
     evaluations,
-    gaussian_noise,
     heun,
     karras_sigmas,
     linear_schedule,
@@ -281,11 +281,10 @@ def sample(seeds: list[int]) -> torch.Tensor:
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     clip = torch.stack([normal(6, seed=seed, dtype=torch.float32) for seed in seeds])
-    start = gaussian_noise([torch.Generator().manual_seed(seed) for seed in seeds], (6, 8))
-    churns = [torch.Generator().manual_seed(1000 + seed) for seed in seeds]
+    noise = PromptNoise("m", [str(seed) for seed in seeds], (6, 8))
     denoise = Denoiser(network, cosine_schedule(), "v", {"clip": clip}, guidance=3.0)
     sigmas = karras_sigmas(6, 1e-3, 120.0)
-    return heun(denoise, start, sigmas, churn=3.0, churn_noise=lambda step: gaussian_noise(churns, (6, 8)))
+    return heun(denoise, noise.start(), sigmas, churn=3.0, churn_noise=noise.churn)
 
 
 def test_batching_does_not_change_a_sample():
@@ -301,6 +300,5 @@ def test_sampling_repeats_and_leaves_the_global_generator_alone():
     torch.manual_seed(7)
     assert torch.equal(sample([1, 2]), first)
     torch.set_rng_state(before)
-    noise = gaussian_noise([torch.Generator().manual_seed(1)], (2,))
-    assert noise.dtype == torch.float32
+    sample([1])
     assert torch.equal(torch.get_rng_state(), before)

@@ -9,7 +9,7 @@ variance-preserving: they see x / sqrt(1 + sigma**2). Nothing here draws from to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -192,11 +192,3 @@ def heun(
 def evaluations(steps: int) -> int:
     """How often `heun` calls its denoiser for this many steps; a guided denoiser works on twice the batch each time."""
     return 2 * steps - 1
-
-
-def gaussian_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    """Unit normal noise, one CPU generator a sample: float32 [B, *shape].
-
-    Each sample has its own generator, so its noise does not depend on the batch it is drawn in.
-    """
-    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators])
