@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from suite.embedded.tokenizer import CONTEXT, END, VOCABULARY, tokenize
-from suite.models.clip import EMBEDDED_CONFIG, build_clip_nano, embed_views
+from suite.models.clip import EMBEDDED_CONFIG, build_clip_nano, embed_views, load_clip
+from suite.models.weights import load_embedded
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,10 +96,42 @@ def test_the_embedded_clip_has_its_sizes():
 
 
 def test_the_committed_weights_fill_every_parameter_of_the_embedded_clip():
-    from suite.models.weights import load_embedded
-
     for name in ("clip-nano", "clip-nano-judge"):
-        clip = build_clip_nano()
-        outcome = clip.load_state_dict(load_embedded(name)[0], strict=False)
-        assert outcome.unexpected_keys == []
-        assert set(outcome.missing_keys) <= {"attn_mask"}  # the causal mask is no weight
+        clip, (weights, _) = build_clip_nano(), load_embedded(name)
+        load_clip(clip, weights)
+        assert all(torch.equal(parameter, weights[key]) for key, parameter in clip.named_parameters())
+
+
+def test_weights_that_do_not_fit_are_refused_by_key():
+    """A renamed key would leave a network partly untrained, and its scores would look like scores."""
+    weights = dict(load_embedded("clip-nano-judge")[0])
+    weights["text_projection_2"] = weights.pop("text_projection")
+    with pytest.raises(ValueError, match="missing text_projection; unknown text_projection_2"):
+        load_clip(build_clip_nano(), weights)
+    weights["text_projection"] = weights.pop("text_projection_2")
+    load_clip(build_clip_nano(), {key: value for key, value in weights.items() if key != "attn_mask"})
+
+
+def test_an_import_that_failed_is_tried_again_with_the_same_answer():
+    """Each failure says what is wrong with torchvision, not that its operators were declared before."""
+    script = """
+import sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        if name == "open_clip":
+            raise ImportError("no open_clip here")
+sys.meta_path.insert(0, Broken())
+from suite.models.clip import import_open_clip
+for _ in range(2):
+    try:
+        import_open_clip()
+    except ImportError as error:
+        print(error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.splitlines() == ["no open_clip here"] * 2

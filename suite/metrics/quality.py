@@ -19,7 +19,7 @@ from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
 from suite.judging.intervals import mean_interval, proportion
 from suite.metrics.chamfer import chamfer
-from suite.models.clip import build_clip_nano, embed_views
+from suite.models.clip import build_clip_nano, embed_views, load_clip
 from suite.models.pipeline import Pipeline
 from suite.models.weights import load_embedded, sha256_of
 from suite.records import PromptOutcome, Quality
@@ -34,7 +34,7 @@ class Judge:
     def __init__(self) -> None:
         weights, digest = load_embedded(JUDGE)
         self.clip = build_clip_nano().eval()
-        self.clip.load_state_dict(weights, strict=False)
+        load_clip(self.clip, weights)
         self.name = f"{JUDGE}:{digest[:12]}"
         gallery = json.loads(GALLERY.read_text())
         self.prompts: list[str] = gallery["prompts"]

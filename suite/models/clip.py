@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,8 @@ _declared: list[torch.library.Library] = []  # a Library's operators vanish with
 
 
 def _declare_torchvision_operators() -> None:
+    if _declared:  # an import that failed after all may be tried again
+        return
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -50,6 +53,16 @@ def build_clip_nano() -> nn.Module:
         vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
         text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
     )
+
+
+def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Fill a CLIP with weights. Only its causal mask may lack, since it is no weight; else ValueError names the keys."""
+    outcome = clip.load_state_dict(weights, strict=False)
+    missing = sorted(set(outcome.missing_keys) - {"attn_mask"})
+    wrong = [f"missing {', '.join(missing)}"] * bool(missing)
+    wrong += [f"unknown {', '.join(sorted(outcome.unexpected_keys))}"] * bool(outcome.unexpected_keys)
+    if wrong:
+        raise ValueError(f"these weights do not fit the CLIP: {'; '.join(wrong)}")
 
 
 def embed_views(clip: nn.Module, views: Tensor) -> Tensor:
