@@ -1,23 +1,21 @@
-"""The rule of the budgets, what a malformed file is told, and `python -m suite.budgets propose`."""
+"""The rule of the budgets, and what a malformed file is told."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import suite.budgets.__main__ as command
 from suite import configurations
 from suite.configurations import find
 from suite.devices.catalogue import DEVICES
 from suite.judging.budgets import MalformedBudgets, judge, load_budgets
-from suite.judging.intervals import latency_interval, proportion
+from suite.judging.intervals import latency_interval
 from suite.records import Budget, Interval, Status, Verdict
-from tests.factories import latency, measurement, quality, session_file
+from tests.factories import latency, measurement, quality
 
 ROOT = Path(__file__).parents[1]
 FP32, STEPS, W3 = (f"point-e-nano-text/{name}@cpu" for name in ("fp32", "steps-16", "w3"))
@@ -200,9 +198,8 @@ def test_a_good_file_is_read(tmp_path):
 
 @pytest.fixture
 def own_budgets(tmp_path, monkeypatch):
-    """An empty budgets folder in place of the project's, read by configurations and written by `propose`."""
+    """An empty budgets folder in place of the project's."""
     monkeypatch.setattr(configurations, "BUDGETS", tmp_path)
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
     configurations._budgets.cache_clear()
     yield tmp_path
     configurations._budgets.cache_clear()
@@ -246,214 +243,6 @@ def test_an_unknown_entry_is_answered_with_the_nearest_recipes(own_budgets):
     (own_budgets / "cpu.toml").write_text(f'["point-e-nano-text/fp32"]\n{GOOD}["point-e-nano-text/step-16"]\n{GOOD}')
     with pytest.raises(MalformedBudgets, match="step-16.*steps-16"):
         find(FP32).budgets  # noqa: B018
-
-
-# Propose.
-
-
-def sessions(folder: Path, count: int, **fields) -> list[Path]:
-    """So many fresh processes' runs of a reference and a fast recipe."""
-    paths = []
-    for n in range(count):
-        common = {"session": f"s{n}", "measured_at": f"2026-11-2{n}T00:00:00Z", "canary_s": 0.001 * (1 + n)} | fields
-        made = [
-            measurement(FP32, seconds=2.0 + n, memory=60_000_000 + n, hits=130 - n, reference_s=2.0 + n, **common),
-            measurement(STEPS, seconds=0.5 + n / 4, memory=50_000_000, hits=120 + n, reference_s=2.0 + n, **common),
-        ]
-        paths.append(session_file(folder / f"000{n}_s.json", made))
-    return paths
-
-
-def proposed(own_budgets: Path, paths: list[Path], device: str = "cpu") -> dict[str, dict[str, Budget]]:
-    """What `propose` writes, read again."""
-    assert command.main(["propose", "--device", device, *map(str, paths)]) == 0
-    loaded = load_budgets(own_budgets / f"{device}.toml")
-    return {recipe: {b.name: b for b in budgets} for recipe, budgets in loaded.items()}
-
-
-def test_three_sessions_give_levels_with_their_margins(own_budgets, tmp_path):
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
-    reference, fast = budgets["point-e-nano-text/fp32"], budgets["point-e-nano-text/steps-16"]
-    assert set(reference) == {"latency_s", "peak_memory_bytes", "r_precision"}
-    assert set(fast) == {"latency_ratio", "peak_memory_bytes", "r_precision"}
-    assert reference["latency_s"].limit == pytest.approx(3.0 * 1.5)  # the median session
-    assert reference["latency_s"].canary_s == pytest.approx(0.002)
-    assert reference["peak_memory_bytes"].limit == pytest.approx(60_000_002 * 1.15, abs=1)
-    assert reference["r_precision"].limit == pytest.approx(proportion(128, 153, 0.98).low, abs=1e-4)
-    assert fast["latency_ratio"].limit == pytest.approx(0.25 * 1.5)
-    assert fast["r_precision"].limit == pytest.approx(proportion(120, 153, 0.98).low, abs=1e-4)
-    for b in (*reference.values(), *fast.values()):
-        assert b.source == "measured"
-        assert "3 sessions on laptop" in b.reason
-
-
-def test_the_quality_limit_is_the_lower_99_per_cent_bound():
-    from statistics import NormalDist
-
-    z, n, p = NormalDist().inv_cdf(0.99), 153, 130 / 153
-    centre, half = (
-        (p + z * z / 2 / n) / (1 + z * z / n),
-        z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5,
-    )
-    assert proportion(130, 153, command.QUALITY_CONFIDENCE).low == pytest.approx(centre - half, abs=1e-6)
-
-
-def test_what_was_measured_passes_the_budgets_proposed_from_it(own_budgets, tmp_path):
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
-    again = measurement(STEPS, seconds=0.5, memory=50_000_000, hits=120, reference_s=2.0)
-    assert {judge(b, again).verdict for b in budgets["point-e-nano-text/steps-16"].values()} == {Verdict.PASS}
-
-
-def test_the_whole_matrix_of_the_device_is_in_the_file_and_unmeasured_recipes_are_unset(own_budgets, tmp_path):
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
-    assert set(budgets) == {c.recipe for c in configurations.matrix() if c.device.name == "cpu"}
-    assert "latency_ratio" not in budgets["point-e-nano-text/w3"]
-    for b in budgets["point-e-nano-text/bf16"].values():
-        assert (b.source, b.limit) == ("unset", None)
-        assert "0 of at least 3 sessions" in b.reason
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_fewer_sessions_give_unset_with_the_reason(own_budgets, tmp_path, count):
-    for b in proposed(own_budgets, sessions(tmp_path / "runs", count))["point-e-nano-text/fp32"].values():
-        assert b.source == "unset"
-        assert f"{count} of at least 3 sessions" in b.reason
-
-
-def test_one_session_given_four_times_is_one_session(own_budgets, tmp_path):
-    for b in proposed(own_budgets, sessions(tmp_path / "runs", 1) * 4)["point-e-nano-text/fp32"].values():
-        assert b.source == "unset"
-        assert "1 of at least 3 sessions" in b.reason
-
-
-@pytest.mark.parametrize("fields", [{"status": Status.CRASHED}, {"status": Status.THROTTLED}])
-def test_failures_count_for_nothing(own_budgets, tmp_path, fields):
-    for b in proposed(own_budgets, sessions(tmp_path / "runs", 3, **fields))["point-e-nano-text/fp32"].values():
-        assert b.source == "unset"
-
-
-def test_short_runs_count_for_latency_and_memory_and_never_for_quality(own_budgets, tmp_path):
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3, smoke=True))["point-e-nano-text/fp32"]
-    assert {name: b.source for name, b in budgets.items()} == {
-        "latency_s": "measured", "peak_memory_bytes": "measured", "r_precision": "unset",
-    }  # fmt: skip
-
-
-def test_one_full_session_among_short_ones_gives_the_quality_limit(own_budgets, tmp_path):
-    paths = sessions(tmp_path / "runs", 1) + sessions(tmp_path / "short", 3, smoke=True, quality=None)[1:]
-    budgets = proposed(own_budgets, paths)["point-e-nano-text/fp32"]
-    assert budgets["latency_s"].limit == pytest.approx(3.0 * 1.5)
-    assert budgets["r_precision"].limit == pytest.approx(proportion(130, 153, 0.98).low, abs=1e-4)
-
-
-@pytest.mark.parametrize("missing", [{"reference": None}, {"quality": None}, {"latency": None}])
-def test_a_value_that_no_session_has_is_unset_and_the_others_are_set(own_budgets, tmp_path, missing):
-    paths = sessions(tmp_path / "runs", 3, **missing)
-    budgets = proposed(own_budgets, paths)["point-e-nano-text/steps-16"]
-    kind = {
-        "reference": "latency_ratio",
-        "latency": "latency_ratio",
-        "memory": "peak_memory_bytes",
-        "quality": "r_precision",
-    }
-    lacking = kind[next(iter(missing))]
-    assert {name: b.source for name, b in budgets.items()} == {
-        name: "unset" if name == lacking else "measured" for name in ("latency_ratio", "peak_memory_bytes", "r_precision")
-    }  # fmt: skip
-
-
-def test_named_boards_get_seconds(own_budgets, tmp_path):
-    orin = "point-e-nano-text/steps-16@orin"
-    paths = [
-        session_file(tmp_path / "runs" / f"{n}.json", [measurement(orin, seconds=1.0, session=f"s{n}", board="agx", reference_s=4.0)])
-        for n in range(3)
-    ]  # fmt: skip
-    budgets = proposed(own_budgets, paths, "orin")["point-e-nano-text/steps-16"]
-    assert budgets["latency_s"].limit == pytest.approx(1.5)
-    assert budgets["latency_s"].canary_s is None
-
-
-def test_sessions_that_may_not_be_compared_are_not_mixed(own_budgets, tmp_path):
-    """Three sessions with three networks' weights say nothing about the noise of one."""
-    paths = [sessions(tmp_path / digest, 3, weights_sha256=digest * 64)[n] for n, digest in enumerate("abc")]
-    for b in proposed(own_budgets, paths)["point-e-nano-text/fp32"].values():
-        assert b.source == "unset"
-
-
-def test_proposing_keeps_what_the_sessions_say_nothing_about(own_budgets, tmp_path):
-    """An expected status and measured limits are not erased by a proposal without a measurement of them."""
-    kept = (
-        '["point-e-nano-text/bf16"]\nstatus = { expect = "crashed", source = "published", reason = "by hand" }\n'
-        '["point-e-nano-text/steps-8"]\nr_precision = { limit = 0.5, source = "measured", reason = "three sessions" }\n'
-    )
-    (own_budgets / "cpu.toml").write_text(kept)
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3))
-    assert budgets["point-e-nano-text/bf16"]["status"].expect == Status.CRASHED
-    assert budgets["point-e-nano-text/steps-8"]["r_precision"].limit == 0.5
-
-
-def test_too_few_new_sessions_do_not_erase_what_three_gave(own_budgets, tmp_path):
-    before = proposed(own_budgets, sessions(tmp_path / "runs", 3))["point-e-nano-text/fp32"]
-    after = proposed(own_budgets, sessions(tmp_path / "one", 1))["point-e-nano-text/fp32"]
-    assert after == before
-
-
-def test_an_expected_status_that_came_about_is_not_erased(own_budgets, tmp_path):
-    expect = '["point-e-nano-text/fp32"]\nstatus = { expect = "out-of-memory", source = "measured", reason = "r" }\n'
-    (own_budgets / "cpu.toml").write_text(expect)
-    budgets = proposed(own_budgets, sessions(tmp_path / "runs", 3, status=Status.OUT_OF_MEMORY))
-    assert budgets["point-e-nano-text/fp32"]["status"].expect == Status.OUT_OF_MEMORY
-
-
-def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):
-    fp32 = find(FP32)
-    awkward = replace(fp32, optimization=replace(fp32.optimization, unsupported={"cpu": 'needs "x86\\64"\nor more'}))
-    budgets = load(tmp_path, command.entry(awkward, []))
-    assert 'needs "x86\\64"' in budgets["point-e-nano-text/fp32"][0].reason
-
-
-def test_propose_reads_a_journal_folder_as_well(own_budgets, tmp_path):
-    from suite.history import Journal
-
-    journals = [Journal(tmp_path / "journal" / f"s{n}") for n in range(3)]
-    for n, journal in enumerate(journals):
-        journal.write("fp32", measurement(FP32, session=f"s{n}", reference_s=2.0))
-    budgets = proposed(own_budgets, [journal.folder for journal in journals])
-    assert budgets["point-e-nano-text/fp32"]["latency_s"].source == "measured"
-
-
-def test_propose_runs_as_a_module_and_can_print_only(tmp_path):
-    before = {path: path.read_bytes() for path in (ROOT / "suite" / "budgets").glob("*.toml")}
-    paths = sessions(tmp_path, 3)
-    run = subprocess.run(
-        [sys.executable, "-m", "suite.budgets", "propose", "--print", "--device", "cpu", *map(str, paths)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    (tmp_path / "printed.toml").write_text(run.stdout)
-    assert load_budgets(tmp_path / "printed.toml")["point-e-nano-text/fp32"][0].limit == pytest.approx(4.5)
-    assert before == {path: path.read_bytes() for path in (ROOT / "suite" / "budgets").glob("*.toml")}
-
-
-def test_an_unknown_device_is_answered_with_the_nearest(own_budgets, capsys):
-    assert command.main(["propose", "--device", "orrin"]) == 2
-    assert "unknown device 'orrin'; nearest: orin" in capsys.readouterr().err
-    assert list(own_budgets.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [None, "{", '{"benchmarks": 1, "cells": [{}]}', "[]"])
-def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothing(
-    own_budgets, tmp_path, capsys, content
-):
-    path = tmp_path / "runs" / "broken.json"
-    if content is not None:
-        path.parent.mkdir()
-        path.write_text(content)
-    assert command.main(["propose", "--device", "cpu", str(path)]) == 2
-    error = capsys.readouterr().err
-    assert str(path) in error and len(error.strip().splitlines()) == 1
-    assert not (own_budgets / "cpu.toml").exists()
-    assert content is None or path.read_text() == content  # a file that the user named is left alone
 
 
 def test_every_device_has_its_budgets_file():

@@ -2,7 +2,7 @@
 
 Each FILE is a session of its own (a pytest-benchmark file or a journal folder). Three sessions at least, since the true
 noise is that between fresh processes: latency × 1.5, memory × 1.15, quality's lower 99 % bound (one of them must have
-scored all prompts; the others may be run with --quality-prompts 0). What was never measured is written as unset, with
+scored all prompts; the others may be smoke runs, whose time and memory are measured in the same way). What was never measured is written as unset, with
 the reason; entries without a new measurement stay as they are; nothing is invented.
 """
 
@@ -129,14 +129,23 @@ def propose(device: str, sessions: list[Path]) -> str:
 
 
 def merged(new: str, old: str) -> str:
-    """A new table, but a line that would now be unset stays as it was, and so does what no measurement gives."""
+    """A new table, in which a limit stays as it was where the new one would be unset, and so does an expected status.
+    Kinds that the configuration no longer has (seconds where it is now a ratio, limits of what is unsupported) go."""
     head, *lines = new.splitlines()
-    kept = {line.split(" =")[0]: line for line in old.splitlines()[1:] if line.strip()}
+    written = {_kind(line): line for line in old.splitlines()[1:] if line.strip()}
+    expected = written.get("status", "")
+    unsupported = [_kind(line) for line in lines] == ["status"]
+    if "expect =" not in expected or (unsupported and f'expect = "{Status.UNSUPPORTED.value}"' not in expected):
+        written.pop("status", None)
+    kept = {"status": written["status"]} if "status" in written else {}
     for line in lines:
-        kind = line.split(" =")[0]
-        if kind not in kept or 'source = "unset"' not in line:
-            kept[kind] = line
+        kind = _kind(line)
+        kept[kind] = written[kind] if kind in written and 'source = "unset"' in line else line
     return "\n".join([head, *kept.values()])
+
+
+def _kind(line: str) -> str:
+    return line.split("=")[0].strip()
 
 
 def existing(path: Path) -> dict[str, str]:
