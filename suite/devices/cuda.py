@@ -119,7 +119,7 @@ class AllocatorPeak:
 
     kind: str = "allocator"
     load_peak: int | None = None
-    highest: int = 0
+    most_reserved: int = 0  # torch forgets it with each reset
 
     def __post_init__(self) -> None:
         import torch
@@ -135,7 +135,7 @@ class AllocatorPeak:
     def restart(self) -> None:
         import torch
 
-        self.highest = max(self.highest, self.peak_bytes())
+        self.most_reserved = max(self.most_reserved, torch.cuda.max_memory_reserved())
         torch.cuda.reset_peak_memory_stats()
 
     def peak_bytes(self) -> int:
@@ -150,7 +150,7 @@ class AllocatorPeak:
             kind=self.kind,
             peak_memory_bytes=max(stages.values()) if stages else self.peak_bytes(),
             load_peak_memory_bytes=self.load_peak,
-            process_peak_memory_bytes=torch.cuda.max_memory_reserved(),
+            process_peak_memory_bytes=max(self.most_reserved, torch.cuda.max_memory_reserved()),
             stage_peak_memory_bytes=stages,
         )
 
