@@ -10,16 +10,20 @@ from pathlib import Path
 
 from suite.devices.backend import Board, board_id, read_text
 from suite.devices.catalogue import Device
+from suite.devices.cgroup import cpu_quota
 from suite.records import Memory
 
 THREADS_VARIABLE = "TEXT3D_THREADS"
 
 
-def threads() -> int:
-    """Threads that torch may use: the cores this process may run on, or TEXT3D_THREADS."""
+def threads(root: Path = Path("/")) -> int:
+    """Threads that torch may use: the cores this process may run on, no more than its container's quota pays for
+    (threads beyond it are stopped in mid-stride), or TEXT3D_THREADS."""
     if given := os.environ.get(THREADS_VARIABLE):
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(root)
+    return cores if quota is None else min(cores, max(1, int(quota)))
 
 
 @dataclass
