@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection
 import torch
 
 from suite.configurations import Configuration
-from suite.devices.backend import Backend, backend_of, throttled
+from suite.devices.backend import Backend, EnergyMeter, backend_of
 from suite.devices.cpu import threads
+from suite.devices.health import Watch
 from suite.job import Job
 from suite.metrics.canary import canary_s
 from suite.metrics.latency import StageClock, measure_latency, time_call
@@ -31,6 +32,7 @@ from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.records import Fingerprint, Status
 
 WARM_UP_CALLS = 1
+ENERGY_PASS_S = 2.0  # at least, and a whole call: counters and rails move every 20 to 100 ms
 
 
 class Answers:
@@ -87,6 +89,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
     configuration = job.configuration
     backend = backend_of(configuration.device)
+    meter = backend.energy_meter()  # reads the idle board
     answers.phase("loading")
     device = backend.torch_device()
     if backend.device.latency_limit == "latency_ratio":  # its limits travel between machines
@@ -109,7 +112,7 @@ def measure(job: Job, answers: Answers) -> str | None:
         answers.phase("memory")
         first_call_s = memory_pass(call, backend, gauge, answers)
         answers.phase("latency", 0.0)
-        throttle = latency_pass(job, call, backend, first_call_s, answers)
+        throttle = latency_pass(job, call, backend, first_call_s, meter, answers)
     if job.quality_prompts:
         quality_pass(job, pipeline, answers)
     return throttle
@@ -166,20 +169,40 @@ def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> fl
     return first_call_s
 
 
-def latency_pass(job: Job, call: Callable, backend: Backend, first_call_s: float, answers: Answers) -> str | None:
+def latency_pass(
+    job: Job, call: Callable, backend: Backend, first_call_s: float, meter: EnergyMeter | None, answers: Answers
+) -> str | None:
     for _ in range(WARM_UP_CALLS):
         time_call(call, backend.synchronize)
-    meter, marks = backend.energy_meter(), backend.throttle_marks()
+    watch = Watch(backend)
+
+    def between(rounds: int) -> None:
+        watch.look()
+        answers.phase("latency", rounds / 20)
+
     latency = measure_latency(
-        call, backend.synchronize, first_call_s=first_call_s, time_budget_s=job.time_budget_s,
-        progress=lambda rounds: answers.phase("latency", rounds / 20),
-    )  # fmt: skip
-    throttle = throttled(marks, backend.throttle_marks())
-    if meter is not None and (energy := meter.read()) is not None:
-        each = energy.energy_j / len(latency.samples_s)
-        answers.part("energy", energy.model_copy(update={"energy_j": each}))
+        call, backend.synchronize, first_call_s=first_call_s, time_budget_s=job.time_budget_s, progress=between
+    )
+    throttle = watch.throttled()
+    latency = latency.model_copy(update={"warnings": latency.warnings + watch.notes()})
     answers.part("latency", latency)
+    if meter is not None and (unknown := energy_pass(call, backend, meter, answers)):
+        answers.part("latency", latency.model_copy(update={"warnings": [*latency.warnings, unknown]}))
     return throttle
+
+
+def energy_pass(call: Callable, backend: Backend, meter: EnergyMeter, answers: Answers) -> str | None:
+    """Calls that are not timed as samples, which a meter's thread would disturb. Returns why energy is not known."""
+    answers.phase("energy")
+    calls, started = 0, time.perf_counter()
+    meter.start()
+    while not calls or time.perf_counter() - started < ENERGY_PASS_S:
+        time_call(call, backend.synchronize)
+        calls += 1
+    if (energy := meter.read()) is None:
+        return f"energy is not known: {meter.reason}"
+    answers.part("energy", energy.model_copy(update={"energy_j": energy.energy_j / calls}))
+    return None
 
 
 def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:

@@ -1,19 +1,19 @@
-"""Boards: Jetson modules from recorded sysfs trees, NVIDIA cards from a made NVML."""
+"""Jetson modules, from recorded sysfs trees."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import types
 from pathlib import Path
 
 import pytest
 
-from suite.devices import jetson
-from suite.devices.backend import NotHere, backend_of, read_text, throttled
+from suite.devices import rails
+from suite.devices.backend import NotHere, backend_of, read_text
 from suite.devices.catalogue import DEVICES
-from suite.devices.cuda import Cuda
-from suite.devices.jetson import Jetson, RailMeter, find_rails
+from suite.devices.health import Watch
+from suite.devices.jetson import Jetson, find_over_current
+from suite.devices.rails import RailMeter, find_rails
 
 ORIN = "NVIDIA Jetson AGX Orin Developer Kit\0"
 SERIAL = "1421622012345\0"
@@ -188,15 +188,13 @@ def test_power_is_the_sum_over_the_rails_in_watts(orin):
 
 def meter_of(root: Path) -> RailMeter:
     """A meter whose thread is not started."""
-    meter = object.__new__(RailMeter)
-    meter.rails, meter.energy_j = find_rails(root), 0.0
-    return meter
+    return RailMeter(find_rails(root))
 
 
 class Script:
     """In place of the meter's event: moves the clock and the rails, one entry a sample, then says stop."""
 
-    def __init__(self, root: Path, clock: list[float], feed: list[tuple[float, int]]):
+    def __init__(self, root: Path, clock: list[float], feed: list[tuple[float, object]]):
         self.root, self.clock, self.feed = root, clock, iter(feed)
         self.left = len(feed)
 
@@ -220,7 +218,7 @@ class Script:
 def test_energy_is_the_integral_of_power_by_the_trapezoid_rule(tmp_path, monkeypatch, feed, joules):
     root = write(tmp_path, hwmon(1, "ina3221", channels(("VDD_GPU_SOC", 10000, 1000))))
     clock = [100.0]
-    monkeypatch.setattr(jetson, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(rails, "time", types.SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda seconds: None))
     meter = meter_of(root)
     meter._stop = Script(root, clock, feed)
     meter._sample()
@@ -234,6 +232,7 @@ def test_a_running_meter_follows_the_rails_and_ends_when_it_is_read(orin):
     meter = device(orin).energy_meter()
     before = meter.power_w()
     started = time.monotonic()
+    meter.start()
     time.sleep(0.15)
     write(orin, {"sys/class/hwmon/hwmon10/curr1_input": "2500\n"})  # GPU from 10 W to 50 W
     time.sleep(0.15)
@@ -249,153 +248,142 @@ def test_without_rails_energy_is_not_known_rather_than_zero(tmp_path):
     assert device(write(tmp_path, {"proc/device-tree/model": ORIN})).energy_meter() is None
 
 
-def test_a_rail_that_cannot_be_read_makes_energy_not_known_rather_than_too_small(orin):
-    for name in ("in1_input", "in2_input", "in3_input"):
-        write(orin, {f"sys/class/hwmon/hwmon10/{name}": ""})
+@pytest.mark.parametrize("junk", ["", "<unknown>", "12.5", "0x1f"])
+def test_a_rail_that_says_junk_makes_energy_not_known_for_a_stated_reason(tmp_path, monkeypatch, junk):
+    """A sampling thread that dies of it would leave a sum that is too small and looks right."""
+    root = write(tmp_path, hwmon(1, "ina3221", channels(("VDD_GPU_SOC", 10000, 1000))))
+    monkeypatch.setattr(rails, "time", types.SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None))
+    meter = meter_of(root)
+    meter._stop = Script(root, [0.0], [(1.0, 1000), (1.0, junk), (1.0, 1000)])
+    meter._sample()
+    meter._stop, meter._thread = threading.Event(), threading.Thread()
+    meter._thread.start()
+    assert meter.read() is None
+    assert meter.reason.startswith("1 of 4 readings of the rails failed (VDD_GPU_SOC: curr1_input says ")
+    assert (junk or "None") in meter.reason
+    assert meter.idle_w == pytest.approx(10.0)
+
+
+def test_a_running_meter_outlives_junk(orin):
     meter = device(orin).energy_meter()
-    assert meter is None or meter.read() is None
+    write(orin, {"sys/class/hwmon/hwmon10/curr1_input": "junk\n"})
+    meter.start()
+    assert meter._thread.is_alive()
+    assert meter.read() is None and "VDD_GPU_SOC: curr1_input says 'junk'" in meter.reason
+
+
+def test_the_idle_level_is_that_of_when_the_meter_was_made(orin):
+    meter = device(orin).energy_meter()
+    write(orin, {"sys/class/hwmon/hwmon10/curr1_input": "2500\n"})  # the model runs: 50 W
+    meter.start()
+    assert meter.read().idle_w == pytest.approx(20 * 0.5 + 20 * 0.1 + 5 * 0.8 + 4.992 * 0.3)
+
+
+def test_an_idle_level_that_cannot_be_read_is_not_known_and_no_fault_of_the_samples(orin):
+    write(orin, {"sys/class/hwmon/hwmon10/curr1_input": "junk\n"})
+    meter = device(orin).energy_meter()
+    write(orin, {"sys/class/hwmon/hwmon10/curr1_input": "500\n"})
+    meter.start()
+    energy = meter.read()
+    assert energy.idle_w is None and energy.energy_j >= 0 and meter.reason is None
 
 
 # Throttling.
 
-
-def test_over_current_counters_are_found_by_name_and_their_growth_is_said(orin):
-    before = device(orin).throttle_marks()
-    assert before == {"oc1_event_cnt": 0, "oc2_event_cnt": 3, "oc3_event_cnt": 0}
-    assert throttled(before, device(orin).throttle_marks()) is None
-    write(orin, {"sys/class/hwmon/hwmon2/oc2_event_cnt": "5\n", "sys/class/hwmon/hwmon2/oc3_event_cnt": "1\n"})
-    reason = throttled(before, device(orin).throttle_marks())
-    assert "oc2_event_cnt +2" in reason and "oc3_event_cnt +1" in reason and "oc1" not in reason
+GPU = "sys/class/devfreq/17000000.gpu"
+THERMAL = "sys/class/thermal"
 
 
-def test_without_counters_nothing_is_claimed(tmp_path):
-    assert device(tmp_path).throttle_marks() == {}
-    assert throttled({}, {"oc1_event_cnt": 4}) is None
-    assert throttled({"oc1_event_cnt": 4}, {}) is None
-
-
-# NVIDIA cards, through a made NVML.
-
-
-class NVMLError(Exception):
-    pass
-
-
-def nvml(names: list[str], *, driver: bool = True, unsupported: tuple[str, ...] = (), as_bytes: bool = False):
-    """A pynvml module with these cards; `unsupported` functions raise as the driver does."""
-    module = types.ModuleType("pynvml")
-    module.NVMLError, module.NVML_CLOCK_GRAPHICS = NVMLError, 0
-    module.NVML_PERF_POLICY_POWER, module.NVML_PERF_POLICY_THERMAL = 0, 1
-    module.open = 0
-
-    def init():
-        if not driver:
-            raise NVMLError("Driver Not Loaded")
-        module.open += 1
-
-    def shutdown():
-        module.open -= 1
-
-    text = (lambda value: value.encode()) if as_bytes else (lambda value: value)
-    functions = {
-        "nvmlInit": init,
-        "nvmlShutdown": shutdown,
-        "nvmlDeviceGetCount": lambda: len(names),
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda handle: text(names[handle]),
-        "nvmlDeviceGetUUID": lambda handle: text(f"GPU-{handle}"),
-        "nvmlSystemGetDriverVersion": lambda: text("570.86.15"),
-        "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 70_000,
-        "nvmlDeviceGetMaxClockInfo": lambda handle, clock: 1590,
-        "nvmlDeviceGetTotalEnergyConsumption": lambda handle: 1_000 * handle,
-    }
-
-    def refuse(*_):
-        raise NVMLError("Not Supported")
-
-    for name, function in functions.items():
-        setattr(module, name, refuse if name in unsupported else function)
-    return module
-
-
-def card(monkeypatch, module, device: str = "t4") -> Cuda:
-    monkeypatch.setitem(sys.modules, "pynvml", module)
-    return Cuda(DEVICES[device])
-
-
-@pytest.mark.parametrize("as_bytes", [False, True])
-def test_the_matching_card_is_the_board(monkeypatch, as_bytes):
-    module = nvml(["NVIDIA A100-SXM4-80GB", "Tesla T4"], as_bytes=as_bytes)
-    backend = card(monkeypatch, module)
-    board = backend.find_board()
-    assert (board.chip, board.driver, board.power_mode) == ("Tesla T4", "570.86.15", "70 W limit")
-    assert board.id.startswith("tesla-t4-") and board.clocks == "graphics max 1590 MHz"
-    assert backend.index == 1
-    assert module.open == 0  # closed again
-
-
-def test_two_cards_of_a_kind_are_two_boards(monkeypatch):
-    first = card(monkeypatch, nvml(["Tesla T4"])).find_board()
-    second = card(monkeypatch, nvml(["Tesla V100", "Tesla T4"])).find_board()
-    assert first.id != second.id
-
-
-def test_another_card_is_not_here_and_named(monkeypatch):
-    module = nvml(["NVIDIA GeForce RTX 4090"])
-    with pytest.raises(NotHere, match="this is no NVIDIA T4: the GPUs here are NVIDIA GeForce RTX 4090"):
-        card(monkeypatch, module).find_board()
-    assert module.open == 0
-    with pytest.raises(NotHere, match="the GPUs here are none"):
-        card(monkeypatch, nvml([])).find_board()
-
-
-def test_without_a_driver_nothing_is_here(monkeypatch):
-    with pytest.raises(NotHere, match=r"this is no NVIDIA H100: no NVIDIA driver answers \(Driver Not Loaded\)"):
-        card(monkeypatch, nvml([], driver=False), "h100").find_board()
-
-
-def test_every_h100_is_an_h100(monkeypatch):
-    for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H100 PCIe", "NVIDIA H100 NVL"):
-        assert card(monkeypatch, nvml([name]), "h100").find_board().chip == name
-
-
-@pytest.mark.parametrize(
-    "function", ["nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetMaxClockInfo", "nvmlSystemGetDriverVersion"]
-)
-def test_a_matching_card_whose_driver_keeps_something_to_itself_is_here_all_the_same(monkeypatch, function):
-    assert card(monkeypatch, nvml(["Tesla T4"], unsupported=(function,))).find_board().chip == "Tesla T4"
-
-
-def test_a_card_that_cannot_be_asked_does_not_hide_the_one_behind_it(monkeypatch):
-    module = nvml(["broken", "Tesla T4"])
-    name = module.nvmlDeviceGetName
-
-    def ask(handle):
-        if handle == 0:
-            raise NVMLError("GPU is lost")
-        return name(handle)
-
-    module.nvmlDeviceGetName = ask
-    assert card(monkeypatch, module).find_board().chip == "Tesla T4"
-
-
-def test_a_machine_without_pynvml_has_no_card(monkeypatch):
-    with pytest.raises(NotHere, match="pynvml"):
-        card(monkeypatch, None).find_board()
-
-
-def test_what_the_driver_does_not_count_is_left_out(monkeypatch):
-    module = nvml(["Tesla T4"])
-    module.nvmlDeviceGetViolationStatus = lambda handle, policy: (_ for _ in ()).throw(NVMLError("Not Supported"))
-    assert card(monkeypatch, module).throttle_marks() == {}
-    assert (
-        card(monkeypatch, nvml(["Tesla T4"], unsupported=("nvmlDeviceGetTotalEnergyConsumption",))).energy_meter()
-        is None
+@pytest.fixture
+def pinned(orin) -> Path:
+    """The module after jetson_clocks, at rest: fan on, zones and cooling devices as they are listed."""
+    return write(
+        orin,
+        {f"{GPU}/{name}_freq": "1300500000\n" for name in ("cur", "min", "max")}
+        | {
+            f"{THERMAL}/thermal_zone0/type": "cpu-thermal\n",
+            f"{THERMAL}/thermal_zone0/temp": "47000\n",
+            f"{THERMAL}/thermal_zone8/type": "tj-thermal\n",
+            f"{THERMAL}/thermal_zone8/temp": "51500\n",
+            f"{THERMAL}/cooling_device0/type": "pwm-fan\n",
+            f"{THERMAL}/cooling_device0/cur_state": "2\n",
+            f"{THERMAL}/cooling_device1/type": "gpu-throttle-alert\n",
+            f"{THERMAL}/cooling_device1/cur_state": "0\n",
+            f"{THERMAL}/cooling_device2/type": "devfreq-17000000.gpu\n",
+            f"{THERMAL}/cooling_device2/cur_state": "0\n",
+        },
     )
 
 
-def test_energy_of_a_card_is_the_growth_of_its_counter(monkeypatch):
-    module, counter = nvml(["Tesla T4"]), iter([5_000, 47_000])
-    module.nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(counter)
-    energy = card(monkeypatch, module).energy_meter().read()
-    assert energy.energy_j == pytest.approx(42.0)
+def test_over_current_counters_are_found_by_name_and_their_growth_is_said(orin):
+    assert device(orin).throttle_marks() == {"oc1_event_cnt": 0, "oc2_event_cnt": 3, "oc3_event_cnt": 0}
+    watch = Watch(device(orin))
+    assert watch.throttled() is None
+    write(orin, {"sys/class/hwmon/hwmon2/oc2_event_cnt": "5\n", "sys/class/hwmon/hwmon2/oc3_event_cnt": "1\n"})
+    reason = watch.throttled()
+    assert "oc2_event_cnt +2" in reason and "oc3_event_cnt +1" in reason and "oc1" not in reason
+
+
+def test_a_counter_that_says_junk_is_left_out(orin):
+    write(orin, {"sys/class/hwmon/hwmon2/oc2_event_cnt": "<unknown>\n"})
+    assert device(orin).throttle_marks() == {"oc1_event_cnt": 0, "oc3_event_cnt": 0}
+
+
+def test_over_current_counters_are_found_under_their_platform_device_as_well(tmp_path):
+    folder = "sys/devices/platform/soctherm-oc-event/hwmon/hwmon4"
+    root = write(tmp_path, {f"{folder}/oc1_event_cnt": "7\n"})
+    assert find_over_current(root).name == "hwmon4"
+    assert device(root).throttle_marks() == {"oc1_event_cnt": 7}
+
+
+def test_without_counters_zones_and_clocks_nothing_is_claimed(tmp_path):
+    assert device(tmp_path).throttle_marks() == {}
+    watch = Watch(device(tmp_path))
+    watch.look()
+    assert (watch.throttled(), watch.notes()) == (None, [])
+
+
+def test_temperature_and_lowest_clock_are_noted_and_a_fan_slows_nothing_down(pinned):
+    watch = Watch(device(pinned))
+    write(pinned, {f"{THERMAL}/thermal_zone8/temp": "63250\n", f"{THERMAL}/cooling_device0/cur_state": "4\n"})
+    watch.look()
+    write(pinned, {f"{THERMAL}/thermal_zone8/temp": "60000\n"})
+    watch.look()
+    assert watch.notes() == ["health: 51.5 °C before and 63.2 °C at most, GPU clock 1300 MHz at the lowest"]
+    assert watch.throttled() is None
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({f"{GPU}/cur_freq": "918000000\n"}, "GPU at 918 MHz, pinned to 1300"),
+        ({f"{GPU}/max_freq": "918000000\n"}, "GPU limit fell from 1300 to 918 MHz"),
+        ({f"{THERMAL}/cooling_device1/cur_state": "1\n"}, "gpu-throttle-alert is held back"),
+        ({f"{THERMAL}/cooling_device2/cur_state": "3\n"}, "devfreq-17000000.gpu is held back"),
+    ],
+)
+def test_a_board_that_is_held_back_between_two_samples_is_throttled_though_it_recovers(pinned, files, reason):
+    before = {name: (pinned / name).read_text() for name in files}
+    watch = Watch(device(pinned))
+    write(pinned, files)
+    watch.look()
+    write(pinned, before)
+    watch.look()
+    assert reason in watch.throttled() and "51.5 °C" in watch.throttled()
+
+
+@pytest.mark.parametrize("clock", ["1299750000", "0", "<unknown>"])
+def test_a_rounded_clock_and_a_gpu_asleep_between_samples_are_no_throttling(pinned, clock):
+    watch = Watch(device(pinned))
+    write(pinned, {f"{GPU}/cur_freq": f"{clock}\n"})
+    watch.look()
+    assert watch.throttled() is None
+
+
+def test_a_clock_that_is_free_to_follow_the_load_may_be_low(pinned):
+    write(pinned, {f"{GPU}/min_freq": "306000000\n"})
+    watch = Watch(device(pinned))
+    write(pinned, {f"{GPU}/cur_freq": "306000000\n"})
+    watch.look()
+    assert watch.throttled() is None
+    assert "GPU clock 306 MHz at the lowest" in watch.notes()[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from suite.devices.catalogue import DEVICES, Device
+from suite.devices.health import Health
 from suite.records import Energy, Memory
 
 BOARD_VARIABLE = "TEXT3D_BOARD"
@@ -48,8 +49,13 @@ class MemoryGauge(Protocol):
 
 
 class EnergyMeter(Protocol):
+    """Made before a model is loaded, while the board is idle; counts from `start` to `read`."""
+
+    reason: str | None  # why `read` gave None
+
+    def start(self) -> None: ...
     def read(self) -> Energy | None:
-        """Energy since the meter was made, or None where nothing is counted."""
+        """Energy since `start`, or None where it is not known."""
 
 
 class Backend(Protocol):
@@ -63,8 +69,14 @@ class Backend(Protocol):
 
     def synchronize(self) -> None: ...
     def memory_gauge(self) -> MemoryGauge: ...
+    def energy_meter(self) -> EnergyMeter | None:
+        """None where the board counts no energy."""
+
     def throttle_marks(self) -> dict[str, int]:
-        """Counters that grow when the board slows itself down."""
+        """Counters that grow when the board slows itself down: events, or microseconds (names in `_us`)."""
+
+    def health(self) -> Health:
+        """What the board says of itself just now; cheap, read between samples."""
 
 
 def backend_of(device: Device) -> Backend:
@@ -106,7 +118,9 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def throttled(before: dict[str, int], after: dict[str, int]) -> str | None:
-    """Why a timing cannot be trusted, or None."""
-    grown = [f"{name} +{after[name] - before[name]}" for name in before if after.get(name, 0) > before[name]]
-    return f"the board throttled itself while it was timed ({', '.join(grown)})" if grown else None
+def read_number(path: Path) -> int | None:
+    """The whole number in a small kernel file, or None where there is none."""
+    try:
+        return int(read_text(path) or "")
+    except ValueError:
+        return None

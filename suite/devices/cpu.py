@@ -10,7 +10,8 @@ from pathlib import Path
 
 from suite.devices.backend import Board, board_id, read_text
 from suite.devices.catalogue import Device
-from suite.devices.cgroup import cpu_quota
+from suite.devices.cgroup import cpu_quota, throttled_us
+from suite.devices.health import Health
 from suite.records import Memory
 
 THREADS_VARIABLE = "TEXT3D_THREADS"
@@ -55,10 +56,12 @@ class Cpu:
         return ResidentSet()
 
     def throttle_marks(self) -> dict[str, int]:
-        """Times that the container's CPU quota stopped us."""
-        text = read_text(self.root / "sys/fs/cgroup/cpu.stat") or ""
-        pairs = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
-        return {"nr_throttled": int(pairs["nr_throttled"])} if "nr_throttled" in pairs else {}
+        """How long the container's CPU quota stopped us."""
+        stopped = throttled_us(self.root)
+        return {} if stopped is None else {"stopped by the CPU quota_us": stopped}
+
+    def health(self) -> Health:
+        return Health()
 
     def energy_meter(self) -> None:
         return None  # RAPL is closed to users by default; missing is null

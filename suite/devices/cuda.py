@@ -1,21 +1,23 @@
 """NVIDIA GPUs with their own memory: the board through NVML, time and memory through torch.
 
-Not run on a real T4 or H100 yet: `docs/devices.md` says what was tried where.
+NVML and torch number cards in orders of their own, so a card is known by its UUID. Not run on a real T4 or H100 yet.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from suite.devices.backend import Board, NotHere, board_id
 from suite.devices.catalogue import Device
+from suite.devices.health import Health
+from suite.devices.visible import Unresolved, bare, pci_place, text, visible_handles
 from suite.records import Energy, Memory
 
 
 @dataclass
 class Cuda:
     device: Device
-    index: int | None = None  # of the GPU that matches the device's chip
+    uuid: str | None = None  # of the GPU that matches the device's chip
 
     def find_board(self) -> Board:
         try:
@@ -28,30 +30,32 @@ class Cuda:
             raise NotHere(f"this is no {self.device.title}: no NVIDIA driver answers ({error})") from None
         try:
             names = []
-            for index in range(pynvml.nvmlDeviceGetCount()):
+            for handle in visible_handles(pynvml, self.device.chip):
                 try:
-                    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                    names.append(_text(pynvml.nvmlDeviceGetName(handle)))
+                    names.append(text(pynvml.nvmlDeviceGetName(handle)))
+                    if self.device.chip not in names[-1]:
+                        continue
+                    self.uuid = text(pynvml.nvmlDeviceGetUUID(handle))
                 except pynvml.NVMLError as error:
                     names.append(f"one that does not answer ({error})")
                     continue
-                if self.device.chip in names[-1]:
-                    self.index = index
-                    return Board(
-                        id=board_id(names[-1], _text(pynvml.nvmlDeviceGetUUID(handle))),
-                        chip=names[-1],
-                        driver=_asked(pynvml, lambda: _text(pynvml.nvmlSystemGetDriverVersion())),
-                        power_mode=_asked(
-                            pynvml, lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f} W limit"
+                return Board(
+                    id=board_id(names[-1], self.uuid),
+                    chip=names[-1],
+                    driver=_asked(pynvml, lambda: text(pynvml.nvmlSystemGetDriverVersion())),
+                    power_mode=_asked(
+                        pynvml, lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f} W limit"
+                    ),
+                    clocks=_asked(
+                        pynvml,
+                        lambda: (
+                            f"graphics max {pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_GRAPHICS)} MHz"
                         ),
-                        clocks=_asked(
-                            pynvml,
-                            lambda: (
-                                f"graphics max {pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_GRAPHICS)} MHz"
-                            ),
-                        ),
-                    )
+                    ),
+                )
             raise NotHere(f"this is no {self.device.title}: the GPUs here are {', '.join(names) or 'none'}")
+        except Unresolved as reason:
+            raise NotHere(f"this is no {self.device.title} for certain: {reason}") from None
         except pynvml.NVMLError as error:
             raise NotHere(f"this is no {self.device.title}: NVML does not say what is here ({error})") from None
         finally:
@@ -60,17 +64,42 @@ class Cuda:
     def torch_device(self):
         import torch
 
-        if self.index is None:
-            self.find_board()
         if not torch.cuda.is_available():
             raise RuntimeError(f"torch {torch.__version__} sees no CUDA device; install a CUDA build")
-        device = torch.device("cuda", self.index or 0)
+        device = torch.device("cuda", self.torch_index())
         torch.cuda.set_device(device)
         # The reference is float32 as it says: TF32 would round products to ten bits.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         # A wheel without this chip's code fails here, at the first kernel, not at import.
         (torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)).sum().item()
         return device
+
+    def torch_index(self) -> int:
+        """Torch's number of the board: by UUID, or by its place on the PCI bus (a slice of a card has a UUID of its
+        own). Raises rather than measure another card."""
+        import pynvml
+        import torch
+
+        handle = self._handle(pynvml)
+        properties = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        for index, found in enumerate(properties):
+            if bare(str(getattr(found, "uuid", ""))) == bare(self.uuid):
+                return index
+        place = pci_place(pynvml, handle)
+        for index, found in enumerate(properties):
+            if place and place == tuple(getattr(found, f"pci_{n}_id", None) for n in ("domain", "bus", "device")):
+                return index
+        raise RuntimeError(
+            f"torch does not see the {self.device.title} {self.uuid}, but {', '.join(p.name for p in properties)}; "
+            "name the card in CUDA_VISIBLE_DEVICES by its UUID"
+        )
+
+    def _handle(self, pynvml):
+        """NVML's handle of the board, NVML left open."""
+        if self.uuid is None:
+            self.find_board()
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
 
     def synchronize(self) -> None:
         import torch
@@ -81,7 +110,14 @@ class Cuda:
         return AllocatorPeak()
 
     def energy_meter(self) -> NvmlEnergy | None:
-        return NvmlEnergy.start(self.index or 0)
+        import pynvml
+
+        try:
+            handle = self._handle(pynvml)
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        except pynvml.NVMLError:
+            return None
+        return NvmlEnergy(handle)
 
     def throttle_marks(self) -> dict[str, int]:
         """Microseconds of thermal or power slowdown so far, where the driver counts them."""
@@ -89,20 +125,18 @@ class Cuda:
 
         marks = {}
         try:
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(self.index or 0)
+            handle = self._handle(pynvml)
             for name, policy in (
-                ("power", pynvml.NVML_PERF_POLICY_POWER),
-                ("thermal", pynvml.NVML_PERF_POLICY_THERMAL),
+                ("power_us", pynvml.NVML_PERF_POLICY_POWER),
+                ("thermal_us", pynvml.NVML_PERF_POLICY_THERMAL),
             ):
                 marks[name] = pynvml.nvmlDeviceGetViolationStatus(handle, policy).violationTime // 1000
         except pynvml.NVMLError:
             pass
         return marks
 
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    def health(self) -> Health:
+        return Health()
 
 
 def _asked(pynvml, question) -> str | None:
@@ -157,23 +191,26 @@ class AllocatorPeak:
 
 @dataclass
 class NvmlEnergy:
-    """The GPU's own energy counter (Volta and later), in millijoules."""
+    """The GPU's own energy counter (Volta and later), in millijoules. Only read before and after."""
 
-    index: int
-    started_mj: int = field(default=0)
+    handle: object
+    reason: str | None = None
+    started_mj: int | None = None
 
-    @classmethod
-    def start(cls, index: int) -> NvmlEnergy | None:
+    def start(self) -> None:
+        self.started_mj = self._read()
+
+    def read(self) -> Energy | None:
+        now = self._read()
+        if now is None or self.started_mj is None:
+            return None
+        return Energy(rails=["GPU board"], energy_j=(now - self.started_mj) / 1000)
+
+    def _read(self) -> int | None:
         import pynvml
 
         try:
-            pynvml.nvmlInit()
-            return cls(index, pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(index)))
-        except pynvml.NVMLError:
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)
+        except pynvml.NVMLError as error:
+            self.reason = f"NVML's energy counter does not answer ({error})"
             return None
-
-    def read(self) -> Energy:
-        import pynvml
-
-        now = pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(self.index))
-        return Energy(rails=["GPU board"], energy_j=(now - self.started_mj) / 1000)

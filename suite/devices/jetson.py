@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from suite.devices.backend import Board, NotHere, board_id, read_text
+from suite.devices.backend import Board, NotHere, board_id, read_number, read_text
 from suite.devices.catalogue import Device
 from suite.devices.cuda import AllocatorPeak, Cuda
-from suite.records import Energy
+from suite.devices.health import Health
+from suite.devices.rails import RailMeter, find_hwmon, find_rails
 
-SAMPLE_EVERY_S = 0.05
+HARMLESS_COOLERS = ("fan", "hot-surface-alert")  # they slow nothing down
 
 
 @dataclass
@@ -31,7 +30,6 @@ class Jetson(Cuda):
         if model is None or self.device.chip not in model:
             found = f"it is a {model}" if model else "it has no device tree"
             raise NotHere(f"this is no {self.device.title}: {found}")
-        self.index = 0
         return Board(
             id=board_id(model, read_text(self.root / "proc/device-tree/serial-number") or "unknown"),
             chip=model,
@@ -50,16 +48,9 @@ class Jetson(Cuda):
 
     def _clocks(self) -> str | None:
         """Upper limits of GPU, processor and memory clocks in MHz: a capped mode shows here."""
+        gpu = self._gpu()
         known = {
-            # JetPack 6 says "gpu", 5 the name of the chip's GPU.
-            "gpu": next(
-                (
-                    p
-                    for name in ("gpu", "ga10b", "gv11b")
-                    for p in (self.root / "sys/class/devfreq").glob(f"*{name}*/max_freq")
-                ),
-                None,
-            ),
+            "gpu": gpu and gpu / "max_freq",
             "cpu": self.root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq",
             "emc": self.root / "sys/kernel/debug/bpmp/debug/clk/emc/max_rate",
         }
@@ -68,76 +59,55 @@ class Jetson(Cuda):
         numbers = {name: int(value) for name, value in found.items() if value and value.isdigit()}
         return " ".join(f"{name} {value / unit[name]:.0f} MHz" for name, value in numbers.items()) or None
 
+    def _gpu(self) -> Path | None:
+        """The GPU's folder of clocks. JetPack 6 says "gpu", 5 the name of the chip's GPU."""
+        folder = self.root / "sys/class/devfreq"
+        return next((p for name in ("gpu", "ga10b", "gv11b") for p in sorted(folder.glob(f"*{name}*"))), None)
+
+    def torch_index(self) -> int:
+        return 0  # a module has one GPU
+
     def memory_gauge(self) -> AllocatorPeak:
         return AllocatorPeak(kind="unified")
 
     def throttle_marks(self) -> dict[str, int]:
-        """Over-current events so far (hwmon numbers move, so it is found by name)."""
-        folder = find_hwmon(self.root, "soctherm_oc")
+        """Over-current events so far."""
+        folder = find_over_current(self.root)
         counters = sorted(folder.glob("oc*_event_cnt")) if folder else []
-        return {path.name: int(text) for path in counters if (text := read_text(path))}
+        return {path.name: count for path in counters if (count := read_number(path)) is not None}
+
+    def health(self) -> Health:
+        """Junction temperature, the GPU's clock and its limits, and what thermal management holds back."""
+        gpu = self._gpu()
+        clock, lowest, highest = (read_number(gpu / f"{n}_freq") if gpu else None for n in ("cur", "min", "max"))
+        millidegrees = next(
+            (read_number(zone / "temp") for zone in thermal(self.root, "thermal_zone*", "tj-thermal")), None
+        )
+        return Health(
+            temperature_c=None if millidegrees is None else millidegrees / 1000,
+            gpu_hz=clock,
+            gpu_limit_hz=highest,
+            pinned_hz=highest if lowest == highest else None,  # jetson_clocks sets both to the mode's limit
+            slowing=tuple(
+                read_text(cooler / "type") or cooler.name
+                for cooler in thermal(self.root, "cooling_device*")
+                if (read_number(cooler / "cur_state") or 0) > 0
+                and not any(harmless in (read_text(cooler / "type") or "") for harmless in HARMLESS_COOLERS)
+            ),
+        )
 
     def energy_meter(self) -> RailMeter | None:
         rails = find_rails(self.root)
         return RailMeter(rails) if rails else None
 
 
-def find_hwmon(root: Path, name: str) -> Path | None:
-    for path in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if read_text(path / "name") == name:
-            return path
-    return None
+def thermal(root: Path, pattern: str, kind: str | None = None) -> list[Path]:
+    """Thermal zones or cooling devices, of one type if told (numbers move; JetPack 5 and 6 differ in capitals)."""
+    folders = sorted((root / "sys/class/thermal").glob(pattern))
+    return [folder for folder in folders if kind is None or (read_text(folder / "type") or "").lower() == kind]
 
 
-def find_rails(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The INA3221 rails of the module by label: files of millivolts and of milliamperes. Not the whole board."""
-    rails = {}
-    for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if read_text(folder / "name") != "ina3221":
-            continue
-        for label in sorted(folder.glob("in*_label")):
-            channel = label.name.removeprefix("in").removesuffix("_label")
-            volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
-            name = read_text(label)
-            # The sum of shunt voltages is listed as a fourth channel, and is no rail.
-            if name and name != "NC" and "sum" not in name.lower() and volts.exists() and amperes.exists():
-                rails[name] = (volts, amperes)
-    return rails
-
-
-@dataclass
-class RailMeter:
-    """Integrates the rails' power by the trapezoid rule in a thread, from creation to `read`."""
-
-    rails: dict[str, tuple[Path, Path]]
-    energy_j: float = 0.0
-    unreadable: bool = False
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.idle_w = self.power_w()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    def power_w(self) -> float:
-        readings = [(read_text(mv), read_text(ma)) for mv, ma in self.rails.values()]
-        if any(mv is None or ma is None for mv, ma in readings):
-            self.unreadable = True  # a sum without one rail would be too small
-            return 0.0
-        return sum(int(mv) * int(ma) for mv, ma in readings) / 1e6
-
-    def _sample(self) -> None:
-        then, power = time.monotonic(), self.power_w()
-        running = True
-        while running:
-            running = not self._stop.wait(SAMPLE_EVERY_S)
-            now, next_power = time.monotonic(), self.power_w()
-            self.energy_j += (now - then) * (power + next_power) / 2
-            then, power = now, next_power
-
-    def read(self) -> Energy | None:
-        self._stop.set()
-        self._thread.join()
-        if self.unreadable:
-            return None
-        return Energy(rails=list(self.rails), energy_j=self.energy_j, idle_w=self.idle_w)
+def find_over_current(root: Path) -> Path | None:
+    """The counters of over-current events: by name, since hwmon numbers move, else under their platform device."""
+    events = sorted((root / "sys/devices/platform").glob("soctherm-oc-event/hwmon/hwmon*"))
+    return find_hwmon(root, "soctherm_oc") or next(iter(events), None)
