@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from suite.configurations import Configuration
 from suite.history import HistoryError, Journal, open_journals
-from suite.records import Measurement
+from suite.records import PROTOCOL, Fingerprint, Measurement, Status
 
 
 class BoardBusy(RuntimeError):
@@ -24,20 +25,51 @@ class RunLock:
 
     def __init__(self, board: str):
         self.path = Path(tempfile.gettempdir()) / f"text3d-bench-{board}.lock"
-        self._file = None
+        self._handle: int | None = None
+        self._writable = False
 
     def acquire(self, patience_s: float, waiting: Callable[[str], None]) -> None:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._file = os.fdopen(handle, "r+")
+        """Wait for the board. BoardBusy after `patience_s`; HistoryError where there can be no lock file."""
+        try:
+            self._handle, self._writable = self._open()
+            self._lock(patience_s, waiting)
+            self._sign(f"process {os.getpid()}")
+        except OSError as error:
+            self.release()
+            raise HistoryError(f"cannot use the run lock {self.path}: {error.strerror or error}") from error
+
+    def _open(self) -> tuple[int, bool]:
+        """The lock file, made when it is absent, and whether it can be written.
+
+        It lies in a folder for everyone, where the kernel may refuse O_CREAT on another user's file
+        (fs.protected_regular); to lock it, reading is enough.
+        """
+        for _ in range(10):  # it may come or go between two steps
+            for flags in (os.O_RDWR, os.O_RDONLY):
+                try:
+                    return os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC), flags == os.O_RDWR
+                except OSError as error:
+                    refused = error
+            if not isinstance(refused, FileNotFoundError):
+                raise refused
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                os.fchmod(handle, 0o666)  # whatever the umask says: the next user writes its own name
+                return handle, True
+            except FileExistsError:
+                continue
+        raise refused
+
+    def _lock(self, patience_s: float, waiting: Callable[[str], None]) -> None:
         deadline, told = time.monotonic() + patience_s, False
         while True:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = self.path.read_text().strip() or "another process"
+                holder = os.pread(self._handle, 100, 0).decode(errors="replace").strip() or "another process"
                 if time.monotonic() >= deadline:
-                    self._file.close()
+                    os.close(self._handle)
+                    self._handle = None
                     raise BoardBusy(
                         f"{holder} is measuring on this board; two runs would disturb each other. "
                         f"Waited {patience_s:.0f} s (--lock-patience)"
@@ -46,15 +78,19 @@ class RunLock:
                     waiting(f"{holder} is measuring on this board; waiting up to {patience_s:.0f} s")
                     told = True
                 time.sleep(0.5)
-        self._file.truncate(0)
-        self._file.seek(0)
-        self._file.write(f"process {os.getpid()}")
-        self._file.flush()
+
+    def _sign(self, name: str) -> None:
+        """Leave a name for those who wait; only a courtesy, the lock holds without it."""
+        if self._writable:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._handle, 0)
+                os.pwrite(self._handle, name.encode(), 0)
 
     def release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._handle is not None:
+            self._sign("")  # whoever comes next may not be able to write its own
+            os.close(self._handle)
+            self._handle = None
 
 
 @dataclass
@@ -104,3 +140,49 @@ def begin(board_folder: Path, session: str, resume: bool) -> tuple[Recorder, lis
         recorder = Recorder(Journal(board_folder / "journal" / session))
     recorder.journal.begin()
     return recorder, crashed, problems
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What this session would measure in the place of a resumed measurement."""
+
+    weights: str | None
+    prompts: int | None = None  # None: only its latency is wanted, as a reference
+    smoke: bool = False
+    fingerprint: Fingerprint | str | None = None  # a string: why it cannot be told; None: nothing would be started
+
+
+def differences(held: Measurement, wanted: Wanted) -> list[str]:
+    """Why a resumed measurement is not what this session would measure, in plain words; empty when it is."""
+    found = []
+
+    def compare(what: str, journal: object, session: object, has: str = "has") -> None:
+        if journal != session:
+            found.append(f"journal has {what} {journal or 'unknown'}, this session {has} {session or 'unknown'}")
+
+    compare("protocol", held.protocol, PROTOCOL)
+    compare("weights", held.weights, wanted.weights, "asks for")
+    prompts = _prompts(held)
+    if wanted.prompts is not None and prompts is not None and prompts != wanted.prompts:
+        found.append(f"journal has {prompts} prompts, this session asks for {wanted.prompts}")
+    elif wanted.prompts is not None and held.status != Status.UNSUPPORTED and held.smoke != wanted.smoke:
+        kinds = {True: "a smoke run", False: "a full run"}
+        found.append(f"journal has {kinds[held.smoke]}, this session asks for {kinds[wanted.smoke]}")
+    if isinstance(wanted.fingerprint, str):
+        found.append(f"what this session would measure cannot be told ({wanted.fingerprint})")
+    elif wanted.fingerprint is not None and held.fingerprint is None:
+        found.append("journal does not say on what it was measured")
+    elif wanted.fingerprint is not None:
+        for name in Fingerprint.model_fields:
+            journal, session = getattr(held.fingerprint, name), getattr(wanted.fingerprint, name)
+            if name.endswith("_sha256"):
+                journal, session = journal and journal[:12], session and session[:12]
+            compare(name.replace("_", " "), journal, session)
+    return found
+
+
+def _prompts(measurement: Measurement) -> int | None:
+    """How many prompts were scored; None where a failure came before."""
+    if measurement.quality is not None:
+        return len(measurement.quality.outcomes)
+    return 0 if measurement.status == Status.OK else None
