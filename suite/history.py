@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ LOCAL = ROOT / ".benchmarks"
 COMMITTED = ROOT / "leaderboards" / "history"
 CELLS = "cells"  # the key under which a session's JSON repeats its measurements
 QUARANTINE = "quarantine"
+ROW_KEYS = {"configuration", "source", "on_frontier"}  # of a published table
 CLOSED = "closed"  # marks a journal whose session ended and saved
 
 
@@ -37,7 +39,7 @@ class NewerSchema(ValueError):
 @dataclass
 class History:
     measurements: list[Measurement] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  # one line a file that could not be read
+    problems: list[str] = field(default_factory=list)  # one line a file or cell that could not be read
 
     def extend(self, other: History) -> None:
         self.measurements += other.measurements
@@ -45,13 +47,14 @@ class History:
 
 
 def read_folder(folder: Path) -> History:
-    """All measurements below a folder, oldest first. A file that cannot be read is set aside and reported."""
+    """All measurements below a folder, oldest first. What cannot be read is reported; a broken file of ours, in the
+    project's own history, is set aside besides."""
     history = History()
     for path in sorted(folder.rglob("*.json")):
         if QUARANTINE in path.parts:
             continue
         try:
-            history.measurements += _read_file(path)
+            history.extend(_read_file(path))
         except (ValueError, KeyError, TypeError, UnicodeDecodeError, OSError) as error:
             history.problems.append(_set_aside(path, folder, error))
     # A session's JSON repeats its journal.
@@ -63,30 +66,69 @@ def read_folder(folder: Path) -> History:
 def read_session(path: Path) -> History:
     """The measurements of one file. HistoryError when it is no such file."""
     try:
-        return History(_read_file(path))
+        return _read_file(path)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise HistoryError(f"{path}: {_why(error)}") from error
 
 
-def _read_file(path: Path) -> list[Measurement]:
+def _read_file(path: Path) -> History:
+    """The cells of a file that can be read, and a line for each that cannot. An error when none can."""
     data = json.loads(path.read_text(encoding="utf-8"))
-    for record in data.get(CELLS, [data]) if isinstance(data, dict) else []:
-        if (
-            isinstance(record, dict)
-            and isinstance(version := record.get("schema_version"), int)
-            and version > SCHEMA_VERSION
-        ):
-            raise NewerSchema(f"written by a newer text3d-bench (schema {version}, this one knows {SCHEMA_VERSION})")
-    if isinstance(data, dict) and "configuration" in data:  # one journalled measurement
-        return [Measurement.model_validate(data)]
-    if not isinstance(data, dict) or "benchmarks" not in data:
+    if _is_published_table(data):
+        return History()
+    if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
         raise ValueError("neither a measurement nor a pytest-benchmark file")
-    return [Measurement.model_validate(cell) for cell in data.get(CELLS, [])]
+    if "configuration" in data:  # one journalled measurement
+        return History([_measurement(data)])
+    if not isinstance(cells := data.get(CELLS, []), list):
+        raise ValueError(f"{CELLS}: expected a list")
+    history, errors = History(), []
+    for number, cell in enumerate(cells):
+        try:
+            history.measurements.append(_measurement(cell))
+        except (ValueError, TypeError) as error:
+            errors.append(error)
+            name = cell.get("configuration") if isinstance(cell, dict) else None
+            history.problems.append(f"{path}: {CELLS}.{number} ({name}): {_why(error)}; the others are read")
+    if errors and not history.measurements:
+        raise errors[0]
+    return history
+
+
+def _measurement(record: object) -> Measurement:
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchema(f"written by a newer text3d-bench (schema {version}, this one knows {SCHEMA_VERSION})")
+    return Measurement.model_validate(record)
+
+
+def _is_published_table(data: object) -> bool:
+    """Rows made from measurements; `make bench` writes them beside the local runs."""
+    return (
+        isinstance(data, list) and bool(data) and all(isinstance(row, dict) and ROW_KEYS <= row.keys() for row in data)
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """In the project's own history: where session files and journals lie, or a file that says it is one of them."""
+    path = path.resolve()
+    root = next((root for root in (LOCAL, COMMITTED) if path.is_relative_to(root.resolve())), None)
+    if root is None:
+        return False
+    board, *rest = path.relative_to(root.resolve()).parts
+    if (len(rest) == 1 and re.match(r"\d{4}_", rest[0])) or (len(rest) == 3 and rest[0] == "journal"):
+        return True
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(data, dict) and (CELLS in data or {"configuration", "session", "schema_version"} <= data.keys())
 
 
 def _set_aside(path: Path, folder: Path, error: Exception) -> str:
     why = _why(error)
-    if isinstance(error, (OSError, NewerSchema)):  # nothing is wrong with the file itself
+    # Nothing is wrong with the file itself, or it is not ours to move.
+    if isinstance(error, (OSError, NewerSchema)) or not _is_ours(path):
         return f"{path}: {why}; left where it is, not read"
     target = folder / QUARANTINE / path.relative_to(folder)
     copies = 1
@@ -127,8 +169,10 @@ def _weight(measurement: Measurement) -> int:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write, fsync, rename: the file is there whole or not at all. HistoryError says what to do about a full disk."""
+    """Write, fsync, rename, fsync the folder: the file is there whole or not at all, after a power cut too.
+    HistoryError says what to do about a full disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    changed = [path.parent, *(parent.parent for parent in path.parents if not parent.exists())]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:
@@ -136,6 +180,8 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        for folder in changed:
+            _sync_folder(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -145,6 +191,21 @@ def write_atomically(path: Path, text: str) -> None:
             errno.EACCES: "no permission to write there: choose another folder",
         }.get(error.errno, error.strerror or str(error))
         raise HistoryError(f"cannot write {path}: {advice}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder last. Some file systems cannot, and need no telling."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # a folder that may be written to and not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)

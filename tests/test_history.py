@@ -12,8 +12,8 @@ import pytest
 
 from suite import history
 from suite.configurations import find
-from suite.history import HistoryError, Journal, latest, open_journals, read_folder, read_session, write_atomically
-from suite.recording import Recorder, begin
+from suite.history import HistoryError, Journal, latest, open_journals, read_folder, write_atomically
+from suite.recording import begin
 from suite.records import Measurement, Status
 from tests.factories import measurement, quality, session_file
 
@@ -126,6 +126,39 @@ def test_a_failing_write_leaves_the_old_file_whole_and_says_what_to_do(tmp_path,
     assert files(tmp_path) == {"file.json": "new"}
 
 
+def test_the_new_name_is_made_to_last_and_so_are_new_folders(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        history.os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))
+    )
+    path = tmp_path / "journal" / "s1" / "cell.json"
+    write_atomically(path, "{}")
+    assert synced[0].endswith(".tmp")
+    assert set(synced[1:]) == {str(path.parent), str(path.parents[1]), str(tmp_path)}
+    synced.clear()
+    write_atomically(path, "{}")
+    assert synced[1:] == [str(path.parent)]
+
+
+@pytest.mark.parametrize(("code", "told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_synced_is_told_only_where_that_is_a_failure(tmp_path, monkeypatch, code, told):
+    fsync = os.fsync
+
+    def fail_on_folders(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(code, os.strerror(code))
+        fsync(handle)
+
+    monkeypatch.setattr(history.os, "fsync", fail_on_folders)
+    if told:
+        with pytest.raises(HistoryError, match="cell.json"):
+            write_atomically(tmp_path / "cell.json", "{}")
+    else:
+        write_atomically(tmp_path / "cell.json", "{}")
+    assert files(tmp_path) == {"cell.json": "{}"}
+
+
 def test_a_death_between_writing_and_renaming_leaves_the_old_file_and_no_measurement(tmp_path, monkeypatch):
     """What a kill leaves is the temporary file; reading passes over it."""
     journal = Journal(tmp_path)
@@ -153,102 +186,6 @@ def test_what_is_written_first_needs_room_on_the_disk(tmp_path):
     """An empty file fits on a full disk, and so proves nothing."""
     recorder, _, _ = begin(tmp_path, "s1", resume=False)
     assert (recorder.journal.folder / "begun").stat().st_size > 0
-
-
-# Corrupted files.
-
-
-def corrupt(folder: Path) -> Path:
-    session_file(folder / "0001_good.json", [measurement()])
-    for name, content in {
-        "0002_cut.json": (folder / "0001_good.json").read_text()[:-500],
-        "0003_empty.json": "",
-        "0004_other.json": '{"hello": 1}',
-        "0005_list.json": "[1]",
-        "0006_field.json": json.dumps({"benchmarks": [], "cells": [{"configuration": 1}]}),
-        "journal/s1/bytes.json": "\udcff\udcfe",
-        "journal/s1/cells.json": json.dumps({"benchmarks": [], "cells": {"a": 1}}),
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content.encode(errors="surrogateescape"))
-    return folder
-
-
-def test_corrupted_files_are_set_aside_and_reported_while_the_rest_is_read(tmp_path):
-    read = read_folder(corrupt(tmp_path))
-    assert read.measurements == [measurement()]
-    assert len(read.problems) == 7
-    assert sorted(files(tmp_path)) == ["0001_good.json"] + sorted(
-        f"quarantine/{name}"
-        for name in (
-            "0002_cut.json", "0003_empty.json", "0004_other.json", "0005_list.json", "0006_field.json",
-            "journal/s1/bytes.json", "journal/s1/cells.json",
-        )
-    )  # fmt: skip
-    for problem in read.problems:
-        assert "\n" not in problem and "moved to" in problem
-    assert any("0006_field.json: configuration: " in problem for problem in read.problems)
-
-
-def test_a_quarantined_file_keeps_its_content_and_is_reported_once(tmp_path):
-    (tmp_path / "x.json").write_text("{")
-    assert len(read_folder(tmp_path).problems) == 1
-    assert (tmp_path / "quarantine" / "x.json").read_text() == "{"
-    assert read_folder(tmp_path).problems == []
-
-
-def test_a_second_corrupted_file_of_the_same_name_does_not_replace_the_first(tmp_path):
-    for content in ("{first", "{second"):
-        (tmp_path / "0001_run.json").write_text(content)
-        read_folder(tmp_path)
-    assert sorted(files(tmp_path / "quarantine").values()) == ["{first", "{second"]
-
-
-def test_a_corrupted_file_that_cannot_be_moved_is_reported_and_the_rest_is_read(tmp_path):
-    session_file(tmp_path / "good.json", [measurement()])
-    (tmp_path / "bad.json").write_text("{")
-    (tmp_path / "quarantine").write_text("a file is in the way")
-    read = read_folder(tmp_path)
-    assert read.measurements == [measurement()]
-    assert len(read.problems) == 1 and "left where it is" in read.problems[0]
-
-
-def test_a_file_that_cannot_be_read_just_now_is_reported_but_stays_where_it_is(tmp_path, monkeypatch):
-    """Too many open files, a network disk that stalls, another user's file: the measurement in it is good."""
-    path = session_file(tmp_path / "good.json", [measurement()])
-    reading = Path.read_text
-
-    def fail(self, *arguments, **options):
-        if self == path:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return reading(self, *arguments, **options)
-
-    monkeypatch.setattr(Path, "read_text", fail)
-    read = read_folder(tmp_path)
-    assert len(read.problems) == 1
-    monkeypatch.undo()
-    assert path.exists()
-    assert read_folder(tmp_path).measurements == [measurement()]
-
-
-def test_a_file_of_a_newer_version_is_reported_but_not_taken_for_corrupted(tmp_path):
-    data = measurement().model_dump(mode="json") | {"schema_version": 2, "something_new": 1}
-    path = tmp_path / "new.json"
-    path.write_text(json.dumps(data))
-    read = read_folder(tmp_path)
-    assert read.measurements == [] and len(read.problems) == 1
-    assert path.exists()
-
-
-def test_a_named_session_that_cannot_be_read_is_a_history_error_with_its_path(tmp_path):
-    for content in ("{", "[]", '{"a": 1}', '{"benchmarks": [], "cells": [{"model": 1}]}'):
-        path = tmp_path / "x.json"
-        path.write_text(content)
-        with pytest.raises(HistoryError, match="x.json"):
-            read_session(path)
-        assert path.exists()
-    with pytest.raises(HistoryError, match="absent.json"):
-        read_session(tmp_path / "absent.json")
 
 
 # The latest.
@@ -287,83 +224,3 @@ def test_a_measurement_of_an_older_protocol_is_no_match_for_a_new_one():
     """Its figures mean something else; even a smoke run of today's protocol says more."""
     kept = latest([at(1, protocol="0"), at(2, smoke=True)])
     assert "s2" in [m.session for m in kept]
-
-
-# Journals left open, and resuming.
-
-
-def test_a_closed_journal_is_not_open_and_open_ones_come_oldest_first(tmp_path):
-    for session in ("20261123T030000-9", "20261123T010000-7", "20261123T020000-8"):
-        Journal(tmp_path / "journal" / session).begin()
-    Journal(tmp_path / "journal" / "20261123T020000-8").close()
-    assert [j.session for j in open_journals(tmp_path)] == ["20261123T010000-7", "20261123T030000-9"]
-    assert open_journals(tmp_path / "none") == []
-
-
-def test_a_new_session_hands_back_crashed_ones_and_resuming_takes_the_last_of_them(tmp_path):
-    for session in ("a", "b"):
-        journal = Journal(tmp_path / "journal" / session)
-        journal.begin()
-        journal.write("fp32", measurement(session=session))
-    fresh, crashed, problems = begin(tmp_path, "c", resume=False)
-    assert (fresh.session, fresh.measurements, problems) == ("c", {}, [])
-    assert [j.session for j in crashed] == ["a", "b"]
-    (tmp_path / "journal" / "c" / "begun").unlink()
-    (tmp_path / "journal" / "c").rmdir()
-    resumed, crashed, problems = begin(tmp_path, "d", resume=True)
-    assert resumed.session == "b" and list(resumed.measurements) == [FP32]
-    assert [j.session for j in crashed] == ["a"]
-
-
-def test_resuming_a_journal_with_a_corrupted_cell_measures_that_cell_again_and_says_so(tmp_path):
-    journal = Journal(tmp_path / "journal" / "a")
-    journal.begin()
-    journal.write("fp32", measurement(session="a"))
-    (journal.folder / "steps.json").write_text("{")
-    resumed, _, problems = begin(tmp_path, "b", resume=True)
-    assert list(resumed.measurements) == [FP32]
-    assert len(problems) == 1 and "steps.json" in problems[0]
-
-
-# A disk that is full for a while.
-
-
-class Disk:
-    """Stands before write_atomically and refuses while it is full."""
-
-    def __init__(self, monkeypatch):
-        self.full, self._write = False, history.write_atomically
-        monkeypatch.setattr(history, "write_atomically", self.write)
-
-    def write(self, path: Path, text: str) -> None:
-        if self.full:
-            raise HistoryError(f"cannot write {path}: the disk is full: free some space")
-        self._write(path, text)
-
-
-def test_what_a_full_disk_refused_is_written_with_the_next_measurement(tmp_path, monkeypatch):
-    disk = Disk(monkeypatch)
-    recorder, _, _ = begin(tmp_path, "s1", resume=False)
-    disk.full = True
-    recorder.keep(find(FP32), measurement(FP32))
-    assert "disk is full" in recorder.trouble
-    assert recorder.journal.read().measurements == []
-    assert recorder.measurements[FP32] == measurement(FP32)  # still known, still in the session's JSON
-    disk.full = False
-    recorder.keep(find(STEPS), measurement(STEPS))
-    assert recorder.trouble is None and recorder.unsaved == {}
-    assert {m.configuration for m in recorder.journal.read().measurements} == {FP32, STEPS}
-
-
-def test_what_is_unsaved_at_the_end_is_tried_once_more_and_the_trouble_is_named(tmp_path, monkeypatch):
-    disk = Disk(monkeypatch)
-    recorder = Recorder(Journal(tmp_path / "journal" / "s1"))
-    disk.full = True
-    for identifier in (FP32, STEPS):
-        recorder.keep(find(identifier), measurement(identifier))
-    recorder.flush()
-    assert len(recorder.unsaved) == 2 and "disk is full" in recorder.trouble
-    disk.full = False
-    recorder.flush()
-    assert recorder.trouble is None
-    assert len(recorder.journal.read().measurements) == 2

@@ -115,17 +115,14 @@ def test_publishing_twice_gives_identical_bytes(history, tmp_path):
     assert not [name for name in contents(tmp_path / "one") if name.endswith(".tmp")]
 
 
-def test_a_corrupted_history_file_is_set_aside_and_the_rest_published(history, tmp_path):
+def test_a_corrupted_history_file_is_reported_and_the_rest_published(history, tmp_path):
     broken = history / "laptop" / "0002_broken.json"
     broken.write_text('{"benchmarks": [')
     run = leaderboards("publish", "--history", history, "--output", tmp_path / "out")
     assert run.returncode == 0
-    assert "0002_broken.json" in run.stderr
-    assert not broken.exists()
-    assert list((history / "quarantine").rglob("0002_broken.json"))
+    assert "0002_broken.json" in run.stderr and "left where it is" in run.stderr
+    assert broken.exists()  # a folder that the user names is not ours to tidy
     assert len([row for row in load_published(tmp_path / "out") if row.source == "measured"]) == 5
-    again = leaderboards("publish", "--history", history, "--output", tmp_path / "out")
-    assert again.stderr == ""
 
 
 def test_a_smoke_run_replaces_no_full_one(history, tmp_path):
