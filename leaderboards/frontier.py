@@ -171,12 +171,24 @@ class Answer:
 
 
 def comparable(rows: Iterable[PublishedRow]) -> dict[tuple[str, str | None, str], list[PublishedRow]]:
-    """Rows by (device, board, prompt set): within one, a quality or a latency means the same thing."""
+    """Rows by (device, board, prompt set): within one, a quality or a latency means the same thing. Where several judges
+    or galleries scored a prompt set, each has its own group, named behind the set; rows without a score stand apart."""
+    rows = list(rows)
+    judges: dict[tuple[str, str | None, str], set[tuple]] = {}
+    for row in rows:
+        scored = {(row.judge, row.gallery_sha256)} if row.r_precision is not None else set()
+        judges.setdefault(_place(row), set()).update(scored)
     groups: dict[tuple[str, str | None, str], list[PublishedRow]] = {}
     for row in rows:
-        prompts = MODELS[row.model].prompts if row.model in MODELS else row.model
-        groups.setdefault((row.device, row.board, prompts), []).append(row)
+        device, board, prompts = _place(row)
+        if len(judges[device, board, prompts]) > 1 and row.r_precision is not None:
+            prompts += f" ({row.judge or 'unknown judge'}, gallery {(row.gallery_sha256 or 'unknown')[:8]})"
+        groups.setdefault((device, board, prompts), []).append(row)
     return groups
+
+
+def _place(row: PublishedRow) -> tuple[str, str | None, str]:
+    return (row.device, row.board, MODELS[row.model].prompts if row.model in MODELS else row.model)
 
 
 def answer(
@@ -193,7 +205,7 @@ def answer(
     """
     ranked = [row for row in rows if row.on_frontier is not None]
     if len(groups := comparable(ranked)) > 1:
-        raise ValueError(f"rows of {len(groups)} boards or prompt sets cannot be compared: {sorted(map(str, groups))}")
+        raise ValueError(f"rows of {len(groups)} boards, prompt sets or judges cannot be compared: {sorted(map(str, groups))}")
     fitting, misses = [], []
     for row in ranked:
         miss = _miss(row, max_latency_s, max_memory_bytes)

@@ -82,6 +82,8 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         r_precision_3001=quality and _finite(quality.r_precision_3001.value),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         prompts=len(quality.outcomes) if quality else None,
+        judge=quality and quality.judge,
+        gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
         speedup=None if latency is None else _finite(m.speedup),
         speedup_vs_original=None if latency is None else _finite(m.speedup_vs_original),
         **_interval("quality_difference{}", quality_difference),

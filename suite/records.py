@@ -208,6 +208,8 @@ class PublishedRow(Record):
     r_precision_3001: float | None = None
     chamfer: float | None = None
     prompts: int | None = None
+    judge: str | None = None  # name and weights of what scored it
+    gallery_sha256: str | None = None
     speedup: float | None = None
     speedup_vs_original: float | None = None
     quality_difference: float | None = None  # r_precision minus the reference's, on the same prompts

@@ -233,3 +233,14 @@ def test_rows_of_two_boards_are_not_compared():
     assert len(comparable(rows)) == 2
     with pytest.raises(ValueError, match="2 boards"):
         answer(rows)
+
+
+@pytest.mark.parametrize("other", [{"judge": "b"}, {"gallery_sha256": "2" * 64}])
+def test_rows_of_two_judges_or_galleries_are_not_compared(other):
+    scored = {"judge": "a", "gallery_sha256": "1" * 64}
+    rows = [row(**scored), row(**scored | other), row(r_precision=None)]
+    groups = comparable(rows)
+    assert list(groups.values()) == [[rows[0]], [rows[1]], [rows[2]]]
+    with pytest.raises(ValueError, match="2 boards, prompt sets or judges"):
+        answer(rows[:2])
+    assert list(comparable([rows[0], rows[0], rows[2]]).values()) == [[rows[0], rows[0], rows[2]]]

@@ -41,6 +41,17 @@ def by_id(rows) -> dict[str, PublishedRow]:
     return {row.configuration: row for row in rows}
 
 
+def test_a_row_names_the_judge_and_the_gallery_that_scored_it():
+    """Two judges' shares of one configuration are otherwise alike but for the number."""
+    one = measurement(board="one")
+    other = one.model_copy(update={"quality": quality(130, judge="another judge"), "board": "other"})
+    unscored = measurement(board="third", hits=None)
+    rows = {row.board: row for row in measured_rows([one, other, unscored])}
+    assert (rows["one"].judge, rows["other"].judge) == ("clip-nano-judge", "another judge")
+    assert rows["one"].gallery_sha256 == "b" * 64
+    assert (rows["third"].judge, rows["third"].gallery_sha256) == (None, None)
+
+
 def test_a_measurement_becomes_a_row():
     m = measurement(hits=130, reference_s=2.0, verdicts={"r_precision": "pass"}, artefacts={"sheet": "outputs/a.png"})
     (row,) = measured_rows([m])
