@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | frontier`."""
+"""`python -m leaderboards publish | keep FILE... | frontier | compare`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import sys
 from pathlib import Path
 
+from leaderboards.compare import compare, lines, regressed
 from leaderboards.keep import NotKept, keep
 from leaderboards.literature import MalformedLiterature
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
 from suite.history import COMMITTED, HistoryError
+from suite.judging.baselines import FOLDER, MalformedBaselines
 from suite.names import UnknownName
 
 
@@ -31,8 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--history", type=Path, metavar="DIR", help=f"read runs from here instead of {COMMITTED}")
     source.add_argument("--include-local", action="store_true", help="also read the local runs in .benchmarks/")
 
+    held = argparse.ArgumentParser(add_help=False)
+    held.add_argument("--baselines", type=Path, default=FOLDER, metavar="DIR", help="default: %(default)s")
+
     tables = commands.add_parser(
-        "publish", parents=[source], help="write the tables of every device, print the frontier"
+        "publish", parents=[source, held], help="write the tables of every device, print the frontier"
     )
     tables.add_argument(
         "--output", type=Path, default=PUBLISHED, metavar="DIR", help="where to write (default: %(default)s)"
@@ -47,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     best.add_argument("--device", help="only this one, such as cpu or orin")
     best.add_argument("--max-latency-s", type=_positive, metavar="SECONDS", help="the whole 95 %% interval must fit")
     best.add_argument("--max-memory-gb", type=_positive, metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+
+    change = commands.add_parser(
+        "compare",
+        parents=[source, held],
+        help="hold the newest measurements against the pinned baselines; 1 when one regressed",
+    )
+    change.add_argument("--device", help="only this one, such as cpu or orin")
     return parser
 
 
@@ -55,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
     try:
-        return {"publish": _publish, "keep": _keep, "frontier": _frontier}[options.command](options)
+        return {"publish": _publish, "keep": _keep, "frontier": _frontier, "compare": _compare}[options.command](
+            options
+        )
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -66,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             else "give another folder with --history"
         )
         print(f"error: {error.__cause__ or error}; {advice}", file=sys.stderr)
-    except (UnknownName, MalformedLiterature, OSError) as error:
+    except (UnknownName, MalformedLiterature, MalformedBaselines, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 2
 
@@ -93,6 +107,9 @@ def _publish(options: argparse.Namespace) -> int:
         )
     for device, found in board.rows.items():
         show_frontier(device, found)
+    for name, compared in compare(board.measurements, options.baselines).items():
+        if compared is not None:
+            print("\n" + "\n".join(lines(name, compared)))
     return 0
 
 
@@ -118,6 +135,17 @@ def _frontier(options: argparse.Namespace) -> int:
         else:
             show_answers(device, board.device(device), board.qualities, *limits)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if options.device is not None:
+        read_board([]).device(options.device)
+    found = compare((m for m in _read(options).measurements if options.device in (None, m.device)), options.baselines)
+    if not found:
+        print("nothing measured")
+    for board, compared in found.items():
+        print("\n".join(lines(board, compared)))
+    return 1 if regressed(found.values()) else 0
 
 
 if __name__ == "__main__":

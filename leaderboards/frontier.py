@@ -205,7 +205,9 @@ def answer(
     """
     ranked = [row for row in rows if row.on_frontier is not None]
     if len(groups := comparable(ranked)) > 1:
-        raise ValueError(f"rows of {len(groups)} boards, prompt sets or judges cannot be compared: {sorted(map(str, groups))}")
+        raise ValueError(
+            f"rows of {len(groups)} boards, prompt sets or judges cannot be compared: {sorted(map(str, groups))}"
+        )
     fitting, misses = [], []
     for row in ranked:
         miss = _miss(row, max_latency_s, max_memory_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from leaderboards import tables
@@ -12,7 +12,7 @@ from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualiti
 from suite.devices.catalogue import DEVICES
 from suite.history import COMMITTED, LOCAL, History, read_folder, write_atomically
 from suite.names import unknown
-from suite.records import Fingerprint, PublishedRow, Quality
+from suite.records import Fingerprint, Measurement, PublishedRow, Quality
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Board:
     fingerprints: dict[str, Fingerprint]  # by id
     qualities: dict[Key, Quality]
     problems: list[str]  # one line a history file that could not be read
+    measurements: list[Measurement] = field(default_factory=list)  # all that were read
 
     def device(self, name: str) -> list[PublishedRow]:
         """A device's rows; an unknown name is answered with the nearest known ones."""
@@ -51,6 +52,7 @@ def read_board(history_folders: Sequence[Path]) -> Board:
         fingerprints={m.fingerprint.id: m.fingerprint for m in history.measurements if m.fingerprint is not None},
         qualities=qualities(history.measurements),
         problems=history.problems,
+        measurements=history.measurements,
     )
 
 

@@ -25,6 +25,7 @@ FLOORS: dict[str, float] = {
     "suite.devices.catalogue": 1,
     "suite.configurations": 2,
     "suite.history": 2,
+    "suite.baselines": 2.5,
     "suite.budgets": 2.5,
     "suite.job": 2.5,
     "suite.recording": 2.5,

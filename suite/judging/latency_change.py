@@ -9,11 +9,13 @@ TOLERANCE = 0.05  # fresh processes of one build differ by up to this on a quiet
 
 
 def judge_change(now: Interval, baseline: Interval | None, tolerance: float = TOLERANCE) -> Verdict:
+    """The verdict on the ratio of two independent measurements of something of which less is better."""
+    return Verdict.NO_BASELINE if baseline is None else judge_ratio(ratio(now, baseline), tolerance)
+
+
+def judge_ratio(change: Interval, tolerance: float = TOLERANCE) -> Verdict:
     """`regressed` or `improved` when the whole interval of the ratio lies beyond the tolerance, `pass` when it
     lies within, `uncertain` (measure again, fresh and interleaved) when it straddles a border."""
-    if baseline is None:
-        return Verdict.NO_BASELINE
-    change = ratio(now, baseline)
     if change.low is None or change.high is None:
         return Verdict.UNCERTAIN
     if change.low > 1 + tolerance:
