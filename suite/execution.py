@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
@@ -18,11 +18,11 @@ from typing import Any
 
 from suite.configurations import Configuration
 from suite.job import Job
-from suite.records import Measurement, Status
+from suite.records import Fingerprint, Measurement, Status
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 1800.0  # a whole cell
-STALL_S = 300.0  # without a word from the worker
+TIMEOUT_S = 1800.0  # a whole cell; no limit on silence, since one object of a full-size model may take most of it
+SERVER_DIED = 255  # multiprocessing's exit code for a worker whose fork server cannot tell it any more
 
 Progress = Callable[[str, float | None], None]
 
@@ -73,25 +73,10 @@ def measure(
     board: str | None,
     smoke: bool = False,
     timeout_s: float = TIMEOUT_S,
-    stall_s: float = STALL_S,
     progress: Progress = lambda phase, fraction: None,
 ) -> Measurement:
     """Run one job in a fresh worker. Crash, lack of memory and hang become statuses; nothing raises but Ctrl-C."""
-    from_worker, to_parent = server().Pipe(duplex=False)
-    worker_lifeline, lifeline = server().Pipe(duplex=False)
-    with _no_main_module():
-        process = server().Process(target=_run, args=(job, to_parent, worker_lifeline), daemon=True)
-        process.start()
-    to_parent.close()
-    worker_lifeline.close()
-    try:
-        parts, status, reason = _listen(process, from_worker, timeout_s, stall_s, progress)
-    finally:
-        lifeline.close()
-        if process.is_alive():
-            process.kill()
-        process.join()
-        from_worker.close()
+    parts, status, reason = _ask("measure", job, timeout_s, progress)
     configuration = job.configuration
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
     return Measurement(
@@ -102,35 +87,74 @@ def measure(
     )  # fmt: skip
 
 
+def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, Fingerprint | str]:
+    """The fingerprint that each of these jobs would have now, by configuration id, or why it cannot be told.
+
+    A worker loads what it would measure, since only it knows torch and the weights. The time is for all of them.
+    """
+    parts, status, reason = _ask("identify", list(jobs), timeout_s)
+    unknown = f"{status.value}: {reason}"
+    return {job.configuration.id: parts.get(job.configuration.id, unknown) for job in jobs}
+
+
 def unmeasured(
-    configuration: Configuration, status: Status, reason: str, *, session: str, board: str | None
+    configuration: Configuration,
+    status: Status,
+    reason: str,
+    *,
+    session: str,
+    board: str | None,
+    weights: str | None,
 ) -> Measurement:
-    """The row of a configuration that was not run, with the reason."""
+    """The row of a configuration that was not run, with the reason and the weights that it would have used."""
     return Measurement(
         configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
         device=configuration.device.name, board=board, status=status, reason=reason, session=session, measured_at=now(),
-        commit=commit(), output=configuration.model.output, simulated=configuration.optimization.simulated,
+        commit=commit(), weights=weights, output=configuration.model.output, simulated=configuration.optimization.simulated,
     )  # fmt: skip
 
 
-def _run(job: Job, pipe: Connection, lifeline: Connection) -> None:
-    from suite.worker import main
+Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
 
-    main(job, pipe, lifeline)
+
+def _ask(
+    task: str, asked: Job | list[Job], timeout_s: float, progress: Progress = lambda phase, fraction: None
+) -> Answer:
+    """Let a fresh worker do one of `suite.worker`'s tasks; it is gone when this returns."""
+    from_worker, to_parent = server().Pipe(duplex=False)
+    worker_lifeline, lifeline = server().Pipe(duplex=False)
+    with _no_main_module():
+        process = server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
+        process.start()
+    to_parent.close()
+    worker_lifeline.close()
+    try:
+        return _listen(process, from_worker, timeout_s, progress)
+    finally:
+        lifeline.close()
+        if process.is_alive():
+            process.kill()
+        process.join()
+        from_worker.close()
+
+
+def _run(task: str, asked: Job | list[Job], pipe: Connection, lifeline: Connection) -> None:
+    from suite import worker
+
+    worker.main(getattr(worker, task), asked, pipe, lifeline)
 
 
 def _listen(
-    process: multiprocessing.process.BaseProcess, pipe: Connection, timeout_s: float, stall_s: float, progress: Progress
-) -> tuple[dict[str, Any], Status, str | None]:
+    process: multiprocessing.process.BaseProcess, pipe: Connection, timeout_s: float, progress: Progress
+) -> Answer:
     """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
     parts: dict[str, Any] = {}
     phase = "starting"
     deadline = time.monotonic() + timeout_s
     while True:
-        patience = min(stall_s, deadline - time.monotonic())
+        patience = deadline - time.monotonic()
         if patience <= 0 or not wait([pipe], patience):
-            limit = f"{timeout_s:.0f} s" if time.monotonic() >= deadline else f"{stall_s:.0f} s without a word"
-            return parts, Status.TIMED_OUT, f"stopped after {limit}, while {phase}"
+            return parts, Status.TIMED_OUT, f"stopped after {timeout_s:.0f} s, while {phase}"
         try:
             kind, *values = pipe.recv()
         except (EOFError, OSError):
@@ -147,7 +171,9 @@ def _listen(
 
 def _death(exitcode: int | None, phase: str) -> tuple[Status, str]:
     """What an exit code without a last word means."""
-    if exitcode is not None and exitcode > 128:  # a shell's way to say the same
+    if exitcode == SERVER_DIED:
+        return Status.CRASHED, f"the fork server ended, so nobody knows how the worker did (code 255), while {phase}"
+    if exitcode is not None and 128 < exitcode <= 128 + max(signal.valid_signals()):  # a shell's way to say the same
         exitcode = 128 - exitcode
     if exitcode is not None and exitcode < 0:
         status, words = SIGNALS.get(-exitcode, (Status.CRASHED, f"ended by signal {-exitcode}"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from suite import benchmark_bridge, execution
-from suite.configurations import Configuration
+from suite.configurations import Configuration, find
 from suite.devices.backend import Board, board_of, machine_board
 from suite.history import HistoryError, Journal
 from suite.job import Job
 from suite.judging.budgets import judge
 from suite.live import LiveLine
-from suite.recording import BoardBusy, Recorder, RunLock, begin
+from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from suite.records import Interval, Measurement, Reference, Status
 
 FULL_PROMPTS, SMOKE_PROMPTS = 153, 32
@@ -32,7 +34,8 @@ class Bench:
         self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
         self.recorder: Recorder | None = None
         self.references: dict[tuple[str, str], Reference | None] = {}
-        self.lock = RunLock(machine_board())
+        self.selected: list[str] = []  # ids of the cells that this session runs
+        self.lock: RunLock | None = None
         self.notes: list[str] = []
         self.live: LiveLine | None = None
 
@@ -50,12 +53,15 @@ class Bench:
         if self.recorder is not None:
             return self.recorder
         try:
+            self.lock = RunLock(machine_board())
             self.lock.acquire(self.config.getoption("lock_patience"), self.say)
             session = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
             self.recorder, crashed, problems = begin(self.folder, session, self.config.getoption("resume"))
             self.notes += problems
             for journal in crashed:
                 self._recover(journal)
+            execution.start_server()
+            self._drop_different()
         except (BoardBusy, HistoryError) as error:
             pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
         if self.config.getoption("resume"):
@@ -65,7 +71,6 @@ class Bench:
                 if have
                 else "nothing to resume: a new session"
             )
-        execution.start_server()
         return self.recorder
 
     def _recover(self, journal: Journal) -> None:
@@ -73,15 +78,42 @@ class Bench:
         history = journal.read()
         self.notes += history.problems
         if history.measurements:
-            session = self.config._benchmarksession
-            path = benchmark_bridge.save_session(
-                self.folder, f"recovered-{journal.session}", history.measurements, session.get_machine_info(),
-                self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
-            )  # fmt: skip
+            path = self._store(f"recovered-{journal.session}", history.measurements)
             self.say(
                 f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
             )
         journal.close()
+
+    def _store(self, name: str, measurements: list[Measurement]) -> Path:
+        session = self.config._benchmarksession
+        return benchmark_bridge.save_session(
+            self.folder, name, measurements, session.get_machine_info(),
+            self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+        )  # fmt: skip
+
+    def _drop_different(self) -> None:
+        """Measure again what a resumed journal holds otherwise than this session would measure it."""
+        held = self.recorder.measurements
+        chosen = {c.id: c for c in map(find, self.selected)}
+        cells = {c.reference.id: c.reference for c in chosen.values()} | chosen
+        cells = {name: c for name, c in cells.items() if name in held and self.absent(c) is None}
+        wanted = {name: self._wanted(c, name in chosen) for name, c in cells.items()}
+        # A worker loads the model to tell its fingerprint, so only where all else is the same.
+        same = [c for name, c in cells.items() if not c.unsupported and not differences(held[name], wanted[name])]
+        jobs = [Job(configuration=c, weights=self.weights(c), quality_prompts=0) for c in same]
+        found = execution.identify(jobs, timeout_s=self.config.getoption("cell_timeout")) if jobs else {}
+        for name, fingerprint in found.items():
+            wanted[name] = replace(wanted[name], fingerprint=fingerprint)
+        reasons = {name: "; ".join(why) for name in cells if (why := differences(held[name], wanted[name]))}
+        if not reasons:
+            return
+        stored = self._store(f"superseded-{self.recorder.session}", [held.pop(name) for name in reasons])
+        for reason, count in Counter(reasons[name] for name in reasons if name in chosen).items():
+            self.say(f"measured again: {count} cell{'s' * (count > 1)}, {reason} (the earlier are in {stored.name})")
+
+    def _wanted(self, configuration: Configuration, chosen: bool) -> Wanted:
+        prompts = self.quality_prompts if chosen else None
+        return Wanted(self.weights(configuration), prompts, smoke=chosen and prompts < FULL_PROMPTS)
 
     def say(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -134,7 +166,7 @@ class Bench:
         board = board_of(configuration.device.name)
         return execution.unmeasured(
             configuration, status, reason, session=self.recorder.session if self.recorder else "none",
-            board=board.id if isinstance(board, Board) else None,
+            board=board.id if isinstance(board, Board) else None, weights=self.weights(configuration),
         )  # fmt: skip
 
     def _reference(self, configuration: Configuration) -> Reference | None:
@@ -171,7 +203,8 @@ class Bench:
                 self.notes.append(
                     f"{len(self.recorder.unsaved)} measurements are not journalled: {self.recorder.trouble}"
                 )
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def _as_reference(measurement: Measurement) -> Reference:

@@ -14,11 +14,12 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
 from suite.configurations import Configuration
-from suite.devices.backend import Backend, EnergyMeter, backend_of
+from suite.devices.backend import Backend, Board, EnergyMeter, backend_of
 from suite.devices.cpu import threads
 from suite.devices.health import Watch
 from suite.job import Job
@@ -51,12 +52,12 @@ class Answers:
         self._pipe.send(("end", status, reason))
 
 
-def main(job: Job, pipe: Connection, lifeline: Connection) -> None:
-    """The process's whole life. Every failure becomes a status."""
+def main(task: Callable[[Any, Answers], str | None], asked: Any, pipe: Connection, lifeline: Connection) -> None:
+    """The process's whole life: one task, `measure` or `identify`. Every failure becomes a status."""
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     answers = Answers(pipe)
     try:
-        throttle = measure(job, answers)
+        throttle = task(asked, answers)
         answers.end(Status.THROTTLED if throttle else Status.OK, throttle)
     except UnsupportedRecipe as error:
         answers.end(Status.UNSUPPORTED, str(error))
@@ -91,6 +92,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     backend = backend_of(configuration.device)
     meter = backend.energy_meter()  # reads the idle board
     answers.phase("loading")
+    board = backend.find_board()  # asked once a cell: its power mode may have changed since the last
     device = backend.torch_device()
     if backend.device.latency_limit == "latency_ratio":  # its limits travel between machines
         answers.part("canary_s", canary_s())
@@ -102,7 +104,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     backend.synchronize()
     gauge.loaded()
     answers.part("evaluations", pipeline.evaluations)
-    answers.part("fingerprint", fingerprint(backend, pipeline))
+    answers.part("fingerprint", fingerprint(backend, board, pipeline))
 
     prompt = timing_prompt()
     call = lambda stage: pipeline.generate([prompt], stage=stage)  # noqa: E731
@@ -116,6 +118,21 @@ def measure(job: Job, answers: Answers) -> str | None:
     if job.quality_prompts:
         quality_pass(job, pipeline, answers)
     return throttle
+
+
+def identify(jobs: list[Job], answers: Answers) -> None:
+    """Send the fingerprint that a measurement of each job would have, or why it cannot be loaded."""
+    for job in jobs:
+        configuration = job.configuration
+        answers.phase(f"loading {configuration.id}")
+        try:
+            backend = backend_of(configuration.device)
+            board = backend.find_board()
+            pipeline = build(configuration, job.weights, backend.torch_device())
+            answers.part(configuration.id, fingerprint(backend, board, pipeline))
+            del pipeline  # before the next is loaded beside it
+        except Exception as error:  # noqa: BLE001 - as in main
+            answers.part(configuration.id, f"{type(error).__name__}: {_first_line(error)}")
 
 
 def build(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
@@ -217,8 +234,7 @@ def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:
         answers.part("artefacts", {"contact sheet": str(path)})
 
 
-def fingerprint(backend: Backend, pipeline: Pipeline) -> Fingerprint:
-    board = backend.find_board()
+def fingerprint(backend: Backend, board: Board, pipeline: Pipeline) -> Fingerprint:
     return Fingerprint(
         device=backend.device.name, board=board.id, chip=board.chip, driver=board.driver,
         power_mode=board.power_mode, clocks=board.clocks, python=platform.python_version(), torch=torch.__version__,

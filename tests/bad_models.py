@@ -56,6 +56,19 @@ def quits(weights, device):
     return Bad(lambda: os._exit(7))
 
 
+def serverless(weights, device):
+    def deed():
+        os.kill(os.getppid(), signal.SIGKILL)  # the fork server
+        time.sleep(0.5)
+        os._exit(7)
+
+    return Bad(deed)
+
+
+def dies_loading(weights, device):
+    os._exit(9)
+
+
 def hang(weights, device):
     return Bad(lambda: time.sleep(3600))
 

@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
 
 from suite import execution
 from suite.configurations import find
+from suite.history import latest
 from suite.job import Job
 from suite.records import Status
 from tests import bad_models
+from tests.factories import measurement as made
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,10 +55,52 @@ def test_a_hang_is_stopped_at_the_timeout():
     assert time.monotonic() - started < 20
 
 
-def test_silence_is_stopped_too():
-    measurement = run(bad_models.configuration("hang"), stall_s=3)
-    assert measurement.status == Status.TIMED_OUT
-    assert "without a word" in measurement.reason
+def test_silence_within_the_cells_time_is_no_hang(monkeypatch):
+    """One object of a full-size model may take most of the cell's time on a processor, and says nothing meanwhile."""
+    waits = []
+    monkeypatch.setattr(execution, "wait", lambda pipes, patience: waits.append(patience) or wait(pipes, patience))
+    assert run(bad_models.configuration("quits"), timeout_s=5000).status == Status.CRASHED
+    assert min(waits) > 4900
+
+
+def test_a_dead_fork_server_is_named_and_the_next_cell_runs():
+    measurement = run(bad_models.configuration("serverless"))
+    assert measurement.status == Status.CRASHED
+    assert "the fork server ended" in measurement.reason and "signal" not in measurement.reason
+    assert "exit code 7" in run(bad_models.configuration("quits")).reason
+
+
+def test_an_exit_code_is_a_signal_only_where_there_is_such_a_signal():
+    assert "SIGSEGV" in execution._death(128 + 11, "latency")[1]
+    assert "exit code 250 and no answer" in execution._death(250, "latency")[1]
+
+
+def test_a_row_that_was_not_run_has_the_weights_of_the_one_that_it_replaces():
+    cell = find("point-e-nano-text/fp32@cpu")
+    ran = made(cell.id, board="here", weights="embedded", measured_at="2026-11-23T04:00:00Z")
+    row = execution.unmeasured(
+        cell, Status.UNSUPPORTED, "no such engine", session="s", board="here", weights="embedded"
+    )
+    assert [m.status for m in latest([ran, row])] == [Status.UNSUPPORTED]
+
+
+def test_a_job_is_identified_as_it_would_be_measured_without_measuring():
+    jobs = [
+        Job(configuration=c, weights="embedded", quality_prompts=0)
+        for c in (find("point-e-nano-text/steps-4@cpu"), bad_models.configuration("absent_builder"))
+    ]
+    found = execution.identify(jobs)
+    measured = execution.measure(replace(jobs[0], time_budget_s=0.1), session="s", board="b")
+    assert found[jobs[0].configuration.id] == measured.fingerprint
+    assert "absent_builder" in found[jobs[1].configuration.id]
+
+
+def test_what_a_dying_worker_could_not_identify_says_how_it_died():
+    good = Job(configuration=find("point-e-nano-text/steps-4@cpu"), weights="embedded", quality_prompts=0)
+    bad = replace(good, configuration=bad_models.configuration("dies_loading"))
+    found = execution.identify([good, bad])
+    assert found[good.configuration.id].threads >= 1
+    assert "exit code 9" in found[bad.configuration.id]
 
 
 def test_a_recipe_that_finds_it_cannot_run_is_unsupported():
