@@ -69,9 +69,12 @@ def _no_path(name: str) -> str:
     return name
 
 
-def use_board_as_machine(board: str) -> None:
+def use_board_as_machine(config: pytest.Config, board: str) -> None:
     """Give each board a directory of its own in the storage; the usual id knows neither host nor chip."""
     pytest_benchmark.session.get_machine_id = lambda: board
+    session = getattr(config, "_benchmarksession", None)
+    if session is not None:  # made already, with the usual id
+        session.machine_id = session.storage.default_machine_id = board
 
 
 def storage_folder(config: pytest.Config) -> Path:

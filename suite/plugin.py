@@ -71,6 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in all_marks():
         config.addinivalue_line("markers", f"{mark}: configurations of text3d-bench")
     config.stash[BENCH] = Bench(config)
+    if config.getoption("benchmark_compare"):  # pytest-benchmark reads its storage before collection
+        benchmark_bridge.use_board_as_machine(config, machine_board())
     if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
         raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
     try:
@@ -90,9 +92,6 @@ def _check_names(config: pytest.Config) -> None:
     for word in re.findall(r"[A-Za-z_][\w-]*", config.option.markexpr or ""):
         if word not in known | {"and", "or", "not", "True", "False", "None"}:
             raise unknown("mark", word, all_marks())
-
-
-benchmark_bridge.use_board_as_machine(machine_board())
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:
@@ -150,6 +149,14 @@ def _asks_for_nothing(config: pytest.Config) -> bool:
 
 def _here(item: pytest.Item) -> bool:
     return isinstance(board_of(find(item.callspec.params["configuration"]).device.name), Board)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any("benchmark" in getattr(item, "fixturenames", ()) for item in session.items):  # others need no board
+        benchmark_bridge.use_board_as_machine(session.config, machine_board())
+    session.config.stash[BENCH].selected = [
+        item.callspec.params["configuration"] for item in session.items if item.path == BENCHMARK_FILE
+    ]
 
 
 # Measuring.
