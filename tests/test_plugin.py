@@ -15,6 +15,7 @@ import pytest
 from suite.devices.backend import slug
 from suite.history import Journal, read_folder
 from suite.recording import RunLock
+from suite.records import Measurement
 
 ROOT = Path(__file__).parents[1]
 FAST = ["--quality-prompts", "2", "--time-budget", "0.3"]
@@ -102,27 +103,52 @@ def test_a_run_is_saved_listed_and_compared(bench):
     assert compared.returncode == 0 and "steps-4@cpu" in compared.stdout
 
 
-def test_a_broken_budget_fails_its_subtest_with_value_interval_and_command(bench, tmp_path):
-    budgets = tmp_path / "budgets"
-    budgets.mkdir()
-    text = (ROOT / "suite/budgets/cpu.toml").read_text()
-    head, rest = text.split('["point-e-nano-text/steps-4"]')
-    following = rest.split("\n[", 1)[1] if "\n[" in rest else None
-    tight = '\nlatency_ratio = { limit = 0.5, source = "measured", reason = "a test" }\n'
-    tight += 'peak_memory_bytes = { limit = 1000, source = "measured", reason = "a test" }\n\n'
-    (budgets / "cpu.toml").write_text(
-        head + '["point-e-nano-text/steps-4"]' + tight + (f"[{following}" if following else "")
-    )
-    for other in ("t4", "orin", "h100"):
-        (budgets / f"{other}.toml").write_text((ROOT / f"suite/budgets/{other}.toml").read_text())
-    result = bench("-p", "tests.other_budgets", CELL.format("steps-4"), *FAST, TEXT3D_TEST_BUDGETS=str(budgets))
+@pytest.fixture
+def budgets(tmp_path):
+    """The project's budgets, with others for steps-4 on the processor; what an inner session needs to use them."""
+
+    def replace(**limits: float) -> dict[str, str]:
+        folder = tmp_path / "budgets"
+        folder.mkdir()
+        for device in ("cpu", "t4", "orin", "h100"):
+            tables = (ROOT / f"suite/budgets/{device}.toml").read_text().split("\n[")
+            if device == "cpu":
+                tables = [table for table in tables if not table.startswith('"point-e-nano-text/steps-4"]')]
+                lines = [
+                    f'{name} = {{ limit = {x}, source = "measured", reason = "test" }}' for name, x in limits.items()
+                ]
+                tables.append("\n".join(['"point-e-nano-text/steps-4"]', *lines, ""]))
+            (folder / f"{device}.toml").write_text("\n[".join(tables))
+        return {"TEXT3D_TEST_BUDGETS": str(folder)}
+
+    return replace
+
+
+def test_broken_budgets_fail_their_subtests_with_value_interval_and_command(bench, budgets):
+    more = budgets(latency_ratio=1e-9, peak_memory_bytes=1000)
+    # Five seconds: an interval needs a second round of the reference too.
+    time_budget = ["--quality-prompts", "2", "--time-budget", "5"]
+    result = bench("-p", "tests.other_budgets", CELL.format("steps-4"), *time_budget, **more)
     assert result.returncode == 1, result.stdout
     assert "over budget: peak_memory_bytes: " in result.stdout and "budget at most 1000" in result.stdout
+    assert "over budget: latency_ratio: " in result.stdout and "budget at most 1e-09" in result.stdout
     assert 'pytest "suite/test_configurations.py::test_configuration[point-e-nano-text/steps-4@cpu]"' in result.stdout
-    assert "over budget: latency_ratio" not in result.stdout
     (measurement,) = journals(bench.folder)[0].read().measurements
-    assert measurement.verdicts["peak_memory_bytes"].value == "over-budget"
-    assert measurement.verdicts["latency_ratio"].value in ("pass", "uncertain")
+    assert {name: verdict.value for name, verdict in measurement.verdicts.items()} == {
+        "latency_ratio": "over-budget", "peak_memory_bytes": "over-budget"
+    }  # fmt: skip
+
+
+def test_a_broken_quality_budget_fails_alone(bench, budgets):
+    more = budgets(r_precision=1.01, peak_memory_bytes=1e12)
+    result = bench("-p", "tests.other_budgets", CELL.format("steps-4"), *FAST, **more)
+    assert result.returncode == 1, result.stdout
+    assert "over budget: r_precision: " in result.stdout and "budget at least 1.01" in result.stdout
+    assert "over budget: peak_memory_bytes" not in result.stdout
+    (measurement,) = journals(bench.folder)[0].read().measurements
+    assert {name: verdict.value for name, verdict in measurement.verdicts.items()} == {
+        "r_precision": "over-budget", "peak_memory_bytes": "pass"
+    }  # fmt: skip
 
 
 def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(bench):
@@ -146,6 +172,59 @@ def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(bench
     assert len(second) == 4 and first.items() <= second.items()  # the finished ones were not measured again
     saved = json.loads((bench.folder / "0001_resumed.json").read_text())
     assert len(saved["cells"]) == 4
+
+
+def left_open(bench, *cells: str, **more: str) -> dict[str, Measurement]:
+    """A session that measured these cells and was then killed, as its journal tells."""
+    result = bench(*map(CELL.format, cells), *FAST, **more)
+    assert result.returncode == 0, result.stdout
+    (journal,) = journals(bench.folder)
+    (journal.folder / "closed").unlink()
+    return {m.configuration: m for m in journal.read().measurements}
+
+
+def test_resuming_measures_again_what_was_measured_otherwise_and_says_why(bench):
+    first = left_open(bench, "steps-8", "steps-4", TEXT3D_THREADS="1")
+    cells = [CELL.format("steps-4")]
+    more = {"TEXT3D_THREADS": "1"}
+    resumed = bench(
+        *cells, "--time-budget", "0.3", "--quality-prompts", "3", "--resume", "--benchmark-save=again", **more
+    )
+    assert resumed.returncode == 0, resumed.stdout
+    assert resumed.stdout.count("measured again: 1 cell, journal has 2 prompts, this session asks for 3") == 1
+    assert "1 measured" in resumed.stdout  # steps-8 was not asked for: it stays
+    (journal,) = journals(bench.folder)
+    second = {m.configuration: m for m in journal.read().measurements}
+    prompts = {name.split("/")[1]: len(m.quality.outcomes) for name, m in second.items()}
+    assert prompts == {"steps-4@cpu": 3, "steps-8@cpu": 2}
+    kept = {m.measured_at for m in read_folder(bench.folder).measurements}
+    assert {m.measured_at for m in first.values()} <= kept  # nothing is lost
+
+
+def test_resuming_takes_no_reference_that_was_measured_otherwise(bench):
+    first = left_open(bench, "fp32", TEXT3D_THREADS="1")
+    resumed = bench(CELL.format("steps-4"), *FAST, "--resume", "-rs", TEXT3D_THREADS="2")
+    assert resumed.returncode == 0, resumed.stdout
+    read = journals(bench.folder)[0].read()
+    assert read.problems == []
+    (new,) = (m for m in read.measurements if "steps-4" in m.configuration)
+    assert new.reference.measured_at > first["point-e-nano-text/fp32@cpu"].measured_at
+
+
+def test_a_board_is_sought_only_by_a_session_that_needs_one_and_once(tmp_path, bench):
+    """A stand-in for NVML counts how often it is asked."""
+    asked = tmp_path / "asked"
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "pynvml.py").write_text(
+        f"class NVMLError(Exception): pass\ndef nvmlInit():\n    open({str(asked)!r}, 'a').write('x')\n"
+        "    raise NVMLError('no driver')\n"
+    )
+    more = {"PYTHONPATH": str(tmp_path / "fake")}
+    assert bench("tests/test_intervals.py", "-q", **more).returncode == 0
+    assert not asked.exists()
+    result = bench("-m", "t4 or h100", "-rs", **more)
+    assert result.returncode == 0 and "no driver" in result.stdout
+    assert len(asked.read_text()) == 2  # once for each NVIDIA device of the catalogue
 
 
 def test_the_next_run_recovers_a_killed_one_into_the_storage(bench):
