@@ -2,7 +2,7 @@
 
     python -m suite.generate "a red cube" --configuration point-e-nano-text/fp32@cpu
 
-Writes a PLY file and a picture of four views, and prints where.
+Writes a PLY file (and a GLB file of a mesh) and a picture of four views, and prints where.
 """
 
 from __future__ import annotations
@@ -16,28 +16,35 @@ from suite.configurations import find
 from suite.names import UnknownName
 
 
-def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tuple[Path, Path, float]:
-    """The paths of the PLY and PNG files written, and the seconds that the object took."""
+def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tuple[list[Path], float]:
+    """The paths of the files written, and the seconds that the object took."""
     configuration = find(identifier)
     # Names are checked before torch is loaded.
     from suite.devices.backend import backend_of
     from suite.metrics.pictures import picture, write_ply
+    from suite.models.mesh import Mesh, write_mesh
     from suite.worker import build
 
     backend = backend_of(configuration.device)
     backend.find_board()
     pipeline = build(configuration, configuration.model.weights[0], backend.torch_device())
     started = time.perf_counter()
-    cloud = pipeline.generate([prompt], sample=sample)[0]
+    made = pipeline.generate([prompt], sample=sample)[0]
     backend.synchronize()
     seconds = time.perf_counter() - started
     output.mkdir(parents=True, exist_ok=True)
     words = "-".join("".join(c if c.isalnum() else " " for c in prompt.lower()).split())[:80]
     stem = f"{words}--{configuration.slug}" + (f"--{sample}" if sample else "")
-    ply, png = output / f"{stem}.ply", output / f"{stem}.png"
-    write_ply(ply, cloud)
-    picture(cloud, views=4).save(png)
-    return ply, png, seconds
+    ply, glb, png = (output / f"{stem}.{ending}" for ending in ("ply", "glb", "png"))
+    picture(made, views=4).save(png)
+    if not isinstance(made, Mesh):
+        write_ply(ply, made)
+        return [ply, png], seconds
+    if made.empty:
+        raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
+    write_mesh(ply, made)
+    write_mesh(glb, made)
+    return [ply, glb, png], seconds
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,11 +55,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=0, help="another object of the same prompt")
     options = parser.parse_args(argv)
     try:
-        ply, png, seconds = generate(options.prompt, options.configuration, options.output, options.sample)
+        paths, seconds = generate(options.prompt, options.configuration, options.output, options.sample)
     except (UnknownName, ValueError, OSError, RuntimeError) as error:
         print(f"python -m suite.generate: {error}", file=sys.stderr)
         return 2
-    print(f"{ply}\n{png}\n{seconds:.2f} s")
+    print("\n".join([*map(str, paths), f"{seconds:.2f} s"]))
     return 0
 
 

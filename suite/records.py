@@ -119,6 +119,7 @@ class Quality(Record):
     r_precision: Interval  # gallery of 153
     r_precision_3001: Interval
     chamfer: Interval | None = None
+    diversity: Interval | None = None  # Chamfer distance between two objects of the same prompt
 
 
 class Reference(Record):

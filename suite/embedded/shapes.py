@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -150,6 +151,17 @@ def layout(scene: Scene) -> tuple[list[int], list[int], list[float], list[list[f
     )
 
 
+class Pose(NamedTuple):
+    """Where the things of a batch of scenes stand; a thing of radius 0 is absent."""
+
+    shape: Tensor  # [B, MAX_THINGS], index into SHAPES
+    radius: Tensor  # [B, MAX_THINGS]
+    centre: Tensor  # [B, MAX_THINGS, 3], before the scene is turned
+    turn: Tensor  # [B, 3, 3]
+    shift: Tensor  # [B, 1, 3], after it is turned
+    rgb: Tensor  # [B, MAX_THINGS, 3]
+
+
 class SceneTable:
     """The layouts of many scenes as tensors, from which clouds are drawn in batches."""
 
@@ -169,6 +181,12 @@ class SceneTable:
         Every draw turns, scales, shifts and tints the scene a little (`jitter` 0 to 1 of the full amount).
         Points fall on a thing in proportion to its radius, not its area, so that a small one keeps enough.
         """
+        return self.posed_clouds(rows, points, generator, jitter)[:2]
+
+    def posed_clouds(
+        self, rows: Tensor, points: int, generator: torch.Generator, jitter: float = 1.0
+    ) -> tuple[Tensor, Tensor, Pose]:
+        """As `clouds`, and how the scenes were placed, so that their fields can be asked (`suite.embedded.fields`)."""
         batch = rows.shape[0]
 
         def uniform(*shape: int) -> Tensor:
@@ -186,7 +204,9 @@ class SceneTable:
         yaw = YAW * uniform(batch)
         cos, sin, zero, one = yaw.cos(), yaw.sin(), torch.zeros(batch), torch.ones(batch)
         turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(batch, 3, 3)
-        xyz = (xyz @ turn.mT + 0.02 * uniform(batch, 1, 3)).clamp(-1, 1)
+        shift = 0.02 * uniform(batch, 1, 3)
+        xyz = (xyz @ turn.mT + shift).clamp(-1, 1)
         tint = self.rgb[self.colour[rows]] + 0.04 * uniform(batch, MAX_THINGS, 3)
         rgb = tint.gather(1, thing[..., None].expand(-1, -1, 3)) + 0.02 * uniform(batch, points, 3)
-        return torch.cat([xyz, rgb.clamp(0, 1)], -1), normals @ turn.mT
+        pose = Pose(self.shape[rows], radius, centre, turn, shift, tint.clamp(0, 1))
+        return torch.cat([xyz, rgb.clamp(0, 1)], -1), normals @ turn.mT, pose

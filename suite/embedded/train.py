@@ -33,6 +33,12 @@ RECIPES = {
     "clip-nano": "suite.embedded.train_clip:clip_nano",
     "clip-nano-judge": "suite.embedded.train_clip:clip_nano_judge",
     "point-e-nano-text": "suite.embedded.train_point_e:point_e_nano_text",
+    "point-e-nano-upsampler": "suite.embedded.train_upsampler:point_e_nano_upsampler",
+    "text-to-image-nano": "suite.embedded.train_text_to_image:text_to_image_nano",
+    "point-e-nano-image": "suite.embedded.train_point_e_image:point_e_nano_image",
+    "shap-e-nano-autoencoder": "suite.embedded.train_shap_e:shap_e_nano_autoencoder",
+    "shap-e-nano-text": "suite.embedded.train_shap_e:shap_e_nano_text",
+    "shap-e-nano-image": "suite.embedded.train_shap_e:shap_e_nano_image",
 }
 
 

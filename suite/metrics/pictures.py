@@ -10,20 +10,27 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from suite.embedded.renderer import judge_views
+from suite.metrics.seen import seen
+from suite.models.mesh import Mesh
 
 SIZE_PX = 224
 
 
-def picture(cloud: Tensor, views: int = 2) -> Image.Image:
-    """A cloud [N, 6] seen from some of the judge's views, side by side."""
-    images = judge_views(cloud[None].float().cpu(), size_px=SIZE_PX)[0, :views]
+def picture(made: Tensor | Mesh, views: int = 2) -> Image.Image:
+    """A cloud [N, 6] or a mesh seen from some of the judge's views, side by side."""
+    images = _views(made[None] if isinstance(made, Tensor) else [made])[0, :views]
     strip = torch.cat(list(images), dim=-1).permute(1, 2, 0).numpy()
     return Image.fromarray((strip * 255).round().astype(np.uint8))
 
 
-def contact_sheet(clouds: Tensor, captions: list[str], columns: int = 4) -> Image.Image:
-    """One view each of clouds [B, N, 6], with the captions below."""
-    images = judge_views(clouds.float().cpu(), size_px=SIZE_PX)[:, 0].permute(0, 2, 3, 1).numpy()
+def _views(objects: Tensor | list[Mesh]) -> Tensor:
+    shown = seen(objects)
+    return judge_views(shown.clouds, size_px=SIZE_PX, normals=shown.normals)
+
+
+def contact_sheet(objects: Tensor | list[Mesh], captions: list[str], columns: int = 4) -> Image.Image:
+    """One view each of clouds [B, N, 6] or meshes, with the captions below."""
+    images = _views(objects)[:, 0].permute(0, 2, 3, 1).numpy()
     line = 34
     rows = -(-len(captions) // columns)
     sheet = Image.new("RGB", (columns * SIZE_PX, rows * (SIZE_PX + line)), "white")

@@ -7,7 +7,7 @@ caption is ranked among frozen distractors (Park et al. 2021; DreamFields, arXiv
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,12 +19,15 @@ from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
 from suite.judging.intervals import mean_interval, proportion
 from suite.metrics.chamfer import chamfer
+from suite.metrics.seen import seen
 from suite.models.clip import build_clip_nano, embed_views, load_clip
+from suite.models.mesh import Mesh
 from suite.models.pipeline import Pipeline
 from suite.models.weights import load_embedded, sha256_of
 from suite.records import PromptOutcome, Quality
 
 CHUNK = 8  # objects scored together
+DIVERSITY_PROMPTS = 16  # of which a second object is made
 JUDGE = "clip-nano-judge"
 
 
@@ -42,13 +45,11 @@ class Judge:
         self._scenes = {scene.caption: scene for scene in all_scenes()}
 
     @torch.inference_mode()
-    def score(self, clouds: Tensor, prompts: list[str]) -> list[PromptOutcome]:
-        """Clouds [B, N, 6] of these prompts -> how well each is recognized."""
-        clouds = clouds.float().cpu()
-        # A network that diverged to NaN made nothing: last of all, and no distance.
-        made = clouds.isfinite().all(-1).all(-1)
-        clouds = clouds.nan_to_num(0.0)
-        pictures = embed_views(self.clip, judge_views(clouds))
+    def score(self, objects: Tensor | list[Mesh], prompts: list[str]) -> list[PromptOutcome]:
+        """Clouds [B, N, 6] or meshes of these prompts -> how well each is recognized."""
+        shown = seen(objects)
+        clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
+        pictures = embed_views(self.clip, judge_views(clouds, normals=shown.normals))
         own = (pictures * embed_captions(self.clip, prompts)).sum(-1, keepdim=True)
         lead = own - pictures @ self.distractors.T  # [B, 3000]
         lead[~made] = -2.0  # beyond any difference of two cosines
@@ -80,23 +81,40 @@ def gallery_sha256(path: Path = GALLERY) -> str:
 
 def measure_quality(
     pipeline: Pipeline, judge: Judge, count: int, progress: Callable[[int], None] = lambda done: None
-) -> tuple[Quality, Tensor]:
+) -> tuple[Quality, Tensor | list[Mesh]]:
     """Quality over the first `count` prompts, and the first eight objects, for the contact sheet."""
     if not 1 <= count <= len(judge.prompts):
         raise ValueError(f"quality prompts: {count} is not possible; 1 to {len(judge.prompts)}")
     outcomes: list[PromptOutcome] = []
-    first: list[Tensor] = []
+    first: Tensor | list[Mesh] | None = None
+    distances: list[float] = []
     for start in range(0, count, CHUNK):
         prompts = judge.prompts[start : min(start + CHUNK, count)]
-        # One at a time, as they are timed: dynamic quantization finds its ranges in the batch at hand.
-        clouds = torch.cat([pipeline.generate([prompt]) for prompt in prompts])
-        first = first or [clouds.float().cpu()]
-        outcomes += judge.score(clouds, prompts)
+        objects = generated(pipeline, prompts)
+        first = objects if first is None else first
+        outcomes += judge.score(objects, prompts)
+        if pair := prompts[: max(0, DIVERSITY_PROMPTS - start)]:
+            distances += apart(objects, generated(pipeline, pair, sample=1))
         progress(len(outcomes))
-    return summarize(judge.name, outcomes), first[0]
+    return summarize(judge.name, outcomes, distances), first
 
 
-def summarize(judge: str, outcomes: list[PromptOutcome]) -> Quality:
+def generated(pipeline: Pipeline, prompts: list[str], sample: int = 0) -> Tensor | list[Mesh]:
+    """One at a time, as objects are timed: dynamic quantization finds its ranges in the batch at hand."""
+    objects = [pipeline.generate([prompt], sample=sample) for prompt in prompts]
+    if isinstance(objects[0], Tensor):
+        return torch.cat(objects).float().cpu()
+    return [mesh for made in objects for mesh in made]
+
+
+def apart(objects: Tensor | list[Mesh], others: Tensor | list[Mesh]) -> list[float]:
+    """The Chamfer distances between first objects and second ones of the same prompts, where both were made."""
+    a, b = seen(objects[: len(others)]), seen(others)
+    both = a.made & b.made
+    return chamfer(a.clouds[both][..., :3], b.clouds[both][..., :3]).tolist()
+
+
+def summarize(judge: str, outcomes: list[PromptOutcome], apart: Sequence[float] = ()) -> Quality:
     distances = [outcome.chamfer for outcome in outcomes if outcome.chamfer is not None]
     return Quality(
         judge=judge,
@@ -104,4 +122,5 @@ def summarize(judge: str, outcomes: list[PromptOutcome]) -> Quality:
         r_precision=proportion(sum(o.rank_153 == 0 for o in outcomes), len(outcomes)),
         r_precision_3001=proportion(sum(o.rank_3001 == 0 for o in outcomes), len(outcomes)),
         chamfer=mean_interval(distances) if distances else None,
+        diversity=mean_interval(apart) if apart else None,
     )

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suite.models.weights import load_embedded
+
 EMBEDDED_CONFIG = Path(__file__).parents[1] / "embedded" / "clip-nano.json"
 
 
@@ -63,6 +65,13 @@ def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
     wrong += [f"unknown {', '.join(sorted(outcome.unexpected_keys))}"] * bool(outcome.unexpected_keys)
     if wrong:
         raise ValueError(f"these weights do not fit the CLIP: {'; '.join(wrong)}")
+
+
+def load_clip_nano(name: str = "clip-nano") -> nn.Module:
+    """An embedded CLIP with its weights, for inference."""
+    clip = build_clip_nano()
+    load_clip(clip, load_embedded(name)[0])
+    return clip.eval().requires_grad_(False)
 
 
 def embed_views(clip: nn.Module, views: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from suite.models.mesh import Mesh
+
 Stage = Callable[[str], AbstractContextManager]
 """Entered around each stage by its name; the worker passes a clock, others nothing."""
 
@@ -25,8 +27,8 @@ class Pipeline(Protocol):
     steps: int
     weights_sha256: str | None
 
-    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
-        """Prompts -> what the model is timed to deliver; clouds are [B, points, 6]: xyz within ±1, rgb 0–1."""
+    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor | list[Mesh]:
+        """Prompts -> what the model is timed to deliver: clouds [B, points, 6], xyz within ±1, rgb 0–1; or meshes."""
         ...
 
     @property

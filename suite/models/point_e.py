@@ -1,4 +1,4 @@
-"""Point-E as a pipeline: text encoder, base diffusion, and at the official sizes the upsampler."""
+"""Point-E as a pipeline: a prompt's condition, the base diffusion, the upsampler."""
 
 from __future__ import annotations
 
@@ -9,27 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.embedded.tokenizer import tokenize
-from suite.models.clip import build_clip_nano
+from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
 from suite.models.noise import PromptNoise
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e_network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
+from suite.models.point_upsampler import PointUpsampler, UpsamplerSettings
 from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule, evaluations, heun, karras_sigmas
 from suite.models.weights import load_embedded
 
 NANO_TEXT = PointTransformerSettings(
     points=256, width=128, layers=4, heads=4, conditioning="vector", clip_width=128, clip_tokens=4, prediction="v"
 )
+NANO_IMAGE = PointTransformerSettings(
+    points=256, width=128, layers=4, heads=4, conditioning="grid", clip_width=128, clip_tokens=18, prediction="v"
+)
+NANO_UPSAMPLER = UpsamplerSettings(
+    points=768, low_resolution_points=256, width=96, heads=3, context_layers=2, layers=3, clip_width=128
+)
+UPSAMPLER_SIGMA_MAX = 0.5  # where its sampling starts, from noisy copies of the base's points
+UPSAMPLED = False
 POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would deviate by 0.2 where noise deviates by 1
 NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
 
 @dataclass
 class PointE:
-    """Text -> CLIP vector -> cloud. Sampling as in the original: Karras sigmas 1e-3 to 120, Heun, churn 3."""
+    """Condition -> base cloud -> more points. Sampling as in the original: Karras sigmas 1e-3 to 120, Heun, churn 3."""
 
     model: str
     networks: dict[str, nn.Module]
+    condition: TextVector | PictureTokens
     weights_sha256: str | None
     device: torch.device
     guidance: float
@@ -39,33 +48,58 @@ class PointE:
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
     churn: float = 3.0
-    diffusion: tuple[str, ...] = ("base diffusion",)
+    diffusion: tuple[str, ...] = ("base diffusion", "upsampler")
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
 
     @property
     def evaluations(self) -> int:
-        return evaluations(self.steps)
+        return len(self.diffusion) * evaluations(self.steps)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
         """Prompts -> clouds [B, points, 6] on the device, float32: xyz within ±1, rgb 0–1."""
-        base = self.networks["base diffusion"]
-        with stage("text encoder"):
-            tokens = tokenize(prompts).to(self.device)
-            clip = F.normalize(self.networks["text encoder"].encode_text(tokens).float(), dim=-1)
+        condition = self.condition(prompts, sample, stage)
         with stage("base diffusion"):
-            noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
-            denoise = Denoiser(
-                base, self.schedule, base.settings.prediction, {"clip": clip}, guidance=self.guidance, clamp=self.clamp
-            )
-            cloud = heun(
-                denoise,
-                noise.start().to(self.device),
-                karras_sigmas(self.steps, self.sigma_min, self.sigma_max),
-                churn=self.churn,
-                churn_noise=lambda step: noise.churn(step).to(self.device),
-            )
-            return to_cloud(cloud, self.position_scale)
+            points = self.base_points(condition, prompts, sample)
+        if "upsampler" in self.networks:
+            with stage("upsampler"):
+                points = self.upsample(points, clip_vector(condition), prompts, sample)
+        return to_cloud(points, self.position_scale)
+
+    def base_points(self, condition: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
+        """Conditions of B prompts -> points in the network's units [B, 6, N]."""
+        base = self.networks["base diffusion"]
+        noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
+        denoise = Denoiser(
+            base, self.schedule, base.settings.prediction, {"clip": condition},
+            guidance=self.guidance, clamp=self.clamp,
+        )  # fmt: skip
+        return heun(
+            denoise,
+            noise.start().to(self.device),
+            karras_sigmas(self.steps, self.sigma_min, self.sigma_max),
+            churn=self.churn,
+            churn_noise=lambda step: noise.churn(step).to(self.device),
+        )
+
+    def upsample(self, points: Tensor, vector: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
+        """Points [B, 6, N] and unit CLIP vectors [B, width] -> the same points and new ones, [B, 6, N + new]."""
+        network = self.networks["upsampler"]
+        new = network.settings.points
+        noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
+        copies = points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new]
+        context = network.context(points, vector)
+        made = heun(
+            lambda x, sigma: network(x, x.new_full((len(x),), sigma), context),
+            copies / UPSAMPLER_SIGMA_MAX + noise,
+            karras_sigmas(self.steps, self.sigma_min, UPSAMPLER_SIGMA_MAX),
+        )
+        return torch.cat([points, made], dim=-1)
+
+
+def clip_vector(condition: Tensor) -> Tensor:
+    """The unit vector of a condition: itself, or the last of a picture's tokens."""
+    return condition if condition.ndim == 2 else F.normalize(condition[:, -1], dim=-1)
 
 
 def to_cloud(channels: Tensor, position_scale: float = 1.0) -> Tensor:
@@ -81,21 +115,40 @@ def to_channels(cloud: Tensor, position_scale: float = 1.0) -> Tensor:
 
 def build_nano_text(weights: str, device: torch.device) -> PointE:
     """`point-e-nano-text` with its embedded weights."""
+    return _build_nano("point-e-nano-text", weights, device, NANO_TEXT, text_condition(device), [])
+
+
+def build_nano_image(weights: str, device: torch.device) -> PointE:
+    """`point-e-nano-image` with its embedded weights: text -> picture -> cloud."""
+    condition, digest = picture_condition("point-e-nano-image", device)
+    return _build_nano("point-e-nano-image", weights, device, NANO_IMAGE, condition, [digest])
+
+
+def _build_nano(
+    name: str, weights: str, device: torch.device, settings: PointTransformerSettings,
+    condition: TextVector | PictureTokens, digests: list[str],
+) -> PointE:  # fmt: skip
     if weights != "embedded":
-        raise ValueError(f"point-e-nano-text has embedded weights only, not {weights!r}")
-    clip, clip_hash = load_embedded("clip-nano")
-    base, base_hash = load_embedded("point-e-nano-text")
-    text_encoder = build_clip_nano()
-    text_encoder.load_state_dict(clip, strict=False)  # the causal mask is no weight
-    del text_encoder.visual  # conditions come from text alone
-    with torch.device("meta"):
-        network = PointDiffusionTransformer(NANO_TEXT)
-    network.load_state_dict(base, assign=True)
+        raise ValueError(f"{name} has embedded weights only, not {weights!r}")
+    made: dict[str, nn.Module] = {}
+    digests = [*digests, load_embedded("clip-nano")[1]]
+    stages = {"base diffusion": (name, lambda: PointDiffusionTransformer(settings))}
+    if UPSAMPLED:
+        stages["upsampler"] = ("point-e-nano-upsampler", lambda: PointUpsampler(NANO_UPSAMPLER))
+    for stage, (file, make) in stages.items():
+        state, digest = load_embedded(file)
+        with torch.device("meta"):
+            network = make()
+        network.load_state_dict(state, assign=True)
+        made[stage] = network.to(device).eval().requires_grad_(False)
+        digests.append(digest)
     return PointE(
-        model="point-e-nano-text",
-        networks={"text encoder": text_encoder.to(device).eval(), "base diffusion": network.to(device).eval()},
-        weights_sha256=hashlib.sha256((clip_hash + base_hash).encode()).hexdigest(),
+        model=name,
+        networks=condition.networks | made,
+        condition=condition,
+        weights_sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
         device=device,
+        diffusion=tuple(made),
         guidance=NANO_GUIDANCE,
         position_scale=POSITION_SCALE,
         clamp=False,

@@ -1,0 +1,65 @@
+"""Triangle meshes with a colour a vertex: made from a field, drawn from, written to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Mesh:
+    """vertices [V, 3] within about ±1, faces [F, 3] indices into them, colours [V, 3] sRGB fractions; all on the CPU."""
+
+    vertices: Tensor
+    faces: Tensor
+    colours: Tensor
+
+    @property
+    def empty(self) -> bool:
+        return len(self.faces) == 0
+
+
+def marching_cubes(inside: Tensor) -> tuple[Tensor, Tensor]:
+    """The surface of a grid [G, G, G] over [-1, 1]³ whose values are positive inside: vertices [V, 3], faces [F, 3].
+
+    A field without a surface gives an empty mesh. By scikit-image (Lewiner et al. 2003): the published decoders pad
+    the grid by two but map it to the same box, which shrinks a mesh by (G - 1) / (G + 1); here the border is closed
+    where it lies.
+    """
+    from skimage.measure import marching_cubes as march
+
+    size = inside.shape[0]
+    grid = np.pad(inside.detach().float().cpu().numpy(), 1, constant_values=-1.0)
+    if not np.isfinite(grid).all() or not (grid > 0).any():
+        return torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long)
+    # Its word for faces that turn counter-clockwise as seen from outside, where outside is the lower side.
+    vertices, faces, _, _ = march(grid, level=0.0, gradient_direction="ascent")
+    vertices = (torch.from_numpy(vertices.copy()) - 1) / (size - 1) * 2 - 1
+    return vertices.clamp(-1, 1), torch.from_numpy(faces.astype(np.int64))
+
+
+def surface_points(mesh: Mesh, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points spread evenly over the surface, [count, 6] with colours, and their normals [count, 3]."""
+    corners = mesh.vertices[mesh.faces]  # [F, 3, 3]
+    cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    doubled_area = cross.norm(dim=-1)
+    face = torch.multinomial(doubled_area.clamp(min=1e-12), count, replacement=True, generator=generator)
+    a, b = torch.rand(2, count, generator=generator)
+    # The square root spreads points evenly over a triangle: Osada et al. 2002, section 4.2.
+    root = a.sqrt()[:, None]
+    weights = torch.cat([1 - root, root * (1 - b[:, None]), root * b[:, None]], 1)  # [count, 3]
+    values = torch.cat([mesh.vertices, mesh.colours], 1)[mesh.faces[face]]  # [count, 3, 6]
+    return (weights[..., None] * values).sum(1), torch.nn.functional.normalize(cross[face], dim=-1)
+
+
+def write_mesh(path: Path, mesh: Mesh) -> None:
+    """PLY or GLB, by the file's ending, with vertex colours."""
+    import trimesh
+
+    colours = (mesh.colours.clamp(0, 1) * 255).round().byte().numpy()
+    made = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=colours, process=False)
+    made.export(path)
