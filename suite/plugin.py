@@ -17,6 +17,7 @@ from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board
 from suite.devices.catalogue import find_device
 from suite.history import CELLS
+from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
 from suite.names import UnknownName, unknown
@@ -57,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=execution.TIMEOUT_S,
         metavar="SECONDS",
         help="After which a cell is stopped.",
+    )
+    group.addoption(
+        "--baseline", action="store_true", help="Fail a cell that regressed against suite/baselines/<board>.json."
     )
     group.addoption(
         "--lock-patience",
@@ -129,7 +133,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     try:
         for item in cells:
             _ = find(item.callspec.params["configuration"]).budgets
-    except MalformedBudgets as error:
+        if config.getoption("baseline"):
+            baselines.load_baselines(machine_board())
+    except (MalformedBudgets, baselines.MalformedBaselines) as error:
         raise pytest.UsageError(str(error)) from None
     if _asks_for_nothing(config):
         config.stash[BENCH].default_smoke = True
@@ -205,6 +211,30 @@ def check(budget: Budget, measurement: Measurement) -> Judgement:
         command = find(measurement.configuration).command
         pytest.fail(f"over budget: {judgement.message}\nRepeat this cell: {command}", pytrace=False)
     return judgement
+
+
+@pytest.fixture
+def changes(request: pytest.FixtureRequest) -> Callable[[Measurement], list[baselines.Change]]:
+    """changes(measurement) -> how it differs from the board's pinned baseline; nothing without --baseline."""
+
+    def changes(measurement: Measurement) -> list[baselines.Change]:
+        if not request.config.getoption("baseline") or measurement.board is None:
+            return []
+        pinned = baselines.load_baselines(measurement.board)
+        return baselines.judge(measurement, pinned and pinned.of(measurement))
+
+    return changes
+
+
+def check_change(change: baselines.Change, measurement: Measurement) -> None:
+    """Fail inside a subtest what regressed; skip what has no baseline to be compared with."""
+    if change.verdict == Verdict.NO_BASELINE:
+        pytest.skip(f"no-baseline: {change.reason}")
+    if change.verdict == Verdict.REGRESSED:
+        command = find(measurement.configuration).command
+        pytest.fail(
+            f"regressed: {change.quantity}: {change.reason}\nRepeat this cell: {command} --baseline", pytrace=False
+        )
 
 
 # What is said.
