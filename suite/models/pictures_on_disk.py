@@ -1,0 +1,84 @@
+"""Conditioning pictures from a folder or a zip file: the reproducible way from a prompt to a picture.
+
+A picture belongs to a prompt if its name is the prompt (case, spaces and punctuation aside), or by a list:
+`captions.txt` among the pictures, or the archive's name with `.txt` beside it, a prompt a line, in the order of the
+pictures' names. The list serves archives whose pictures are numbered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from suite.models.weights import WeightsAbsent, WeightsError
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+LIST = "captions.txt"
+
+
+class PicturesOnDisk:
+    """Called as a text-to-image pipeline is; the sample's number makes no difference, there is one picture a prompt."""
+
+    network = None
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise WeightsAbsent(f"{path}: no such folder or zip file of conditioning pictures")
+        self.path = path
+        self._files = dict(sorted(self._read()))
+        pictures = [name for name in self._files if name.lower().endswith(ENDINGS)]
+        if not pictures:
+            raise WeightsError(f"{path}: holds no pictures ({', '.join(ENDINGS)})")
+        self._by_prompt = {_key(PurePosixPath(name).stem): name for name in pictures}
+        if (captions := self._captions()) is not None:
+            if len(captions) != len(pictures):
+                raise WeightsError(f"{path}: {len(pictures)} pictures, but {len(captions)} lines of captions")
+            self._by_prompt = {_key(caption): name for caption, name in zip(captions, pictures)}
+        digest = hashlib.sha256()
+        for name, data in self._files.items():
+            digest.update(f"{name}\0{len(data)}\0".encode() + data)
+        self.sha256 = digest.hexdigest()
+
+    def __call__(self, model: str, prompts: list[str], sample: int) -> list[Image.Image]:
+        absent = [prompt for prompt in prompts if _key(prompt) not in self._by_prompt]
+        if absent:
+            raise WeightsAbsent(f"{self.path}: no picture of {absent[0]!r}; it has {len(self._by_prompt)} pictures")
+        data = [self._files[self._by_prompt[_key(prompt)]] for prompt in prompts]
+        return [Image.open(io.BytesIO(one)).convert("RGB") for one in data]
+
+    def _read(self) -> Iterator[tuple[str, bytes]]:
+        if self.path.is_dir():
+            for file in self.path.iterdir():
+                if file.is_file() and _wanted(file.name):
+                    yield file.name, file.read_bytes()
+            return
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for entry in archive.infolist():
+                    if not entry.is_dir() and _wanted(entry.filename):
+                        yield entry.filename, archive.read(entry)
+        except zipfile.BadZipFile as error:
+            raise WeightsError(f"{self.path}: not a zip file ({error})") from None
+
+    def _captions(self) -> list[str] | None:
+        inside = [data for name, data in self._files.items() if PurePosixPath(name).name == LIST]
+        beside = self.path.with_suffix(".txt")
+        if not inside and not self.path.is_dir() and beside.exists():
+            inside = [beside.read_bytes()]
+            self._files[LIST] = inside[0]
+        return [line for line in inside[0].decode().splitlines() if line.strip()] if inside else None
+
+
+def _wanted(name: str) -> bool:
+    last = PurePosixPath(name).name
+    hidden = last.startswith(".") or name.startswith("__MACOSX")
+    return not hidden and (last.lower().endswith(ENDINGS) or last == LIST)
+
+
+def _key(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
