@@ -100,6 +100,34 @@ class Energy(Record):
     idle_w: float | None = None
 
 
+class MachinePeak(Record):
+    """The best that the run's device and threads reached just then: `suite/metrics/roofline.py`."""
+
+    flops_per_s: dict[str, float]  # of a large matrix product, by type of arithmetic: float32, bfloat16, int8
+    bytes_per_s: float  # of a large copy, read and written
+
+
+class StageCost(Record):
+    """What a stage does for one object."""
+
+    flops: dict[str, int]  # by type of arithmetic, a multiplication and an addition being two
+    bytes_moved: int  # in and out of its matrix products, convolutions and attention, weights included
+    parameters: int | None = None  # of its network; None where another stage's is used
+    floor_s: float | None = None  # the least that the machine's peak allows
+
+    @property
+    def total_flops(self) -> int:
+        return sum(self.flops.values())
+
+
+class Cost(Record):
+    """Arithmetic and traffic by stage, counted. A stage whose work cannot be counted is absent."""
+
+    stages: dict[str, StageCost]
+    extra_stages: dict[str, StageCost] = {}
+    peak: MachinePeak
+
+
 class PromptOutcome(Record):
     """One scored object: the rank of its own caption (0 is first) and its lead over the best other caption."""
 
@@ -157,6 +185,8 @@ class Measurement(Record):
     energy: Energy | None = None
     quality: Quality | None = None
     reference: Reference | None = None
+    extra_stage_samples_s: dict[str, list[float]] = {}  # other decodings of the same object, outside its latency
+    cost: Cost | None = None
     canary_s: float | None = None
     speedup_vs_original: float | None = None
     fingerprint: Fingerprint | None = None
@@ -200,14 +230,26 @@ class PublishedRow(Record):
     latency_s: float | None = None
     latency_low_s: float | None = None
     latency_high_s: float | None = None
+    stage_latency_s: dict[str, float] = {}  # medians, in the order in which the stages run
+    extra_stage_latency_s: dict[str, float] = {}  # medians of other decodings, outside latency_s
     peak_memory_bytes: int | None = None
     process_peak_memory_bytes: int | None = None
+    stage_peak_memory_bytes: dict[str, int] = {}
+    # Cost: of one object; extra stages too, under their own names
+    stage_parameters: dict[str, int] = {}
+    stage_flops: dict[str, int] = {}
+    stage_bytes_moved: dict[str, int] = {}
+    stage_floor_s: dict[str, float] = {}  # the least that the machine's peak allows
+    floor_s: float | None = None  # of the stages that latency_s is made of
+    peak_flops_per_s: dict[str, float] = {}  # of this machine in that run, by type of arithmetic
+    peak_bytes_per_s: float | None = None
     energy_j: float | None = None
     r_precision: float | None = None
     r_precision_low: float | None = None
     r_precision_high: float | None = None
     r_precision_3001: float | None = None
     chamfer: float | None = None
+    diversity: float | None = None  # Chamfer distance between two objects of a prompt
     prompts: int | None = None
     judge: str | None = None  # name and weights of what scored it
     gallery_sha256: str | None = None

@@ -1,0 +1,186 @@
+"""What an object costs by stage: arithmetic, traffic, parameters, and the time that the machine's peaks allow at least.
+
+python -m suite.metrics.cost          # the published networks, counted without weights
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from suite.judging.roofline import floor_s
+from suite.metrics.roofline import Count, Counting, counted, machine_peak
+from suite.models.pipeline import Pipeline
+from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer
+from suite.records import Cost, StageCost
+
+EVALUATIONS = 127  # an object's of each published network: 64 steps
+
+
+@dataclass
+class StageCounts:
+    """A `Stage` that counts what each stage does."""
+
+    by_stage: dict[str, Count] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        with Counting(self.by_stage.setdefault(name, Count())):
+            yield
+
+
+def stage_parameters(pipeline: Pipeline) -> dict[str, int]:
+    """By stage; asked before a recipe, since a quantized layer packs its weights away."""
+    return {stage: sum(p.numel() for p in network.parameters()) for stage, network in pipeline.networks.items()}
+
+
+def measure_cost(
+    pipeline: Pipeline,
+    prompt: str,
+    parameters: Mapping[str, int],
+    device: torch.device,
+    synchronize: Callable[[], None],
+) -> Cost:
+    """The cost of one object, counted on a few steps, held against the peaks of this machine, measured here."""
+    stages, extra = object_counts(pipeline, prompt), extra_counts(pipeline, prompt)
+    kinds = {kind for count in (*stages.values(), *extra.values()) for kind in count.flops}
+    peak = machine_peak(device, synchronize, kinds)
+
+    def priced(counts: Mapping[str, Count]) -> dict[str, StageCost]:
+        return {
+            stage: StageCost(
+                flops=dict(count.flops),
+                bytes_moved=count.bytes_moved,
+                parameters=parameters.get(stage),
+                floor_s=floor_s(count.flops, count.bytes_moved, peak),
+            )
+            for stage, count in counts.items()
+            if count.total_flops  # a network that is not torch's does its work unseen: not known, rather than 0
+        }
+
+    return Cost(stages=priced(stages), extra_stages=priced(extra), peak=peak)
+
+
+def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
+    """What each stage does for an object of all its steps.
+
+    An evaluation always does the same, so two short samplings tell what one costs and what the stage does besides: the
+    whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages that are no diffusion are
+    those of the longer of the two; a mesh decoder's differ a little from object to object, by its surface.
+    """
+    wanted = pipeline.evaluations
+    (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
+    if wanted <= fewer or fewer == more:
+        return first if wanted <= fewer else second
+    ahead = (wanted - more) / (more - fewer)
+    return {
+        stage: _drawn_on(first[stage], count, ahead) if stage in pipeline.diffusion and stage in first else count
+        for stage, count in second.items()
+    }
+
+
+def extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
+    """What the other decodings of an object do."""
+    found: dict[str, Count] = {}
+    with _steps(pipeline, 1):
+        for name in pipeline.extra_stages:
+            pipeline.extra(name, [prompt], counts := StageCounts())
+            found |= counts.by_stage
+    return found
+
+
+def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[int, dict[str, Count]]:
+    with _steps(pipeline, steps):
+        counts = StageCounts()
+        pipeline.generate([prompt], stage=counts)
+        return pipeline.evaluations, counts.by_stage
+
+
+@contextmanager
+def _steps(pipeline: Pipeline, steps: int) -> Iterator[None]:
+    kept, pipeline.steps = pipeline.steps, min(steps, pipeline.steps)
+    try:
+        yield
+    finally:
+        pipeline.steps = kept
+
+
+def _drawn_on(first: Count, second: Count, ahead: float) -> Count:
+    """The straight line through two counts, `ahead` times their distance beyond the second."""
+    flops = {kind: round(count + ahead * (count - first.flops[kind])) for kind, count in second.flops.items()}
+    return Count(Counter(flops), round(second.bytes_moved + ahead * (second.bytes_moved - first.bytes_moved)))
+
+
+# The published networks, on the device `meta`: shapes without numbers
+
+
+def published_evaluation(name: str, batch: int) -> tuple[Count, int]:
+    """One evaluation of an official point transformer in float32 on so many rows, and its parameters."""
+    settings = PUBLISHED[name]
+    with torch.device("meta"):
+        network = PointDiffusionTransformer(settings).eval()
+        inputs = {"x": torch.empty(batch, CHANNELS, settings.points), "t": torch.empty(batch)}
+        if settings.conditioning == "vector":
+            inputs["clip"] = torch.empty(batch, settings.clip_width)
+        elif settings.conditioning != "none":
+            inputs["clip"] = torch.empty(batch, settings.clip_tokens, settings.clip_width)
+        if settings.conditioning == "grid+points":
+            inputs["low_resolution"] = torch.empty(batch, CHANNELS, settings.low_resolution_points)
+        return counted(lambda: network(**inputs)), _parameters(network)
+
+
+def published_clip() -> dict[str, tuple[Count, int]]:
+    """CLIP ViT-L/14's two sides, a prompt and a picture each, and their parameters."""
+    from suite.models.clip import import_open_clip
+
+    open_clip = import_open_clip()
+    config = open_clip.get_model_config("ViT-L-14")
+    with torch.device("meta"):
+        clip = open_clip.model.CLIP(
+            embed_dim=config["embed_dim"],
+            vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
+            text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
+        ).eval()
+        tokens, picture = torch.zeros(1, 77, dtype=torch.long), torch.empty(1, 3, 224, 224)
+        seen, all_of_it = _parameters(clip.visual), _parameters(clip)
+        return {
+            "CLIP ViT-L/14, text": (counted(lambda: clip.encode_text(tokens)), all_of_it - seen),
+            "CLIP ViT-L/14, image": (counted(lambda: clip.encode_image(picture)), seen),
+        }
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+PUBLISHED_ROWS = [
+    ("base40M-textvec", 2), ("base40M-imagevec", 2), ("base40M", 2), ("base300M", 2), ("base1B", 2),
+    ("upsample", 1), ("upsample", 2),
+]  # fmt: skip
+"""A batch of 2 is one object under guidance, of 1 without."""
+
+
+def published_table() -> list[str]:
+    """Lines of Markdown: `docs/cost.md` has them."""
+    lines = [
+        "| network | batch | parameters | GFLOP an evaluation | TFLOP an object | MB an evaluation, float32 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = [(name, batch, EVALUATIONS, *published_evaluation(name, batch)) for name, batch in PUBLISHED_ROWS]
+    rows += [(name, 1, 1, *found) for name, found in published_clip().items()]
+    for name, batch, evaluations, count, parameters in rows:
+        flops = count.total_flops
+        lines.append(
+            f"| {name} | {batch} | {parameters:,} | {flops / 1e9:,.1f} | {flops * evaluations / 1e12:,.3g} | "
+            f"{count.bytes_moved / 1e6:,.0f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(published_table()))
