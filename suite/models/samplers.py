@@ -74,13 +74,18 @@ def linear_schedule(steps: int = 1024) -> NoiseSchedule:
     return NoiseSchedule(torch.cumprod(1 - betas, dim=0))
 
 
+def exponential_schedule(steps: int = 1024) -> NoiseSchedule:
+    """Shap-E's: what is left falls by the same factor each step, to exp(-12)."""
+    return NoiseSchedule(torch.exp(-12 * torch.arange(1, steps + 1, dtype=torch.float64) / steps))
+
+
 class Denoiser:
     """A network as a function from (x, sigma) to the predicted x0, both [B, C, N] in network units.
 
     network: called as `network(x, t, **conditions)`, x scaled to variance 1 and t [B]. It may return more than C
     channels (a learned range); the first C count.
     prediction: what those are. With alpha = 1 / sqrt(1 + sigma**2) and sigma_vp = alpha * sigma,
-    "epsilon" gives x0 = (x_vp - sigma_vp * epsilon) / alpha and "v" gives x0 = alpha * x_vp - sigma_vp * v.
+    "epsilon" gives x0 = (x_vp - sigma_vp * epsilon) / alpha, "v" gives x0 = alpha * x_vp - sigma_vp * v, "x0" itself.
     conditions: named tensors with B rows, or None for one that is not given.
     guidance: s in x0 = x0_without + s * (x0_with - x0_without), by one call of the network on 2B rows: B with the
     conditions, then B with every condition zeroed. As in the original 0 and 1 both mean conditioned and unguided,
@@ -88,7 +93,7 @@ class Denoiser:
     clamp: keep each predicted x0 within ±1, as the original does: with and without the conditions apart, before they
     are combined. A guided x0 can leave ±1.
     truncate: use the whole time step below sigma, and the schedule's alpha there in place of sigma's own. The official
-    networks saw whole steps only, and the original rounds down so. By default for "epsilon" and not for "v", whose
+    networks saw whole steps only, and the original rounds down so. By default for all but "v", whose
     networks are trained on fractional steps.
     """
 
@@ -96,21 +101,21 @@ class Denoiser:
         self,
         network: Callable[..., Tensor],
         schedule: NoiseSchedule,
-        prediction: Literal["epsilon", "v"],
+        prediction: Literal["epsilon", "v", "x0"],
         conditions: Mapping[str, Tensor | None] | None = None,
         *,
         guidance: float = 1.0,
         clamp: bool = True,
         truncate: bool | None = None,
     ):
-        if prediction not in ("epsilon", "v"):
+        if prediction not in ("epsilon", "v", "x0"):
             raise ValueError(f"unknown prediction {prediction!r}")
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
         self.guidance = guidance
         self.clamp = clamp
-        self.truncate = prediction == "epsilon" if truncate is None else truncate
+        self.truncate = prediction != "v" if truncate is None else truncate
         self.conditions = {name: value for name, value in (conditions or {}).items() if value is not None}
         if self.guided:
             if not self.conditions:
@@ -137,6 +142,8 @@ class Denoiser:
         predicted = self.network(x, times, **self.conditions)[:, : x.shape[1]].to(x.dtype)
         if self.prediction == "epsilon":
             x0 = x / math.sqrt(kept) - predicted * math.sqrt(1 / kept - 1)
+        elif self.prediction == "x0":
+            x0 = predicted
         else:
             x0 = x * math.sqrt(kept) - predicted * math.sqrt(1 - kept)
         if self.clamp:

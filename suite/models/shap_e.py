@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
 from suite.models.mesh import Mesh, marching_cubes
-from suite.models.noise import PromptNoise
+from suite.models.noise import PromptNoise, generator
 from suite.models.pipeline import Stage, untimed
 from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule, evaluations, heun, karras_sigmas
-from suite.models.shap_e_field import ask, object_weights
+from suite.models.shap_e_field import Field, ask, object_weights
 from suite.models.shap_e_networks import (
     D_LATENT,
     NANO_OCTAVES,
@@ -28,12 +30,25 @@ from suite.models.shap_e_networks import (
     build_nano_prior,
     build_nano_renderer,
 )  # fmt: skip
-from suite.models.views import render_views
+from suite.models.views import CoarseToFine, render_views
 from suite.models.weights import load_embedded
 
 NANO_GRID = 64
 NANO_GUIDANCE = 1.5
 QUERY_POINTS = 2**15  # asked at once: more only costs memory
+
+
+@dataclass(frozen=True)
+class LatentLayout:
+    """The same numbers as the prior sees them, and as the decoder does."""
+
+    tokens: int
+    width: int
+    vectors: int  # rows of the weight matrices that a latent becomes
+    d_latent: int
+
+
+NANO_LATENT = LatentLayout(TOKENS, TOKEN_WIDTH, VECTORS, D_LATENT)
 
 
 @dataclass
@@ -42,18 +57,25 @@ class ShapE:
 
     model: str
     networks: dict[str, nn.Module]
-    condition: TextVector | PictureTokens
+    condition: Callable[[list[str], int, Stage], Tensor]  # vectors [B, width], or tokens of pictures [B, tokens, width]
     weights_sha256: str | None
     device: torch.device
+    latent: LatentLayout
     guidance: float
     octaves: int
     grid: int  # points along each axis at which the mesh's field is asked
+    prediction: Literal["v", "x0"]
+    clamp: bool  # each predicted x0 to ±1
+    whitened: bool  # the prior's latents have mean 0 and deviation 1, and are scaled back behind it
+    squashed: bool  # tanh of the signed distance before its surface is found, as in the original
+    ray_samples: tuple[int, int] | None  # of a NeRF view: coarse and fine, drawn; None: evenly, once
+    schedule: NoiseSchedule = field(default_factory=cosine_schedule)
     steps: int = 64
     sigma_min: float = 1e-3
     sigma_max: float = 160.0
     diffusion: tuple[str, ...] = ("latent diffusion",)
-    schedule: NoiseSchedule = field(default_factory=cosine_schedule)
     extra_stages: tuple[str, ...] = ("NeRF views",)
+    _made: tuple[list[str], int, Tensor] | None = None  # the newest latents, which extra stages decode again
 
     @property
     def evaluations(self) -> int:
@@ -70,57 +92,86 @@ class ShapE:
     def latents(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
         """Prompts -> latents [B, tokens, width]."""
         condition = self.condition(prompts, sample, stage)
+        shape = (self.latent.tokens, self.latent.width)
+        with stage("latent diffusion"):
+            made = self.diffuse(condition, PromptNoise(self.model, prompts, shape, sample).start().to(self.device))
+        self._made = (list(prompts), self.steps, made) if sample == 0 else self._made
+        return made
+
+    @torch.inference_mode()
+    def diffuse(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Conditions and unit normal noise [B, tokens, width] -> latents [B, tokens, width]."""
         if condition.ndim == 2:  # unit variance a channel, as the pictures' tokens have by themselves
             condition = condition * math.sqrt(condition.shape[-1])
-        with stage("latent diffusion"):
-            prior = self.networks["latent diffusion"]
-            noise = PromptNoise(self.model, prompts, (TOKENS, TOKEN_WIDTH), sample).start().to(self.device)
-            denoise = Denoiser(
-                lambda x, t, clip: predict(prior, x, t, clip), self.schedule, "v", {"clip": condition},
-                guidance=self.guidance, clamp=False,
-            )  # fmt: skip
-            return prior.post_process_latents(
-                heun(denoise, noise, karras_sigmas(self.steps, self.sigma_min, self.sigma_max))
-            )
+        prior = self.networks["latent diffusion"]
+        denoise = Denoiser(
+            lambda x, t, clip: predict(prior, x, t, clip), self.schedule, self.prediction, {"clip": condition},
+            guidance=self.guidance, clamp=self.clamp,
+        )  # fmt: skip
+        made = heun(denoise, noise, karras_sigmas(self.steps, self.sigma_min, self.sigma_max))
+        return prior.post_process_latents(made) if self.whitened else made
 
+    def object_weights(self, latent: Tensor) -> dict[int, Tensor]:
+        """One latent [1, tokens, width] -> its object's weights."""
+        layout = self.latent
+        renderer = self.networks["mesh decoder"]
+        return object_weights(renderer, latent.float().reshape(1, layout.vectors, layout.d_latent))
+
+    def asked(self, weights: dict[int, Tensor], positions: Tensor, what: Callable[[Field], Tensor]) -> Tensor:
+        """What one object's field says at positions [P, 3], a part of them after the other."""
+        renderer = self.networks["mesh decoder"]
+        parts = [
+            what(ask(renderer, weights, part[None].to(self.device), self.octaves))[0]
+            for part in positions.split(QUERY_POINTS)
+        ]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
     def mesh(self, latent: Tensor) -> Mesh:
         """One latent [1, tokens, width] -> its mesh."""
-        renderer = self.networks["mesh decoder"]
-        weights = object_weights(renderer, latent.float().reshape(1, VECTORS, D_LATENT))
-        axis = torch.linspace(-1, 1, self.grid, device=self.device)
-        positions = torch.cartesian_prod(axis, axis, axis)
-        inside = torch.cat(
-            [ask(renderer, weights, part[None], self.octaves).inside[0] for part in positions.split(QUERY_POINTS)]
-        )
+        weights = self.object_weights(latent)
+        axis = torch.arange(self.grid, device=self.device) / (self.grid - 1) * 2 - 1
+        inside = self.asked(weights, torch.cartesian_prod(axis, axis, axis), lambda made: made.inside)
+        if self.squashed:
+            inside = inside.tanh()
         vertices, faces = marching_cubes(inside.view(self.grid, self.grid, self.grid))
         if len(faces) == 0:
             return Mesh(vertices, faces, vertices)
-        colours = ask(renderer, weights, vertices[None].to(self.device), self.octaves).colour[0]
-        return Mesh(vertices, faces, colours.float().cpu())
+        return Mesh(vertices, faces, self.asked(weights, vertices, lambda made: made.colour).float().cpu())
 
     @torch.inference_mode()
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> Tensor:
         """An extra stage's output. "NeRF views": pictures [B, 20, 3, 64, 64], fractions 0–1, from around the object."""
-        latents = self.latents(prompts)
+        if self._made is None or self._made[:2] != (list(prompts), self.steps):
+            self.latents(prompts)
+        latents = self._made[2]
         with stage(name):
-            return torch.cat([self.views(latent[None]) for latent in latents])
+            views = [self.views(latent[None], generator(name, self.model, p, 0)) for latent, p in zip(latents, prompts)]
+            return torch.cat(views)
 
-    def views(self, latent: Tensor, count: int = 20, size_px: int = 64) -> Tensor:
-        renderer = self.networks["mesh decoder"]
-        weights = object_weights(renderer, latent.float().reshape(1, VECTORS, D_LATENT))
-        azimuth = torch.arange(count, device=self.device) * (360 / count)  # never the same view twice
+    @torch.inference_mode()
+    def views(self, latent: Tensor, draws: torch.Generator, count: int = 20, size_px: int = 64) -> Tensor:
+        """One latent -> pictures [1, count, 3, size, size]; never the same view twice. draws: of samples along rays."""
+        weights = self.object_weights(latent)
+        azimuth = torch.arange(count, device=self.device) * (360 / count)
+        along = None
+        if self.ray_samples is not None:
+            coarse_density = lambda positions: self.asked(weights, positions, lambda made: made.coarse_density)
+            along = CoarseToFine(coarse_density, draws, *self.ray_samples)
 
         def density_and_colour(positions: Tensor) -> tuple[Tensor, Tensor]:
-            made = ask(renderer, weights, positions[None], self.octaves)
-            return made.density[0], made.radiance[0]
+            both = lambda made: torch.cat([made.density[..., None], made.radiance], -1)
+            made = self.asked(weights, positions, both)
+            return made[:, 0], made[:, 1:]
 
-        return render_views(density_and_colour, azimuth, size_px)[None]
+        return render_views(density_and_colour, azimuth, size_px, along)[None]
 
 
 def predict(prior: nn.Module, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-    """v of noisy latents [B, tokens, width], in the network's own type, as float32."""
+    """What the prior predicts of noisy latents [B, tokens, width], in the network's own type, as float32. Behind it
+    the official networks predict a range of variance, which this sampler does without."""
     made = prior(x.to(prior.dtype), timestep=t, proj_embedding=condition.to(prior.dtype), return_dict=False)
-    return made[0].float()
+    return made[0][..., : x.shape[-1]].float()
 
 
 def build_nano_text(weights: str, device: torch.device) -> ShapE:
@@ -141,7 +192,8 @@ def _build_nano(
         raise ValueError(f"{name} has embedded weights only, not {weights!r}")
     prior_state, prior_digest = load_embedded(name)
     autoencoder, autoencoder_digest = load_embedded("shap-e-nano-autoencoder")
-    prior, renderer = build_nano_prior(), build_nano_renderer()
+    prior = build_nano_prior(pictures=isinstance(condition, PictureTokens))
+    renderer = build_nano_renderer()
     prior.load_state_dict(prior_state)
     state = {n.removeprefix("renderer."): value for n, value in autoencoder.items() if n.startswith("renderer.")}
     outcome = renderer.load_state_dict(state, strict=False)
@@ -149,14 +201,30 @@ def _build_nano(
     if outcome.unexpected_keys or not all(n.startswith("mesh_decoder.") for n in outcome.missing_keys):
         raise ValueError(f"shap-e-nano-autoencoder does not fit the renderer: {outcome}")
     digests = [*digests, load_embedded("clip-nano")[1], prior_digest, autoencoder_digest]
+    return assemble_nano(
+        name, prior, renderer, condition, device, hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+
+
+def assemble_nano(
+    name: str, prior: nn.Module, renderer: nn.Module, condition: TextVector | PictureTokens, device: torch.device,
+    weights_sha256: str | None = None,
+) -> ShapE:  # fmt: skip
+    """The embedded recipe around networks of its size."""
     networks = {"latent diffusion": prior, "mesh decoder": renderer}
     return ShapE(
         model=name,
         networks=condition.networks | {n: m.to(device).eval().requires_grad_(False) for n, m in networks.items()},
         condition=condition,
-        weights_sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        weights_sha256=weights_sha256,
         device=device,
+        latent=NANO_LATENT,
         guidance=NANO_GUIDANCE,
         octaves=NANO_OCTAVES,
         grid=NANO_GRID,
+        prediction="v",
+        clamp=False,
+        whitened=True,
+        squashed=False,
+        ray_samples=None,
     )

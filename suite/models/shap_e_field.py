@@ -8,6 +8,7 @@ Jun & Nichol 2023, "Shap-E", https://arxiv.org/abs/2305.02463, section 4.2.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ class Field:
     """What the network says at points: [B, P] and [B, P, 3]."""
 
     inside: Tensor  # raw signed distance, positive inside; the published activation is tanh
+    coarse_density: Tensor  # of the coarse NeRF, which says where the fine one is asked
     density: Tensor  # of the fine NeRF
     colour: Tensor  # of the textured surface, sRGB fractions
     radiance: Tensor  # of the fine NeRF, sRGB fractions
@@ -44,9 +46,8 @@ def ask(renderer: nn.Module, weights: dict[int, Tensor], positions: Tensor, octa
         weight = weights.get(index)
         if index == 0 and octaves < ALL_OCTAVES:
             weight = (layer.weight if weight is None else weight)[..., kept]
-        if index == direction_at:  # published networks have inputs for a direction, and are asked without one
-            blank = layer.in_features - hidden.shape[-1]
-            hidden = F.pad(hidden, (0, blank))
+        if index == direction_at:  # published networks have inputs for a direction, and are asked with zeros there
+            weight = (layer.weight if weight is None else weight)[..., : hidden.shape[-1]]
         if weight is None:
             hidden = layer(hidden)
         else:
@@ -60,6 +61,7 @@ def ask(renderer: nn.Module, weights: dict[int, Tensor], positions: Tensor, octa
     hidden = hidden.float()
     return Field(
         inside=hidden[..., 0],
+        coarse_density=hidden[..., 1].relu(),
         density=hidden[..., 2].relu(),
         colour=hidden[..., 3:6].sigmoid(),
         radiance=hidden[..., 9:12].sigmoid(),
@@ -67,9 +69,14 @@ def ask(renderer: nn.Module, weights: dict[int, Tensor], positions: Tensor, octa
 
 
 def encode(positions: Tensor, octaves: int) -> Tensor:
-    """Positions [B, P, 3], then the sines and the cosines of 1, 2, 4 ... times them: [B, P, 3 + 6 * octaves]."""
+    """Positions [B, P, 3], then the sines and the cosines of 1, 2, 4 ... times them: [B, P, 3 + 6 * octaves].
+
+    The published networks, with all octaves, take the cosine as the sine of a quarter turn more: at 2^14 the float32
+    sum is off by up to a thousandth, and they were trained on that.
+    """
     angles = (positions[..., None, :] * 2.0 ** torch.arange(octaves, device=positions.device)[:, None]).flatten(-2)
-    return torch.cat([positions, angles.sin(), angles.cos()], dim=-1)
+    cosines = angles.cos() if octaves < ALL_OCTAVES else (angles + math.pi / 2).sin()
+    return torch.cat([positions, angles.sin(), cosines], dim=-1)
 
 
 def encoding_columns(octaves: int) -> Tensor:

@@ -35,12 +35,14 @@ def build_nano_renderer() -> ShapERenderer:
     return renderer
 
 
-def build_nano_prior() -> PriorTransformer:
-    """A CLIP vector [B, 128], or image tokens [B, 18, 128], and a noisy latent -> v of the latent; fresh weights."""
+def build_nano_prior(pictures: bool = False) -> PriorTransformer:
+    """A CLIP vector [B, 128], or for `pictures` image tokens [B, 18, 128] (normalized, as in the published network),
+    and a noisy latent -> v of the latent; fresh weights."""
     return PriorTransformer(
         num_attention_heads=3, attention_head_dim=64, num_layers=4, embedding_dim=TOKEN_WIDTH, num_embeddings=TOKENS,
         additional_embeddings=0, time_embed_act_fn="gelu", norm_in_type="layer", encoder_hid_proj_type=None,
         added_emb_type=None, embedding_proj_dim=128, clip_embed_dim=TOKEN_WIDTH,
+        embedding_proj_norm_type="layer" if pictures else None,
     )  # fmt: skip
 
 
