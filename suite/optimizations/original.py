@@ -1,0 +1,34 @@
+"""The originals: OpenAI's own code and sampler as shipped, as the recipe that `speedup_vs_original` is taken to."""
+
+from __future__ import annotations
+
+import torch
+
+from suite.models.catalogue import find_model
+from suite.models.pipeline import Pipeline
+from suite.names import resolve
+from suite.optimizations.catalogue import UnsupportedRecipe
+
+# family -> the package that must be importable, how to get it, and who makes the pipeline of it
+ORIGINALS = {
+    "point-e": (
+        "point_e.diffusion.sampler",
+        "point-e @ git+https://github.com/openai/point-e@fc8a607c08a3ea804cc82bf1ef8628f88a3a5d2f",
+        "suite.models.original_point_e:original",
+    ),
+}
+
+
+def use_original(pipeline: Pipeline, device: torch.device) -> Pipeline:
+    """The same model by its authors' code. UnsupportedRecipe where there is none, or where it is not installed."""
+    model = find_model(pipeline.model)
+    if "fullsize" not in model.marks or model.family not in ORIGINALS:
+        raise UnsupportedRecipe(f"{model.name} has no original implementation that this suite can run")
+    package, requirement, make = ORIGINALS[model.family]
+    try:
+        __import__(package)
+    except ImportError as error:
+        raise UnsupportedRecipe(
+            f'the original is not installed ({error}); `pip install --no-deps "{requirement}"` adds it (docs/parity.md)'
+        ) from None
+    return resolve(make)(pipeline)
