@@ -70,12 +70,22 @@ def times(value: float | None) -> str:
     return DASH if value is None else f"×{value:.2f}"
 
 
+def over_floor(row: PublishedRow) -> str:
+    """The latency over what the machine's peak allows at least."""
+    return DASH if row.latency_s is None or not row.floor_s else times(row.latency_s / row.floor_s)
+
+
 def energy(row: PublishedRow) -> str:
     return DASH if row.energy_j is None else f"{row.energy_j:,.1f} J"
 
 
 def chamfer(row: PublishedRow) -> str:
     return DASH if row.chamfer is None else f"{row.chamfer:.4g}"
+
+
+def diversity(row: PublishedRow) -> str:
+    """How far apart two objects of one prompt are."""
+    return DASH if row.diversity is None else f"{row.diversity:.4g}"
 
 
 def mark(row: PublishedRow) -> str:

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 from pydantic import ValidationError
 
@@ -75,12 +76,17 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         weights=m.weights,
         output=m.output,
         **_interval("latency{}_s", latency),
+        stage_latency_s={} if latency is None else _medians(m.latency.stage_samples_s),
+        extra_stage_latency_s={} if m.simulated else _medians(m.extra_stage_samples_s),
         peak_memory_bytes=m.memory and m.memory.peak_memory_bytes,
         process_peak_memory_bytes=m.memory and m.memory.process_peak_memory_bytes,
+        stage_peak_memory_bytes=m.memory.stage_peak_memory_bytes if m.memory else {},
+        **_cost(m, timed=latency is not None),
         energy_j=_finite(energy),
         **_interval("r_precision{}", quality and quality.r_precision),
         r_precision_3001=quality and _finite(quality.r_precision_3001.value),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
+        diversity=quality and quality.diversity and _finite(quality.diversity.value),
         prompts=len(quality.outcomes) if quality else None,
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
@@ -96,6 +102,28 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         commit=m.commit,
         artefacts=m.artefacts,
     )
+
+
+def _cost(m: Measurement, timed: bool) -> dict[str, object]:
+    """The cost fields. The whole has a floor where every stage that it was timed by has one."""
+    if m.cost is None:
+        return {}
+    stages = m.cost.stages | m.cost.extra_stages
+    ran = m.latency.stage_samples_s if timed else {}
+    floors = [m.cost.stages[stage].floor_s if stage in m.cost.stages else None for stage in ran]
+    return {
+        "stage_parameters": {s: cost.parameters for s, cost in stages.items() if cost.parameters is not None},
+        "stage_flops": {s: cost.total_flops for s, cost in stages.items()},
+        "stage_bytes_moved": {s: cost.bytes_moved for s, cost in stages.items()},
+        "stage_floor_s": {s: cost.floor_s for s, cost in stages.items() if cost.floor_s is not None},
+        "floor_s": sum(floors) if floors and None not in floors else None,
+        "peak_flops_per_s": m.cost.peak.flops_per_s,
+        "peak_bytes_per_s": m.cost.peak.bytes_per_s,
+    }
+
+
+def _medians(samples: dict[str, list[float]]) -> dict[str, float]:
+    return {stage: median(values) for stage, values in samples.items() if values}
 
 
 def _interval(pattern: str, interval: Interval | None) -> dict[str, float | None]:

@@ -7,9 +7,10 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
-from leaderboards import cells
+from leaderboards import cells, markdown, stages
 from leaderboards.cells import Column
 from leaderboards.frontier import comparable
+from leaderboards.markdown import escaped
 from suite.devices.catalogue import DEVICES
 from suite.records import Fingerprint, PublishedRow, Status
 
@@ -26,12 +27,14 @@ MEASURED = [
     Column("latency", cells.latency),
     Column("speed-up", lambda row: cells.times(row.speedup)),
     Column("against the original", lambda row: cells.times(row.speedup_vs_original), optional=True),
+    Column("over the floor", cells.over_floor, optional=True),
     Column("peak memory", cells.memory),
     Column("energy", cells.energy, optional=True),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference),
     Column("of 3,001", cells.r_precision_3001),
     Column("Chamfer", cells.chamfer, optional=True),
+    Column("diversity", cells.diversity, optional=True),
     Column("budgets", cells.budgets, optional=True),
     Column("notes", cells.notes, optional=True),
     Column("measured", cells.date),
@@ -71,7 +74,7 @@ def to_csv(rows: Sequence[PublishedRow]) -> str:
 def _csv_field(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 def title(device: str) -> str:
@@ -99,7 +102,7 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
         parts.append("Nothing was measured on this device yet.")
     for (_, board, prompts), group in comparable(row for row in measured if row.status == Status.OK).items():
         parts += [f"## Board {board or 'unknown'}, {prompts} prompts", _conditions(group, fingerprints)]
-        parts.append(_table(cells.best_first(group), MEASURED))
+        parts += [_table(cells.best_first(group), MEASURED), *stages.sections(group)]
     if failed:
         parts += ["## Not measured to the end", _table(failed, FAILED)]
     if published:
@@ -118,7 +121,7 @@ def _published(rows: Sequence[PublishedRow]) -> str:
     def number(row: PublishedRow) -> str:
         return f"[{sources.index(row.source_note or 'source not recorded') + 1}]"
 
-    listed = [f"[{n}] {_escaped(source)}." for n, source in enumerate(sources, start=1)]
+    listed = [f"[{n}] {escaped(source)}." for n, source in enumerate(sources, start=1)]
     return "\n\n".join([_table(rows, [*PUBLISHED, Column("source", number)]), *listed])
 
 
@@ -136,20 +139,13 @@ def _conditions(rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerp
         line = ", ".join([*facts, f"protocol {row.protocol}", scored])
         lines[line] = lines.get(line, 0) + 1
     if len(lines) == 1:
-        return _escaped(next(iter(lines))) + "."
-    return "\n".join(f"- {_escaped(line)} ({count} row{'s' * (count > 1)})" for line, count in sorted(lines.items()))
+        return escaped(next(iter(lines))) + "."
+    return "\n".join(f"- {escaped(line)} ({count} row{'s' * (count > 1)})" for line, count in sorted(lines.items()))
 
 
 def _table(rows: Sequence[PublishedRow], wanted: list[Column]) -> str:
     chosen = cells.columns(list(rows), wanted)
-    lines = [[column.title for column in chosen], ["---"] * len(chosen)]
-    lines += [[_escaped(column.text(row)) for column in chosen] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """One line that cannot break a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return markdown.table([c.title for c in chosen], ([column.text(row) for column in chosen] for row in rows))
 
 
 def index(rows_by_device: Mapping[str, Sequence[PublishedRow]]) -> str:
