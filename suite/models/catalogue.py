@@ -24,6 +24,29 @@ class Model:
     marks: tuple[str, ...] = field(default=())
 
 
+OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022, arXiv:2212.08751"
+
+
+def _point_e(name: str, builder: str, pictures: bool) -> Model:
+    """A published size of Point-E, with the upsampler."""
+    return Model(
+        name=name,
+        family="point-e",
+        builder=f"suite.models.point_e_official:{builder}",
+        conditioning="text to image to 3D" if pictures else "text",
+        output="point cloud of 4096 points",
+        stages=(
+            *(("text-to-image", "image encoder") if pictures else ("text encoder",)),
+            "base diffusion",
+            "upsampler",
+        ),
+        prompts="coco",
+        weights=("official", "random"),
+        source=OPENAI_POINT_E,
+        marks=("fullsize",),
+    )
+
+
 MODELS = {
     model.name: model
     for model in (
@@ -39,6 +62,11 @@ MODELS = {
             source="trained here: suite/embedded/cards/point-e-nano-text.md",
             smoke=True,
         ),
+        _point_e("point-e-40m-text", "build_40m_text", pictures=False),
+        _point_e("point-e-40m-imagevec", "build_40m_imagevec", pictures=True),
+        _point_e("point-e-40m-image", "build_40m_image", pictures=True),
+        _point_e("point-e-300m-image", "build_300m_image", pictures=True),
+        _point_e("point-e-1b-image", "build_1b_image", pictures=True),
     )
 }
 

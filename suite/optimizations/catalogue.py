@@ -37,7 +37,10 @@ def _steps(count: int) -> Technique:
     return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
 
 
-NOT_CUDA = dict.fromkeys(("t4", "orin", "h100"), "FBGEMM is an x86 CPU engine")
+def _not_cuda(reason: str) -> dict[str, str]:
+    return dict.fromkeys(("t4", "orin", "h100"), reason)
+
+
 NO_BF16 = {"t4": "Turing has no bfloat16 arithmetic"}
 KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
 
@@ -52,10 +55,21 @@ OPTIMIZATIONS = {
             unsupported=NO_BF16,
         ),
         Optimization(
+            name="original",
+            techniques=(Technique("original", "suite.optimizations.original:use_original"),),
+            source="OpenAI's own code and sampler as shipped, where installed: docs/parity.md",
+        ),
+        Optimization(
+            name="onednn",
+            techniques=(Technique("onednn", "suite.optimizations.onednn:use_onednn"),),
+            source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; 1e-6 of the reference",
+            unsupported=_not_cuda("oneDNN's Linear layers are for the CPU"),
+        ),
+        Optimization(
             name="int8-fbgemm-linear",
             techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "fbgemm"}),),
             source="Zhang et al., EMS'23, doi:10.1145/3609395.3610594: PyTorch (FBGEMM), Linear",
-            unsupported=NOT_CUDA,
+            unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
         ),
         Optimization(
             name="int8-all",
