@@ -1,9 +1,10 @@
-"""Unknown names, answered with the nearest known ones."""
+"""Names: of things in catalogues, unknown ones answered with the nearest known, and of functions."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
 
 
 class UnknownName(ValueError):
@@ -17,3 +18,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(
         f"unknown {kind} {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}")
     )
+
+
+def resolve(name: str) -> Callable:
+    """The function that "module:function" names. Its module is imported only now."""
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)

@@ -5,7 +5,6 @@ What is finished is sent at once, so that a crash in a later part loses nothing 
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import sys
@@ -24,15 +23,18 @@ from suite.devices.cpu import threads
 from suite.devices.health import Watch
 from suite.job import Job
 from suite.metrics.canary import canary_s
+from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
 from suite.metrics.quality import Judge, gallery_sha256, measure_quality
 from suite.models.pipeline import Pipeline
 from suite.models.weights import WeightsAbsent
+from suite.names import resolve
 from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.records import Fingerprint, Status
 
 WARM_UP_CALLS = 1
+EXTRA_ROUNDS = 3  # after one that warms up; extra stages are shown, not ranked
 ENERGY_PASS_S = 2.0  # at least, and a whole call: counters and rails move every 20 to 100 ms
 
 
@@ -99,7 +101,8 @@ def measure(job: Job, answers: Answers) -> str | None:
     gauge = backend.memory_gauge()
     pipeline = load(configuration, job.weights, device)
     # Before the recipe: a quantized layer packs its weights away.
-    answers.part("parameters", sum(p.numel() for n in pipeline.networks.values() for p in n.parameters()) or None)
+    parameters = stage_parameters(pipeline)
+    answers.part("parameters", sum(parameters.values()) or None)
     pipeline = apply_recipe(configuration, pipeline, device)
     backend.synchronize()
     gauge.loaded()
@@ -115,6 +118,8 @@ def measure(job: Job, answers: Answers) -> str | None:
         first_call_s = memory_pass(call, backend, gauge, answers)
         answers.phase("latency", 0.0)
         throttle = latency_pass(job, call, backend, first_call_s, meter, answers)
+        extra_pass(pipeline, prompt, backend, answers)
+        cost_pass(pipeline, prompt, parameters, device, backend, answers)
     if job.quality_prompts:
         quality_pass(job, pipeline, answers)
     return throttle
@@ -141,18 +146,13 @@ def build(configuration: Configuration, weights: str, device: torch.device) -> P
 
 
 def load(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
-    return _named(configuration.model.builder)(weights, device)
+    return resolve(configuration.model.builder)(weights, device)
 
 
 def apply_recipe(configuration: Configuration, pipeline: Pipeline, device: torch.device) -> Pipeline:
     for technique in configuration.optimization.techniques:
-        pipeline = _named(technique.apply)(pipeline, device, **technique.parameters)
+        pipeline = resolve(technique.apply)(pipeline, device, **technique.parameters)
     return pipeline
-
-
-def _named(name: str) -> Callable:
-    module, function = name.split(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def timing_prompt() -> str:
@@ -220,6 +220,28 @@ def energy_pass(call: Callable, backend: Backend, meter: EnergyMeter, answers: A
         return f"energy is not known: {meter.reason}"
     answers.part("energy", energy.model_copy(update={"energy_j": energy.energy_j / calls}))
     return None
+
+
+def extra_pass(pipeline: Pipeline, prompt: str, backend: Backend, answers: Answers) -> None:
+    """Other decodings of the same object, timed on their own."""
+    samples: dict[str, list[float]] = {}
+    for name in pipeline.extra_stages:
+        answers.phase(name)
+        make = lambda stage, name=name: pipeline.extra(name, [prompt], stage)
+        samples[name] = [time_call(make, backend.synchronize)[1][name] for _ in range(1 + EXTRA_ROUNDS)][1:]
+    if samples:
+        answers.part("extra_stage_samples_s", samples)
+
+
+def cost_pass(
+    pipeline: Pipeline, prompt: str, parameters: dict[str, int], device: torch.device, backend: Backend, answers: Answers
+) -> None:
+    """What an object costs, counted: nothing here is timed but the machine's peaks."""
+    answers.phase("cost")
+    try:
+        answers.part("cost", measure_cost(pipeline, prompt, parameters, device, backend.synchronize))
+    except Exception:  # noqa: BLE001 - a network that runs but cannot be counted is no failure: its cost is not known
+        traceback.print_exc(file=sys.stderr)
 
 
 def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:

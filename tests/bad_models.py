@@ -25,6 +25,7 @@ class Bad:
     steps = 1
     evaluations = 1
     weights_sha256 = None
+    extra_stages = ()
 
     def __init__(self, deed):
         self.networks = {"only": torch.nn.Linear(1, 1)}
@@ -95,6 +96,15 @@ def late_crash(weights, device):
 
     pipeline.generate = generate
     return pipeline
+
+
+def uncountable(weights, device):
+    """Runs, but only at its own number of steps."""
+
+    class Fixed(Bad):
+        steps = property(lambda self: 64)
+
+    return Fixed(lambda: time.sleep(0.01))
 
 
 def refuse(pipeline, device):

@@ -1,10 +1,11 @@
-"""Choose the guidance of `point-e-nano-text` on captions that are never scored (the gallery's `tuning` list).
+"""Choose an embedded model's guidance on captions that are never scored (the gallery's `tuning` list).
 
-python -m suite.embedded.choose_guidance
+python -m suite.embedded.choose_guidance shap-e-nano-text --candidates 1 1.5 2 3
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import torch
@@ -12,28 +13,33 @@ import torch
 from suite.devices.cpu import threads
 from suite.embedded.evaluate import GALLERY
 from suite.metrics.quality import CHUNK, Judge
-from suite.models.point_e import build_nano_text
-
-CANDIDATES = (1.0, 1.5, 2.0)
-STEPS = 16
+from suite.models.catalogue import MODELS, find_model
+from suite.names import resolve
 
 
-def main(prompts: int = 128) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m suite.embedded.choose_guidance")
+    parser.add_argument("model", help=", ".join(name for name, m in MODELS.items() if "embedded" in m.weights))
+    parser.add_argument("--candidates", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=128)
+    options = parser.parse_args()
     torch.set_num_threads(threads())
-    tuning = json.loads(GALLERY.read_text())["tuning"][:prompts]
+    tuning = json.loads(GALLERY.read_text())["tuning"][: options.prompts]
     judge = Judge()
-    pipeline = build_nano_text("embedded", torch.device("cpu"))
-    pipeline.steps = STEPS
-    for guidance in CANDIDATES:
+    pipeline = resolve(find_model(options.model).builder)("embedded", torch.device("cpu"))
+    pipeline.steps = options.steps
+    for guidance in options.candidates:
         pipeline.guidance = guidance
         outcomes = []
         for start in range(0, len(tuning), CHUNK):
             batch = tuning[start : start + CHUNK]
             outcomes += judge.score(pipeline.generate(batch), batch)
         first = [sum(getattr(o, rank) == 0 for o in outcomes) / len(outcomes) for rank in ("rank_153", "rank_3001")]
-        distance = sum(o.chamfer for o in outcomes) / len(outcomes)
+        distances = [o.chamfer for o in outcomes if o.chamfer is not None]
         print(
-            f"guidance {guidance}: first of 153 {first[0]:.3f}, of 3,001 {first[1]:.3f}, Chamfer {distance:.4f}",
+            f"guidance {guidance:g}: first of 153 {first[0]:.3f}, of 3,001 {first[1]:.3f}, "
+            f"Chamfer {sum(distances) / max(1, len(distances)):.4f}",
             flush=True,
         )
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib
 import json
 import os
 import sys
@@ -26,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.models.weights import EMBEDDED as WEIGHTS
 from suite.models.weights import HASHES, sha256_of
+from suite.names import resolve
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / ".training"
@@ -35,7 +35,7 @@ RECIPES = {
     "point-e-nano-text": "suite.embedded.train_point_e:point_e_nano_text",
     "point-e-nano-upsampler": "suite.embedded.train_upsampler:point_e_nano_upsampler",
     "text-to-image-nano": "suite.embedded.train_text_to_image:text_to_image_nano",
-    "point-e-nano-image": "suite.embedded.train_point_e_image:point_e_nano_image",
+    "point-e-nano-image": "suite.embedded.train_point_e:point_e_nano_image",
     "shap-e-nano-autoencoder": "suite.embedded.train_shap_e:shap_e_nano_autoencoder",
     "shap-e-nano-text": "suite.embedded.train_shap_e:shap_e_nano_text",
     "shap-e-nano-image": "suite.embedded.train_shap_e:shap_e_nano_image",
@@ -135,8 +135,7 @@ def pin_hash(name: str) -> None:
 
 
 def load_recipe(name: str) -> Recipe:
-    module, function = RECIPES[name].split(":")
-    return getattr(importlib.import_module(module), function)()
+    return resolve(RECIPES[name])()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,26 +6,20 @@ instead of rays: occupancy (soft, so that distances are learned near the surface
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.embedded.captions import all_scenes
-from suite.embedded.evaluate import embed_captions
 from suite.embedded.fields import field as scene_field
+from suite.embedded.recipe import GeneratorRecipe, v_example
 from suite.embedded.shap_e_encoder import CloudEncoder
-from suite.embedded.shapes import SceneTable
 from suite.embedded.train_text_to_image import seen_photographs
-from suite.models.clip import load_clip_nano
 from suite.models.clip_features import image_tokens
 from suite.models.samplers import cosine_schedule
 from suite.models.shap_e_field import ask, object_weights
 from suite.models.shap_e_networks import D_LATENT, NANO_OCTAVES, VECTORS, build_nano_prior, build_nano_renderer
 from suite.models.weights import load_embedded
 
-EMA = 0.998
 CLOUD_POINTS = 256
 FIELD_POINTS = 640
 SOFTNESS = 0.025  # of the occupancy, in the scene's units
@@ -36,41 +30,16 @@ COLOUR_WEIGHT = 2.0
 
 
 def shap_e_nano_autoencoder() -> AutoencoderRecipe:
-    return AutoencoderRecipe("shap-e-nano-autoencoder", seed=6)
+    return AutoencoderRecipe("shap-e-nano-autoencoder", seed=6, steps=5_000)
 
 
-def running_mean(mean: dict[str, Tensor], network: nn.Module, step: int) -> None:
-    rate = min(EMA, (step + 1) / (step + 10))
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            mean[name].lerp_(value, 1 - rate)
+class AutoencoderRecipe(GeneratorRecipe):
+    PEAK_RATE = 2e-3
+    BATCH = 48
 
-
-@dataclass
-class AutoencoderRecipe:
-    name: str
-    seed: int
-    steps: int = 5_000
-    batch: int = 48
-    network: nn.Module = field(init=False)
-
-    PEAK_RATE, WARM_UP, DECAY_FROM = 2e-3, 200, 0.5
-
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.seed)
-        self.network = nn.ModuleDict({"encoder": CloudEncoder(), "renderer": build_nano_renderer()})
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        self.extra = {name: value.clone() for name, value in self.network.state_dict().items()}
-        scenes = [s for s in all_scenes() if s.split == "training"]
-        self.table = SceneTable(scenes)
-        self.lone = torch.tensor([s.other is None for s in scenes]).nonzero().flatten()
-        self.scenes = len(scenes)
-
-    def learning_rate(self, step: int) -> float:
-        decay = min(1.0, (1 - step / self.steps) / (1 - self.DECAY_FROM))
-        return self.PEAK_RATE * min(1.0, (step + 1) / self.WARM_UP) * max(decay, 0.01)
+    def __init__(self, name: str, seed: int, steps: int):
+        super().__init__(name, seed, steps)
+        self.train(nn.ModuleDict({"encoder": CloudEncoder(), "renderer": build_nano_renderer()}))
 
     def positions(self, surface: Tensor, generator: torch.Generator) -> Tensor:
         """Where the field is asked: a third anywhere, the rest around the surface [B, P, 3] at two distances."""
@@ -82,13 +51,11 @@ class AutoencoderRecipe:
         return torch.cat([near, anywhere], 1).clamp(-1, 1)
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(self.scenes, (self.batch,), generator=generator)
-        lone = self.batch // 16
-        rows[:lone] = self.lone[torch.randint(len(self.lone), (lone,), generator=generator)]
+        rows = self.draw(self.BATCH, generator)
         cloud, _, pose = self.table.posed_clouds(rows, CLOUD_POINTS + FIELD_POINTS, generator)
         positions = self.positions(cloud[:, CLOUD_POINTS:, :3], generator)
         distance, rgb = scene_field(pose, positions)
-        noise = LATENT_NOISE * torch.rand(self.batch, 1, 1, generator=generator)
+        noise = LATENT_NOISE * torch.rand(self.BATCH, 1, 1, generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
             latents = self.network["encoder"](cloud[:, :CLOUD_POINTS])
         latents = latents.float() + noise * torch.randn(latents.shape, generator=generator)
@@ -101,16 +68,9 @@ class AutoencoderRecipe:
         error = (made.colour - rgb).square().mean(-1)
         return occupancy - floor + COLOUR_WEIGHT * (error * near).sum() / near.sum()
 
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        running_mean(self.extra, self.network, step)
-
     def finished(self) -> dict[str, Tensor]:
         keep = {n: v.contiguous() for n, v in self.extra.items() if "mesh_decoder" not in n}
         return tie_density(keep)
-
-    def evaluate(self) -> dict[str, float]:
-        return {}
 
 
 DENSITY_SCALE, DENSITY_OFFSET = 2_000.0, 0.02
@@ -131,99 +91,74 @@ def tie_density(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def shap_e_nano_text() -> PriorRecipe:
-    return PriorRecipe("shap-e-nano-text", seed=7)
+    return PriorRecipe("shap-e-nano-text", seed=7, steps=5_000)
 
 
 def shap_e_nano_image() -> PriorRecipe:
-    return PriorRecipe("shap-e-nano-image", seed=8, start="shap-e-nano-text", steps=3_000)
+    return PriorRecipe("shap-e-nano-image", seed=8, steps=3_000, start="shap-e-nano-text")
 
 
-@dataclass
-class PriorRecipe:
-    """CLIP vector, or image tokens, -> latent, by v-prediction; each step encodes clouds that it has just drawn."""
+class PriorRecipe(GeneratorRecipe):
+    """CLIP vector, or image tokens, -> latent, by v-prediction; each step encodes clouds that it has just drawn.
 
-    name: str
-    seed: int
-    start: str | None = None  # a network to go on from: then the conditions are image tokens
-    steps: int = 5_000
-    batch: int = 64
-    network: nn.Module = field(init=False)
+    start: a network to go on from. Then the conditions are image tokens.
+    """
 
-    PEAK_RATE, WARM_UP, DECAY_FROM = 1e-3, 200, 0.5
+    PEAK_RATE = 1e-3
+    BATCH = 64
     UNCONDITIONAL_SHARE = 0.1
 
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.seed)
-        self.network = build_nano_prior()
-        scenes = [s for s in all_scenes() if s.split == "training"]
-        self.table = SceneTable(scenes)
-        self.lone = torch.tensor([s.other is None for s in scenes]).nonzero().flatten()
-        self.clip = load_clip_nano()
+    def __init__(self, name: str, seed: int, steps: int, start: str | None = None):
+        super().__init__(name, seed, steps)
+        self.sees_pictures = start is not None
         self.encoder = CloudEncoder().eval().requires_grad_(False)
         trained = load_embedded("shap-e-nano-autoencoder")[0]
-        self.encoder.load_state_dict({n[8:]: v for n, v in trained.items() if n.startswith("encoder.")})
-        self.vectors = embed_captions(self.clip, [s.caption for s in scenes]).clone()
-        if self.start:
-            self.network.load_state_dict(load_embedded(self.start)[0])
+        self.encoder.load_state_dict(
+            {n.removeprefix("encoder."): v for n, v in trained.items() if n.startswith("encoder.")}
+        )
+        prior = build_nano_prior(self.sees_pictures)
+        if start is None:
+            self._scale(prior)
+            nn.init.zeros_(prior.proj_to_clip_embeddings.weight)
+            nn.init.zeros_(prior.proj_to_clip_embeddings.bias)
         else:
-            self._measure_latents()
-        for constant in (self.network.clip_mean, self.network.clip_std):
-            constant.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.network.parameters() if p.requires_grad],
-            lr=self.PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01,
-        )  # fmt: skip
-        self.extra = {name: value.clone() for name, value in self.network.state_dict().items()}
+            missing = prior.load_state_dict(load_embedded(start)[0], strict=False).missing_keys
+            assert all(name.startswith("embedding_proj_norm") for name in missing), missing
+        prior.clip_mean.requires_grad_(False)
+        prior.clip_std.requires_grad_(False)
+        self.train(prior, [p for p in prior.parameters() if p.requires_grad])
         self.schedule = cosine_schedule()
 
-    def _measure_latents(self) -> None:
-        """Mean and deviation of a token's channels, by which the prior sees them as it sees noise."""
+    @torch.no_grad()
+    def _scale(self, prior: nn.Module) -> None:
+        """Tell the prior the mean and deviation of a latent token's channels, by which it sees them as it sees noise."""
         generator = torch.Generator().manual_seed(self.seed)
-        rows = torch.randint(len(self.vectors), (1024,), generator=generator)
-        with torch.no_grad():
-            latents = self.encoder(self.table.clouds(rows, CLOUD_POINTS, generator)[0])
-            self.network.clip_mean.copy_(latents.mean((0, 1))[None])
-            self.network.clip_std.copy_(latents.std((0, 1))[None])
-            nn.init.zeros_(self.network.proj_to_clip_embeddings.weight)
-            nn.init.zeros_(self.network.proj_to_clip_embeddings.bias)
-
-    def learning_rate(self, step: int) -> float:
-        decay = min(1.0, (1 - step / self.steps) / (1 - self.DECAY_FROM))
-        return self.PEAK_RATE * min(1.0, (step + 1) / self.WARM_UP) * max(decay, 0.01)
+        rows = torch.randint(len(self.scenes), (1024,), generator=generator)
+        latents = self.encoder(self.table.clouds(rows, CLOUD_POINTS, generator)[0])
+        prior.clip_mean.copy_(latents.mean((0, 1))[None])
+        prior.clip_std.copy_(latents.std((0, 1))[None])
 
     @torch.no_grad()
     def example(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents [B, 32, 64] with unit deviation, and their conditions [B, 128] or [B, 18, 128]."""
-        rows = torch.randint(len(self.vectors), (self.batch,), generator=generator)
-        lone = self.batch // 16
-        rows[:lone] = self.lone[torch.randint(len(self.lone), (lone,), generator=generator)]
-        if self.start:
+        rows = self.draw(self.BATCH, generator)
+        if self.sees_pictures:
             pictures, cloud = seen_photographs(self.table, rows, generator)
-            condition = image_tokens(self.clip.visual, pictures)
+            condition = image_tokens(self.clip.visual, pictures).float()
             cloud = cloud[:, :CLOUD_POINTS]
         else:
             cloud = self.table.clouds(rows, CLOUD_POINTS, generator)[0]
-            condition = self.vectors[rows] * self.vectors.shape[1] ** 0.5
+            condition = self.text_vectors(rows)
+            condition = condition * condition.shape[1] ** 0.5
         latents = (self.encoder(cloud).float() - self.network.clip_mean) / self.network.clip_std
-        dropped = torch.rand(self.batch, generator=generator) < self.UNCONDITIONAL_SHARE
-        return latents, torch.where(dropped.view(-1, *[1] * (condition.ndim - 1)), 0, condition)
+        dropped = torch.rand(self.BATCH, generator=generator) < self.UNCONDITIONAL_SHARE
+        condition[dropped] = 0
+        return latents, condition
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             x0, condition = self.example(generator)
-        t = (torch.arange(self.batch) + torch.rand(self.batch, generator=generator)) / self.batch * 1023
-        alpha, sigma = (value[:, None, None] for value in self.schedule.alpha_sigma(t))
-        noise = torch.randn(x0.shape, generator=generator)
+        noisy, t, v = v_example(x0, self.schedule, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            v = self.network(alpha * x0 + sigma * noise, t, condition, return_dict=False)[0]
-        return (v.float() - (alpha * noise - sigma * x0)).square().mean()
-
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        running_mean(self.extra, self.network, step)
-
-    def finished(self) -> dict[str, Tensor]:
-        return {name: value.contiguous() for name, value in self.extra.items()}
-
-    def evaluate(self) -> dict[str, float]:
-        return {}
+            predicted = self.network(noisy, t, condition, return_dict=False)[0]
+        return (predicted.float() - v).square().mean()

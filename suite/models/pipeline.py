@@ -26,6 +26,7 @@ class Pipeline(Protocol):
     diffusion: tuple[str, ...]  # the stages whose networks run once an evaluation
     steps: int
     weights_sha256: str | None
+    extra_stages: tuple[str, ...]  # other decodings of the same object; `extra(name, prompts, stage)` makes them
 
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor | list[Mesh]:
         """Prompts -> what the model is timed to deliver: clouds [B, points, 6], xyz within ±1, rgb 0–1; or meshes."""

@@ -50,6 +50,7 @@ class PointE:
     churn: float = 3.0
     diffusion: tuple[str, ...] = ("base diffusion", "upsampler")
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
+    extra_stages: tuple[str, ...] = ()
 
     @property
     def evaluations(self) -> int:
