@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safetensors.torch import load_file
-from torch import Tensor
+if TYPE_CHECKING:  # the errors and hashes here serve floors that do without torch
+    from torch import Tensor
 
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "weights"
 HASHES = EMBEDDED / "sha256.json"
@@ -46,6 +47,8 @@ def load_embedded(name: str, folder: Path = EMBEDDED) -> tuple[dict[str, Tensor]
         raise WeightsError(
             f"{path}: sha256 is {found}, expected {expected} ({HASHES.name}); the file is altered or truncated"
         )
+    from safetensors.torch import load_file
+
     return load_file(path), found
 
 

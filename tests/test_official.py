@@ -1,0 +1,384 @@
+"""Official checkpoints: found, checked, read without running code, converted once; refused when they are anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from suite.models import official
+from suite.models.convert import note_path, read_checkpoint
+from suite.models.download import PINS, read_pins
+from suite.models.official import MODEL_FILES, OFFICIAL, OfficialFile, absent, fetch, find_official, load_official
+from suite.models.weights import WeightsAbsent, WeightsError
+from suite.names import UnknownName
+from tests.web import Page, serving
+
+ROOT = Path(__file__).parents[1]
+NAME = "base_40m_textvec"
+
+
+def layout(seed: int = 0) -> dict[str, Tensor]:
+    """A small network's state dict in the official layout."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"time_embed.c_fc.weight": (8, 4), "ln_pre.bias": (8,), "backbone.resblocks.0.attn.c_qkv.weight": (24, 8)}
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return list(sorted(a)) == list(sorted(b)) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path: Path, cache: Path, monkeypatch) -> Path:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    monkeypatch.setenv(official.GIVEN_VARIABLE, str(folder))
+    return folder
+
+
+def checkpoint(path: Path, state: object = None, **more) -> str:
+    torch.save(layout() if state is None else state, path, **more)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def published_as(monkeypatch, sha256: str, name: str = NAME) -> None:
+    file = OFFICIAL[name]
+    known = OfficialFile(name=file.name, url=file.url, network=file.network, source="a test", sha256=sha256)
+    monkeypatch.setitem(OFFICIAL, name, known)
+
+
+# The catalogue.
+
+
+def test_every_published_checkpoint_has_its_entry_with_the_hash_where_there_is_one():
+    point_e = {"base_40m", "base_40m_textvec", "base_40m_imagevec", "base_40m_uncond", "base_300m", "base_1b"}
+    point_e |= {"upsample_40m", "sdf"}
+    shap_e = {"text_cond", "image_cond", "vector_decoder", "transmitter"}
+    assert set(OFFICIAL) == point_e | shap_e | {"clip-vit-b-32", "clip-vit-l-14"}
+    for name, file in OFFICIAL.items():
+        assert file.url.startswith("https://") and (name not in shap_e or file.url.endswith(f"/shap-e/{file.name}"))
+        assert (file.sha256 is None) == (name in point_e)
+        assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+    assert len({file.sha256 for file in OFFICIAL.values() if file.sha256}) == 6
+
+
+def test_networks_are_known_by_their_file_and_by_their_name_in_the_original():
+    assert find_official("base40M-textvec") is find_official(NAME)
+    assert find_official("text300M").name == "text_cond.pt"
+    with pytest.raises(UnknownName, match="base_40m_textvec"):
+        find_official("base_40m_text")
+
+
+def test_the_models_files_are_in_the_catalogue():
+    assert {name for names in MODEL_FILES.values() for name in names} <= set(OFFICIAL)
+    assert MODEL_FILES["point-e-40m-text"] == ("clip-vit-l-14", NAME, "upsample_40m", "sdf")
+
+
+# Loading.
+
+
+def test_a_checkpoint_gives_its_tensors_and_the_hash_of_the_published_file(cache):
+    digest = checkpoint(cache / f"{NAME}.pt")
+    state, found = load_official(NAME)
+    assert equal(state, layout()) and found == digest
+    assert load_official("base40M-textvec")[1] == digest
+    assert read_pins(cache) == {f"{NAME}.pt": digest}
+
+
+def test_it_is_converted_once_and_read_from_there_without_the_source(cache):
+    digest = checkpoint(cache / f"{NAME}.pt")
+    load_official(NAME)
+    (converted,) = (cache / "converted").glob("*.safetensors")
+    written = converted.stat().st_mtime_ns
+    (cache / f"{NAME}.pt").unlink()
+    state, found = load_official(NAME)
+    assert equal(state, layout()) and found == digest and converted.stat().st_mtime_ns == written
+    assert digest in converted.read_bytes()[:1000].decode("latin-1")  # in its metadata
+
+
+def test_tensors_are_mapped_and_not_copied(cache, tmp_path):
+    """A network of a billion parameters needs no second copy: loading touches no page of the tensors."""
+    checkpoint(cache / f"{NAME}.pt", {"large": torch.ones(25_000_000), "small": torch.ones(3)})  # 100 MB
+    load_official(NAME)
+    script = (
+        "from suite.models.official import load_official\n"
+        "import suite.models.convert\n"
+        "private = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])\n"
+        "before = private()\n"
+        f"state = load_official({NAME!r})[0]\n"
+        "print(private() - before, state['large'].sum().item())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    grown_kib, total = run.stdout.split()
+    assert float(total) == 25_000_000 and int(grown_kib) < 30_000, run.stdout + run.stderr
+
+
+def test_files_from_before_zip_archives_are_read_too(cache):
+    checkpoint(cache / f"{NAME}.pt", _use_new_zipfile_serialization=False)
+    assert equal(load_official(NAME)[0], layout())
+
+
+def test_views_and_shared_memory_become_tensors_of_their_own(cache):
+    base = torch.arange(12.0)
+    state = {"whole": base, "part": base[2:5], "turned": base.view(3, 4).T, "same": base}
+    checkpoint(cache / f"{NAME}.pt", state)
+    assert equal(load_official(NAME)[0], {name: value.clone() for name, value in state.items()})
+
+
+def test_an_absent_file_says_the_command(cache):
+    with pytest.raises(WeightsAbsent, match=f"python -m suite.weights fetch {NAME}"):
+        load_official(NAME)
+    assert "python -m suite.weights fetch point-e-40m-text" in absent("point-e-40m-text")
+    assert all(OFFICIAL[name].name in absent("point-e-40m-text") for name in MODEL_FILES["point-e-40m-text"])
+
+
+def test_a_model_is_here_when_all_of_its_files_are_converted_or_not(cache):
+    for name in MODEL_FILES["shap-e-300m-text"]:
+        (cache / OFFICIAL[name].name).write_bytes(b"anything")
+    assert absent("shap-e-300m-text") is None
+    (cache / "text_cond.pt").unlink()
+    assert "text_cond.pt" in absent("shap-e-300m-text") and "vector_decoder" not in absent("shap-e-300m-text")
+    assert "no official weights" in absent("point-e-nano-text")
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "emptied", "longer"])
+def test_a_damaged_file_is_refused_by_its_hash(cache, monkeypatch, damage):
+    path = cache / f"{NAME}.pt"
+    published_as(monkeypatch, checkpoint(path))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    whole = path.read_bytes()
+    path.write_bytes({"truncated": whole[:-100], "emptied": b"", "longer": whole + b"\0"}.get(damage, content))
+    with pytest.raises(WeightsError, match=f"{NAME}.pt: sha256 is .*published.*altered or truncated"):
+        load_official(NAME)
+    assert not (cache / "converted").exists()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1, -100])
+def test_a_truncated_file_that_no_hash_is_known_for_is_refused_and_not_pinned(cache, cut):
+    path = cache / f"{NAME}.pt"
+    checkpoint(path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WeightsError, match=f"{NAME}.pt: refused: "):
+        load_official(NAME)
+    assert read_pins(cache) == {}
+
+
+def test_a_source_that_changed_after_its_conversion_is_refused(cache):
+    path = cache / f"{NAME}.pt"
+    checkpoint(path)
+    load_official(NAME)
+    checkpoint(path, layout(seed=1))
+    with pytest.raises(WeightsError, match=f"sha256 is .*pinned in {re.escape(str(cache / PINS))}"):
+        load_official(NAME)
+
+
+def test_a_source_that_was_only_touched_is_good(cache):
+    path = cache / f"{NAME}.pt"
+    checkpoint(path)
+    load_official(NAME)
+    os.utime(path, (1, 1))
+    assert equal(load_official(NAME)[0], layout())
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated"])
+def test_an_altered_conversion_is_refused(cache, damage):
+    checkpoint(cache / f"{NAME}.pt")
+    load_official(NAME)
+    (converted,) = (cache / "converted").glob("*.safetensors")
+    content = bytearray(converted.read_bytes())
+    content[-5] ^= 1
+    converted.write_bytes(content if damage == "altered" else content[:-5])
+    with pytest.raises(WeightsError, match=f"{converted.name}: sha256 is .*delete it to convert it again"):
+        load_official(NAME)
+    converted.unlink()
+    assert equal(load_official(NAME)[0], layout())
+
+
+def test_a_conversion_that_was_interrupted_is_made_again(cache):
+    checkpoint(cache / f"{NAME}.pt")
+    load_official(NAME)
+    (converted,) = (cache / "converted").glob("*.safetensors")
+    note_path(converted).unlink()
+    converted.write_bytes(b"half")
+    assert equal(load_official(NAME)[0], layout())
+    assert json.loads(note_path(converted).read_text())["sha256"] == hashlib.sha256(converted.read_bytes()).hexdigest()
+
+
+class Hostile:
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("kind", ["zip", "old", "plain pickle"])
+def test_a_checkpoint_that_brings_code_is_refused_and_runs_none(cache, tmp_path, kind):
+    path, mark = cache / f"{NAME}.pt", tmp_path / "ran"
+    state = layout() | {"extra": Hostile(mark)}
+    if kind == "plain pickle":
+        path.write_bytes(pickle.dumps(state["extra"], protocol=2))
+    else:
+        checkpoint(path, state, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(WeightsError, match=rf"{NAME}.pt: refused: it asks to run code \(\w+.mkdir\)"):
+        load_official(NAME)
+    assert not mark.exists() and read_pins(cache) == {} and not (cache / "converted").exists()
+    torch.load(path, weights_only=False) if kind != "plain pickle" else pickle.loads(path.read_bytes())
+    assert mark.exists()  # it would have
+
+
+@pytest.mark.filterwarnings("ignore:.*TorchScript archive:UserWarning")
+def test_a_torchscript_archive_is_refused(cache):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), cache / f"{NAME}.pt")
+    with pytest.raises(WeightsError, match="refused: .*TorchScript"):
+        load_official(NAME)
+
+
+@pytest.mark.parametrize("state", [[1, 2], {}, {"a": 3}, {1: torch.ones(1)}, {"a": {"b": torch.ones(1)}}])
+def test_anything_but_tensors_by_name_is_refused(tmp_path, state):
+    checkpoint(tmp_path / "file.pt", state)
+    with pytest.raises(WeightsError, match="file.pt: refused: "):
+        read_checkpoint(tmp_path / "file.pt")
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+    """Four bytes that would be written out as four terabytes."""
+    checkpoint(tmp_path / "file.pt", {"bomb": torch.ones(1).expand(2**20, 2**20)})
+    with pytest.raises(WeightsError, match="'bomb' claims more"):
+        read_checkpoint(tmp_path / "file.pt")
+
+
+def test_sparse_tensors_are_refused(tmp_path):
+    checkpoint(tmp_path / "file.pt", {"sparse": torch.eye(3).to_sparse()})
+    with pytest.raises(WeightsError, match="refused"):
+        read_checkpoint(tmp_path / "file.pt")
+
+
+def test_published_safetensors_are_read_as_they_are(cache, monkeypatch):
+    path = cache / "clip-vit-b-32.safetensors"
+    save_file(layout(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match="published"):
+        load_official("clip-vit-b-32")
+    file = OFFICIAL["clip-vit-b-32"]
+    monkeypatch.setitem(
+        OFFICIAL, "clip-vit-b-32", OfficialFile(name=file.name, url=file.url, source="a test", sha256=digest)
+    )
+    assert equal(load_official("clip-vit-b-32")[0], layout()) and load_official("clip-vit-b-32")[1] == digest
+    assert not (cache / "converted").exists()
+
+
+# The air-gapped board.
+
+
+def test_a_given_folder_is_only_read(cache, given):
+    digest = checkpoint(given / f"{NAME}.pt")
+    given.chmod(0o555)
+    try:
+        state, found = load_official(NAME)
+    finally:
+        given.chmod(0o755)
+    assert equal(state, layout()) and found == digest
+    assert [path.name for path in given.iterdir()] == [f"{NAME}.pt"]
+    assert read_pins(cache) == {f"{NAME}.pt": digest}
+
+
+def test_a_given_folder_names_what_it_lacks_and_is_not_filled(cache, given):
+    checkpoint(cache / "sdf.pt")  # in the cache, but not where files shall be read
+    with pytest.raises(WeightsAbsent, match=f"{re.escape(str(given))} lacks sdf.pt.*--weights-dir"):
+        load_official("sdf")
+    assert f"{given} lacks" in absent("point-e-40m-text") and "fetch" not in absent("point-e-40m-text")
+
+
+def test_a_given_folder_brings_its_own_pins(cache, given):
+    checkpoint(given / f"{NAME}.pt")
+    (given / PINS).write_text(json.dumps({f"{NAME}.pt": "0" * 64}))
+    with pytest.raises(WeightsError, match=f"expected 0+ .*pinned in {re.escape(str(given / PINS))}"):
+        load_official(NAME)
+
+
+# From the web to the tensors.
+
+
+def serve_as(monkeypatch, url: str, name: str = NAME) -> OfficialFile:
+    file = OFFICIAL[name]
+    monkeypatch.setitem(
+        OFFICIAL, name, OfficialFile(name=file.name, url=f"{url}/file", network=file.network, source="a test")
+    )
+    return OFFICIAL[name]
+
+
+def test_a_checkpoint_comes_from_the_web_through_an_interruption_to_its_tensors(cache, tmp_path, monkeypatch):
+    digest = checkpoint(tmp_path / "source.pt")
+    page = Page((tmp_path / "source.pt").read_bytes(), breaks=[700])
+    with serving(file=page) as url:
+        fetch(serve_as(monkeypatch, url))
+    assert load_official(NAME)[1] == digest and equal(load_official(NAME)[0], layout())
+    assert page.requests[1]["Range"] == "bytes=700-"
+
+
+@pytest.mark.parametrize("page", ["hostile", "web page", "zip of something else"])
+def test_what_is_no_checkpoint_is_not_kept_from_the_web(cache, tmp_path, monkeypatch, page):
+    source = tmp_path / "source"
+    if page == "hostile":
+        torch.save({"a": Hostile(tmp_path / "ran")}, source)
+    elif page == "web page":
+        source.write_text("<html>please log in</html>")
+    else:
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("readme", "nothing")
+    with serving(file=Page(source.read_bytes())) as url:
+        with pytest.raises(WeightsError, match="refused"):
+            fetch(serve_as(monkeypatch, url))
+    assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
+    assert not (tmp_path / "ran").exists()
+
+
+LOAD = f"from suite.models.official import load_official; print(load_official({NAME!r})[1])"
+
+
+def test_two_processes_convert_at_once_and_both_read_the_same(cache):
+    digest = checkpoint(cache / f"{NAME}.pt", {"a": torch.randn(2_000_000)})
+    runs = [subprocess.Popen([sys.executable, "-c", LOAD], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in "ab"]
+    assert [run.communicate(timeout=120)[0].strip() for run in runs] == [digest, digest]
+    names = [path.name for path in (cache / "converted").iterdir() if path.suffix != ".lock"]
+    assert len(names) == 2 and all(name.startswith(f"{NAME}-{digest[:16]}.safetensors") for name in names)
+
+
+def test_a_conversion_without_room_leaves_nothing_half(cache):
+    checkpoint(cache / f"{NAME}.pt", {"a": torch.randn(200_000)})
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY)); {LOAD}"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode != 0 and "WeightsError" in run.stderr and "cannot be written" in run.stderr
+    assert [path for path in (cache / "converted").iterdir() if path.suffix != ".lock"] == []
+    shutil.rmtree(cache / "converted")
+    assert load_official(NAME)[0]["a"].shape == (200_000,)
