@@ -17,7 +17,7 @@ from suite.optimizations.catalogue import UnsupportedRecipe
 
 def use_onednn(pipeline: Pipeline, device: torch.device) -> Pipeline:
     """Replace every float32 Linear of the diffusion networks. UnsupportedRecipe where torch has no oneDNN."""
-    if torch.device(device).type != "cpu":
+    if not all(p.is_cpu for stage in pipeline.diffusion for p in pipeline.networks[stage].parameters()):
         raise UnsupportedRecipe("oneDNN's Linear layers are for the CPU")
     if reason := absent():
         raise UnsupportedRecipe(reason)
