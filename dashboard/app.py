@@ -1,4 +1,4 @@
-"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files, so that tests can open each.
+"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files in screens/, so that tests can open each.
 
 Shown are the tables in `leaderboards/published`, or in the folder that the environment variable TEXT3D_PUBLISHED names.
 """
@@ -7,4 +7,11 @@ import streamlit as st
 
 # No page_icon: Streamlit would fetch a symbol or emoji from another host, and the dashboard works offline.
 st.set_page_config(page_title="text3d-bench", layout="wide")
-st.navigation([st.Page("pages/frontier.py", title="Frontier", default=True)]).run()
+# Their folder is not called pages/: Streamlit runs files from there by itself, without this one.
+st.navigation(
+    [
+        st.Page("screens/frontier.py", title="Frontier", default=True),
+        st.Page("screens/stages.py", title="Time and memory", url_path="stages"),
+    ],
+    position="top",
+).run()

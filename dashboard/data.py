@@ -62,9 +62,14 @@ def boards(rows: Iterable[PublishedRow], device: str) -> list[str]:
     return sorted(newest, key=lambda board: (newest[board], board), reverse=True)
 
 
+def of_board(rows: Iterable[PublishedRow], device: str, board: str) -> list[PublishedRow]:
+    """A board's measured rows, of every prompt set: for what no judge has a part in."""
+    return [row for row in measured(rows, device) if (row.board or UNIDENTIFIED) == board]
+
+
 def comparisons(rows: Iterable[PublishedRow], device: str, board: str) -> dict[str, list[PublishedRow]]:
     """A board's measured rows by prompt set, the largest first. Neither boards nor prompt sets mix on a frontier."""
-    groups = comparable(row for row in measured(rows, device) if (row.board or UNIDENTIFIED) == board)
+    groups = comparable(of_board(rows, device, board))
     by_prompts = {prompts: group for (_, _, prompts), group in groups.items()}
     return dict(sorted(by_prompts.items(), key=lambda item: -len(item[1])))
 

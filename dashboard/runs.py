@@ -1,4 +1,4 @@
-"""The measurements that rows were made of, for what rows leave out: stages, and outcomes prompt by prompt.
+"""The measurements that rows were made of, for what rows leave out: outcomes prompt by prompt.
 
 Only looks: unlike `suite.history.read_folder` it sets no broken file aside; `python -m leaderboards publish` does that.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from statistics import median
 
 from leaderboards.frontier import Key, key
 from suite.history import CELLS
@@ -43,10 +42,3 @@ def _read(path: Path, times: set[str]) -> list[Measurement]:
 
 def qualities(measurements: Mapping[Key, Measurement]) -> dict[Key, Quality]:
     return {name: measurement.quality for name, measurement in measurements.items() if measurement.quality is not None}
-
-
-def stage_medians(measurement: Measurement | None) -> dict[str, float]:
-    """Median seconds by stage; empty where they were not measured."""
-    if measurement is None or measurement.latency is None or measurement.simulated:
-        return {}
-    return {stage: median(samples) for stage, samples in measurement.latency.stage_samples_s.items()}

@@ -100,7 +100,7 @@ def _note(elsewhere: list[str], url: str) -> None:
         elsewhere.append(url)
 
 
-def open_frontier(page, url: str) -> None:
+def open_page(page, url: str) -> None:
     """Load a page's address and wait until it stands still: figure and table drawn, script done."""
     page.goto(url)
     page.wait_for_selector("[data-testid=stAppViewContainer]")
@@ -119,12 +119,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--published", type=Path, help=f"folder of tables; else {VARIABLE}, else leaderboards/published"
     )
+    parser.add_argument("--page", default="", help="'stages' for time and memory; else the frontier")
     parser.add_argument("--query", default="", help="state of the page, as in its address: 'device=cpu&seconds=1'")
     parser.add_argument("--width", type=int, default=1400)
     parser.add_argument("--height", type=int, default=1000, help="of the window; the page may be longer")
     given = parser.parse_args(arguments)
     with serve(given.published) as url, browser(given.width, given.height) as page:
-        open_frontier(page, f"{url}/?{given.query}")
+        open_page(page, f"{url}/{given.page}?{given.query}")
         page.screenshot(path=given.output)
     print(given.output)
 

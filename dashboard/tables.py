@@ -11,6 +11,7 @@ import pandas
 from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
 from leaderboards.rows import repeat_command
+from leaderboards.stages import over_floor
 from suite.records import PublishedRow, Status, Verdict
 
 FORMATS = {  # of the number columns, as sprintf writes them
@@ -20,7 +21,10 @@ FORMATS = {  # of the number columns, as sprintf writes them
     "R-Precision, %": "%.1f",
     "R-Precision of 3,001, %": "%.1f",
     "prompts": "%d",
+    "over the floor": "×%.2f",
+    "diversity": "%.4g",
 }
+OPTIONAL = ("over the floor", "diversity")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -28,8 +32,9 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
     """All rows of a board, failed ones too, the best first.
 
     Figures are in the units that the column names, percent for fractions, so that columns sort as numbers.
+    The columns of OPTIONAL are left out where no row has a figure.
     """
-    return pandas.DataFrame(
+    table = pandas.DataFrame(
         {
             "configuration": row.configuration,
             "place": place(row),
@@ -45,7 +50,9 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "remarks": remarks(row),
             "budgets": verdicts(row),
             "speedup": row.speedup,
+            "over the floor": over_floor(row.latency_s, row.floor_s),
             "R-Precision of 3,001, %": _scaled(row.r_precision_3001, 100),
+            "diversity": row.diversity,
             "prompts": row.prompts,
             "measured at, UTC": _minute(row.measured_at),
             "commit": cells.commit(row),
@@ -53,6 +60,7 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
         }
         for row in cells.best_first(list(rows))
     )
+    return table.drop(columns=[name for name in OPTIONAL if name in table and table[name].isna().all()])
 
 
 def literature_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
@@ -76,6 +84,7 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "status": row.status.value,
         "place": place(row),
         "latency": cells.latency(row),
+        "… over the roofline floor": cells.over_floor(row),
         "peak memory": cells.memory(row),
         "… of the process": cells.DASH if process is None else cells.plain_bytes(process),
         "R-Precision of 153": cells.r_precision(row),
@@ -87,6 +96,7 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "… to the original code": cells.times(row.speedup_vs_original),
         "energy an object": cells.energy(row),
         "Chamfer to the ground truth": cells.chamfer(row),
+        "Chamfer between two of a prompt": cells.diversity(row),
         "output": row.output,
         "weights": row.weights,
         "prompts": None if row.prompts is None else str(row.prompts),

@@ -1,53 +1,24 @@
-"""The dashboard: its figures and tables, its page, and the page in a real browser, on tables published from runs."""
+"""The dashboard without its pages: rows told apart, the frontier's figure, tables, sentences, links, runs."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from math import log10
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import streamlit
-from PIL import Image
-from streamlit.testing.v1 import AppTest
 
-from dashboard import answers, data, figures, links, runs, screenshot, tables
+from dashboard import answers, data, figures, links, runs, tables
 from leaderboards.frontier import answer, key
-from leaderboards.publish import publish, read_board
 from leaderboards.rows import literature_rows
-from suite import history
-from suite.records import Status, Verdict
+from suite.records import Status
+from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
 from tests.factories import measurement, row, session_file
-
-ROOT = Path(__file__).parents[1]
-APP = ROOT / "dashboard" / "app.py"
-NANO = "point-e-nano-text"
-PATIENCE_S = 120  # of the page's script, on a machine that measures something else meanwhile
-
-
-def matrix() -> list:
-    """Two boards of `cpu`; on the first, two on the frontier, one beaten, one simulated, one crashed."""
-    return [
-        measurement(reference_s=2.0, verdicts={"latency_ratio": Verdict.PASS, "r_precision": Verdict.UNCERTAIN}),
-        measurement(f"{NANO}/steps-16@cpu", seconds=0.5, hits=126, reference_s=2.0),
-        measurement(f"{NANO}/bf16@cpu", seconds=3.0, hits=125, reference_s=2.0),
-        measurement(f"{NANO}/w3@cpu", hits=70),
-        measurement(f"{NANO}/steps-8@cpu", status=Status.CRASHED, reason="segmentation fault"),
-        measurement(f"{NANO}/fp32@cpu", seconds=9.0, board="old-laptop", measured_at="2026-11-01T04:00:00Z"),
-    ]
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    history = folder / "history"
-    session_file(history / "laptop" / "0001_first.json", matrix())
-    publish(read_board([history]), folder / "tables")
-    return folder / "tables"
+    return publish_runs(tmp_path_factory.mktemp("published"), matrix())
 
 
 @pytest.fixture
@@ -205,7 +176,20 @@ def test_the_table_has_every_row_with_status_reason_and_command(shown):
     assert reference["repeat with"] == f'pytest "suite/test_configurations.py::test_configuration[{NANO}/fp32@cpu]"'
     assert reference["measured at, UTC"] == "2026-11-23 04:00" and reference["commit"] == "01234567"
     assert table.loc[f"{NANO}/w3@cpu"]["remarks"].startswith("simulated")
-    assert set(tables.FORMATS) <= {*table.columns, *tables.literature_table(literature_rows()).columns}
+    shown_as = {*table.columns, *tables.literature_table(literature_rows()).columns}
+    assert set(tables.FORMATS) == shown_as & set(tables.FORMATS) | set(tables.OPTIONAL)
+
+
+def test_diversity_and_floor_are_shown_only_where_they_are_known(shown):
+    assert not set(tables.OPTIONAL) & set(tables.measured_table(shown))
+    known = row(diversity=0.0123, floor_s=0.5)
+    table = tables.measured_table([known, row(f"{NANO}/bf16@cpu")]).set_index("configuration")
+    assert table.loc[known.configuration, "diversity"] == 0.0123
+    assert table.loc[known.configuration, "over the floor"] == 4.0
+    assert table.loc[f"{NANO}/bf16@cpu", list(tables.OPTIONAL)].isna().all()
+    facts = dict(tables.facts(known))
+    assert facts["Chamfer between two of a prompt"] == "0.0123" and facts["… over the roofline floor"] == "×4.00"
+    assert "Chamfer between two of a prompt" not in dict(tables.facts(row()))
 
 
 def test_published_figures_have_their_source():
@@ -278,7 +262,6 @@ def test_runs_are_found_by_row_and_only_looked_at(tmp_path):
     wanted = [row(measured_at=first.measured_at), row(f"{NANO}/bf16@cpu", measured_at="2026-11-20T00:00:00Z"), row()]
     found = runs.measurements_of(wanted, [tmp_path, tmp_path / "absent"])
     assert found == {key(first): first}
-    assert runs.stage_medians(found[key(first)]) == {"base diffusion": pytest.approx(2.0)}
     assert runs.qualities(found) == {key(first): first.quality}
     assert broken.exists()
 
@@ -292,206 +275,3 @@ def test_a_journalled_measurement_is_found(tmp_path):
 def test_stages_add_up_to_the_whole():
     figure = figures.stages_figure({"text encoder": 0.5, "base diffusion": 1.5})
     assert list(figure.data[0].text) == ["0.500 s, 25.0 %", "1.50 s, 75.0 %"]
-
-
-# The page, without a browser
-
-
-@pytest.fixture
-def open_page(monkeypatch):
-    def opened(folder: Path, **query: str) -> AppTest:
-        monkeypatch.setenv(data.VARIABLE, str(folder))
-        page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
-        for name, value in query.items():
-            page.query_params[name] = value
-        page.run()
-        assert not page.exception
-        return page
-
-    return opened
-
-
-def spec(page: AppTest) -> dict:
-    return json.loads(page.get("plotly_chart")[0].proto.spec)
-
-
-def prose(page: AppTest) -> str:
-    elements = [*page.markdown, *page.caption, *page.info, *page.warning, *page.error, *page.code]
-    return "\n".join(element.value for element in elements).replace(answers.HARD_SPACE, " ")
-
-
-def test_the_page_opens_on_the_frontier_and_the_table(open_page, published):
-    page = open_page(published)
-    assert "Without limits: best quality is" in prose(page)
-    traces = {trace.get("name"): trace for trace in spec(page)["data"]}
-    assert len(traces["on the frontier"]["customdata"]) == 2
-    everything = json.dumps(spec(page))
-    assert "old-laptop" not in everything and "40m" not in everything  # neither other boards nor published figures
-    measured, literature = page.dataframe
-    assert len(measured.value) == 5
-    assert set(literature.value["configuration"]) == {
-        row.configuration for row in data.literature(literature_rows(), "cpu")
-    }
-
-
-def test_limits_change_the_answer_and_the_figure(open_page, published):
-    page = open_page(published)
-    page.number_input(key="seconds").set_value(1.0).run()
-    assert f"Within 1 s: best quality is `{NANO}/steps-16@cpu`" in prose(page)
-    assert "Nearest miss: `fp32`" in prose(page)
-    assert spec(page)["layout"]["shapes"][0]["x0"] == 1.0
-    page.number_input(key="gigabytes").set_value(0.001).run()
-    assert "nothing fits" in prose(page)
-
-
-def test_the_boards_are_apart(open_page, published):
-    page = open_page(published)
-    page.selectbox(key="board").set_value("old-laptop").run()
-    assert len(page.dataframe[0].value) == 1
-    page.selectbox(key="device").set_value("t4").run()
-    assert not page.exception and not page.get("plotly_chart")
-    page.selectbox(key="device").set_value("cpu").run()
-    page.selectbox(key="board").set_value("laptop").run()
-    assert not page.exception and len(page.dataframe[0].value) == 5
-
-
-def test_details_with_the_command(open_page, published):
-    page = open_page(published)
-    page.selectbox(key="row").set_value(f"{NANO}/steps-8@cpu, embedded weights").run()
-    assert "segmentation fault" in prose(page)
-    assert f'pytest "suite/test_configurations.py::test_configuration[{NANO}/steps-8@cpu]"' in prose(page)
-
-
-def test_the_run_behind_a_row_gives_stages_picture_and_ties_prompt_by_prompt(open_page, tmp_path, monkeypatch):
-    # 12 prompts lost and none won: exact McNemar tells them apart, though the intervals overlap.
-    steps = f"{NANO}/steps-16@cpu"
-    pair = [measurement(artefacts={"contact sheet": "sheet.png"}), measurement(steps, seconds=0.5, hits=118)]
-    session_file(tmp_path / "history" / "laptop" / "0001_first.json", pair)
-    publish(read_board([tmp_path / "history"]), tmp_path / "tables")
-    Image.new("RGB", (8, 8)).save(tmp_path / "sheet.png")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    chosen = f"{NANO}/fp32@cpu, embedded weights"
-
-    for folder in ("COMMITTED", "LOCAL"):
-        monkeypatch.setattr(history, folder, tmp_path / "empty")
-    without = open_page(tmp_path / "tables", row=chosen)
-    assert "Tied with it within noise: `steps-16`" in prose(without)
-    assert len(without.get("plotly_chart")) == 1
-
-    streamlit.cache_resource.clear()
-    monkeypatch.setattr(history, "COMMITTED", tmp_path / "history")
-    page = open_page(tmp_path / "tables", row=chosen)
-    assert "Tied" not in prose(page)
-    stages = json.loads(page.get("plotly_chart")[1].proto.spec)
-    assert stages["data"][0]["y"] == ["base diffusion"]
-    assert len(page.get("image")) == 1
-
-
-def test_the_whole_state_comes_from_the_address(open_page, published):
-    chosen = f"{NANO}/bf16@cpu, embedded weights"
-    page = open_page(published, seconds="1.0", unranked="hidden", row=chosen, data="0123")
-    assert "Within 1 s" in prose(page) and "Hidden by choice" in prose(page)
-    assert page.selectbox(key="row").value == chosen
-    assert "made from the data 0123" in prose(page)
-    link = next(code.value for code in page.code if "data=" in code.value)
-    query = parse_qs(urlsplit(link).query, keep_blank_values=True)
-    assert set(query) == {"device", "board", "prompts", "seconds", "gigabytes", "unranked", "row", "data"}
-    again = open_page(published, **{name: values[0] for name, values in query.items() if values[0]})
-    assert "made from the data" not in prose(again) and "Within 1 s" in prose(again)
-
-
-def test_nonsense_in_the_address_is_ignored(open_page, published):
-    page = open_page(published, device="abacus", board="none", seconds="-3", row="nothing", unranked="maybe")
-    assert "Without limits" in prose(page)
-
-
-@pytest.mark.parametrize("device", ["orin", "h100"])
-def test_a_device_without_measurements_says_what_to_do(open_page, tmp_path, device):
-    page = open_page(tmp_path, device=device)
-    assert f"Nothing has been measured on `{device}` yet" in prose(page)
-    assert f"pytest -m {device} --benchmark-save" in prose(page) and "python -m leaderboards publish" in prose(page)
-    assert not page.get("plotly_chart")
-    assert len(page.dataframe) == (1 if device == "orin" else 0)  # published figures
-
-
-def test_a_device_of_published_figures_only(open_page, tmp_path):
-    page = open_page(tmp_path, device="v100")
-    assert "no device of this suite" in prose(page) and len(page.dataframe) == 1
-
-
-def test_a_broken_table_is_named(open_page, tmp_path):
-    (tmp_path / "cpu.json").write_text('[{"configuration": "a/b@cpu"}]')
-    assert "cpu.json: row 0:" in prose(open_page(tmp_path))
-
-
-def test_nothing_loads_torch(published):
-    """In a fresh process: every module of both rooms, and the page itself."""
-    script = """
-import importlib, pathlib, sys
-for room in ("dashboard", "leaderboards"):
-    for path in pathlib.Path(room).glob("*.py"):
-        if path.stem not in ("app", "__main__"):
-            importlib.import_module(f"{room}.{path.stem}".removesuffix(".__init__"))
-from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
-assert not page.exception and page.get("plotly_chart")
-print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "diffusers", "open_clip", "torchvision"}))
-"""
-    environment = os.environ | {data.VARIABLE: str(published), "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == "[]"
-
-
-# The page in a browser
-
-
-@pytest.fixture(scope="module")
-def chromium(published):
-    """The served page's address and a browser's page."""
-    pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
-    if screenshot.find_chromium() is None:
-        pytest.skip(f"no Chromium: none of {', '.join(screenshot.CHROMIUMS)} is on the path")
-    with screenshot.serve(published) as url, screenshot.browser() as page:
-        yield url, page
-
-
-POINTS = "[data-testid=stPlotlyChart] .scatterlayer path.point"
-
-
-def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_path):
-    url, page = chromium
-    screenshot.open_frontier(page, url)
-    assert page.locator(POINTS).count() == 4  # two on the frontier, one dominated, one without latency
-    assert page.locator("[data-testid=stDataFrame] canvas").first.is_visible()
-    assert "best quality is" in page.inner_text("[data-testid=stMain]")
-    page.screenshot(path=tmp_path / "frontier.png")
-    assert (tmp_path / "frontier.png").stat().st_size > 20_000  # an empty page has some 5,000
-    assert page.elsewhere == []
-
-
-def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
-    url, page = chromium
-    screenshot.open_frontier(page, url)
-    box = page.locator(POINTS).nth(1).bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_url("**row=*")
-    screenshot.settle(page)
-    address = page.url
-    chosen = parse_qs(urlsplit(address).query)["row"][0]
-    assert chosen.startswith(NANO)
-    screenshot.open_frontier(page, address)
-    assert page.url == address
-    text = page.inner_text("[data-testid=stMain]")
-    assert f"test_configuration[{chosen.split(',')[0]}]" in text
-    assert page.locator(POINTS).count() == 5  # the chosen one's ring
-
-
-def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
-    url, page = chromium
-    page.set_viewport_size({"width": 390, "height": 844})
-    screenshot.open_frontier(page, url)
-    assert page.locator(POINTS).count() == 4
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390

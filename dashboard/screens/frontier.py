@@ -2,18 +2,17 @@
 
 import streamlit as st
 
-from dashboard import answers, data, figures, links, runs, tables
-from leaderboards.frontier import answer, key
-from leaderboards.rows import MalformedRows, repeat_command
+from dashboard import answers, data, figures, runs, tables
+from dashboard.screens import choosing
+from dashboard.screens.choosing import IN_URL
+from leaderboards.frontier import answer
+from leaderboards.rows import repeat_command
 from leaderboards.tables import to_csv
-from suite.devices.catalogue import DEVICES
 from suite.history import COMMITTED, LOCAL
 
 MARKED, HIDDEN = "marked", "hidden"
-IN_URL = "query-params"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
 FORMATS["remarks"] = st.column_config.TextColumn(width="medium")
-STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
 
 def choose_point(chart: str) -> None:
@@ -28,14 +27,7 @@ def measurements(digest: str, device: str, board: str, prompts: str, _rows: list
     return runs.measurements_of(_rows, (COMMITTED, LOCAL))
 
 
-def show_nothing(device: str) -> None:
-    if device in DEVICES:
-        st.info(tables.how_to_measure(device), icon=":material/info:")
-    else:
-        st.info(f"`{device}` is no device of this suite; only published figures name it.", icon=":material/info:")
-
-
-def show_details(row, measurement) -> None:
+def show_details(row) -> None:
     """Facts in two columns; stages, and pictures that are at hand, in the third."""
     facts = tables.facts(row)
     half = (len(facts) + 1) // 2
@@ -43,8 +35,10 @@ def show_details(row, measurement) -> None:
     for column, part in zip(columns, (facts[:half], facts[half:])):
         column.markdown("  \n".join(f":gray[{title}] {said}" for title, said in part))
     with aside:
-        if stages := runs.stage_medians(measurement):
-            st.plotly_chart(figures.stages_figure(stages), config={"displayModeBar": False}, alt="Seconds by stage")
+        if row.stage_latency_s:
+            st.plotly_chart(
+                figures.stages_figure(row.stage_latency_s), config={"displayModeBar": False}, alt="Seconds by stage"
+            )
         for title, path in tables.pictures(row).items():
             st.image(path, caption=title)
     st.caption("Repeat this cell with")
@@ -62,23 +56,10 @@ def show_rows(shown: list, heading: str, digest: str, file_name: str) -> None:
     )
 
 
-st.html(STYLE)
-st.markdown("### Text-to-3D configurations: latency, memory, quality")
-try:
-    rows = data.load(data.published_folder())
-except MalformedRows as error:
-    st.error(f"The published tables cannot be read. {error}", icon=":material/error:")
-    st.stop()
-digest = data.digest(rows)
-if warning := links.other_data(st.query_params.get(links.DATA), digest):
-    st.warning(warning, icon=":material/history:")
-
+rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
 verdict = st.container(border=True)
 first, second, third, fourth, fifth = st.columns([2, 3, 2, 2, 3], vertical_alignment="bottom")
-names = data.devices(rows)
-device = first.selectbox("Device", names, names.index(data.first_device(rows)), key="device", bind=IN_URL)
-boards = data.boards(rows, device)
-board = second.selectbox("Board", boards, key="board", bind=IN_URL) if boards else None
+device, board = choosing.device_and_board(rows, first, second)
 max_latency_s = third.number_input(
     "At most, seconds", min_value=0.001, value=None, step=0.1, format="%g", placeholder="any", key="seconds", bind=IN_URL,
     help="Held against the upper end of the latency's 95 % interval.",
@@ -96,12 +77,10 @@ state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "un
 
 if board is None:
     verdict.markdown(f"**Nothing has been measured on `{device}` yet.**")
-    show_nothing(device)
+    choosing.show_nothing(device)
 else:
     groups = data.comparisons(rows, device, board)
-    prompts = next(iter(groups))
-    if len(groups) > 1:
-        prompts = st.selectbox("Prompt set", list(groups), key="prompts", bind=IN_URL)
+    prompts = choosing.prompt_set(groups)
     shown = groups[prompts]
     behind = measurements(digest, device, board, prompts, shown)
     found = answer(shown, max_latency_s, max_memory_bytes, runs.qualities(behind))
@@ -124,7 +103,7 @@ else:
     plot.caption(tables.legend(shown, unranked == MARKED))
 
     if chosen is not None:
-        show_details(by_name[chosen], behind.get(key(by_name[chosen])))
+        show_details(by_name[chosen])
     show_rows(shown, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
     state |= {"board": board, "prompts": prompts, "row": chosen}
 
@@ -133,6 +112,4 @@ if published := data.literature(rows, device):
     with st.expander(title, expanded=board is None):
         st.dataframe(tables.literature_table(published), hide_index=True, placeholder="–", column_config=FORMATS)
 
-with st.popover("Link to exactly this view", icon=":material/link:"):
-    st.caption("Every choice and the data's hash, also where a choice is the default and so not in the address bar.")
-    st.code(links.pinned(st.context.url, state, digest), language=None)
+choosing.show_link(state, digest)

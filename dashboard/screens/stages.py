@@ -1,0 +1,51 @@
+"""The second page: where the time and memory of one board's rows go, stage by stage. Glue only."""
+
+import streamlit as st
+
+from dashboard import data, stages
+from dashboard.screens import choosing
+from dashboard.screens.choosing import IN_URL
+from leaderboards.stages import FASTEST, reference_and_fastest, staged
+
+SECONDS, SHARES = "seconds", "shares"
+FEW, ALL = "reference and fastest", "all"
+FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in stages.FORMATS.items()}
+FIGURE = {"displayModeBar": False}
+
+rows, digest = choosing.begin("Where the time and memory go")
+first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
+device, board = choosing.device_and_board(rows, first, second)
+unit = third.segmented_control("Time in", [SECONDS, SHARES], default=SECONDS, required=True, key="unit", bind=IN_URL)
+which = fourth.segmented_control(
+    "Rows of each model", [FEW, ALL], default=FEW, required=True, key="rows", bind=IN_URL,
+    help=f"Few: the reference and the {FASTEST} fastest others.",
+)  # fmt: skip
+state = {"device": device, "unit": unit, "rows": which}
+
+if board is None:
+    st.markdown(f"**Nothing has been measured on `{device}` yet.**")
+    choosing.show_nothing(device)
+else:
+    timed = staged(data.of_board(rows, device, board))
+    shown = timed if which == ALL else reference_and_fastest(timed)
+    state |= {"board": board}
+    if not shown:
+        st.info(f"No row of `{board}` knows its stages: they were measured before stages were published.")
+    else:
+        left, right = st.columns(2)
+        left.markdown("##### Time")
+        left.plotly_chart(
+            stages.time_figure(shown, as_shares=unit == SHARES), config=FIGURE, key="time", alt="Time by stage"
+        )
+        left.caption(
+            "Medians of stages that are timed one by one. Hatched: another decoding of the same object, no part of the "
+            "latency. Upright line: the least that this machine's measured peaks allow."
+        )
+        right.markdown("##### Peak memory")
+        right.plotly_chart(stages.memory_figure(shown), config=FIGURE, key="memory", alt="Peak memory by stage")
+        right.caption("Peaks do not add up, so they are not stacked: a stage's peak holds what earlier ones left.")
+        st.markdown(f"##### The same in numbers, `{board}`")
+        st.dataframe(
+            stages.stages_table(shown), hide_index=True, height="content", placeholder="–", column_config=FORMATS
+        )
+choosing.show_link(state, digest)

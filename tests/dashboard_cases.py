@@ -1,0 +1,97 @@
+"""What the dashboard's tests share: a published folder made from runs, a page without a browser, a page in one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import answers, data, screenshot
+from leaderboards.publish import publish, read_board
+from suite.records import Cost, MachinePeak, Measurement, Memory, StageCost, Status, Verdict
+from tests.factories import measurement, session_file
+
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "dashboard" / "app.py"
+NANO = "point-e-nano-text"
+PATIENCE_S = 120  # of the page's script, on a machine that measures something else meanwhile
+
+
+def matrix() -> list[Measurement]:
+    """Two boards of `cpu`; on the first, two on the frontier, one beaten, one simulated, one crashed."""
+    return [
+        measurement(reference_s=2.0, verdicts={"latency_ratio": Verdict.PASS, "r_precision": Verdict.UNCERTAIN}),
+        measurement(f"{NANO}/steps-16@cpu", seconds=0.5, hits=126, reference_s=2.0),
+        measurement(f"{NANO}/bf16@cpu", seconds=3.0, hits=125, reference_s=2.0),
+        measurement(f"{NANO}/w3@cpu", hits=70),
+        measurement(f"{NANO}/steps-8@cpu", status=Status.CRASHED, reason="segmentation fault"),
+        measurement(f"{NANO}/fp32@cpu", seconds=9.0, board="old-laptop", measured_at="2026-11-01T04:00:00Z"),
+    ]
+
+
+def with_stages(made: Measurement, text_share: float = 0.25, views_s: float | None = None) -> Measurement:
+    """The same with two stages, their peaks of memory, their cost at half of their time, and perhaps another decoding."""
+    whole = made.latency.samples_s
+    shares = {"text encoder": text_share, "base diffusion": 1 - text_share}
+    floors = {stage: share * made.latency.median.value / 2 for stage, share in shares.items()}
+    stages = {
+        stage: StageCost(flops={"float32": 10**9}, bytes_moved=10**8, parameters=500, floor_s=floor)
+        for stage, floor in floors.items()
+    }
+    update = {
+        "latency": made.latency.model_copy(
+            update={"stage_samples_s": {stage: [share * s for s in whole] for stage, share in shares.items()}}
+        ),
+        "memory": Memory(
+            kind="process", peak_memory_bytes=60_000_000,
+            stage_peak_memory_bytes={"text encoder": 30_000_000, "base diffusion": 60_000_000},
+        ),
+        "cost": Cost(stages=stages, peak=MachinePeak(flops_per_s={"float32": 1e11}, bytes_per_s=1e10)),
+        "extra_stage_samples_s": {} if views_s is None else {"NeRF views": [views_s]},
+    }  # fmt: skip
+    return made.model_copy(update=update)
+
+
+def publish_runs(folder: Path, measurements: list[Measurement]) -> Path:
+    """The tables of one session, below the folder."""
+    session_file(folder / "history" / "laptop" / "0001_first.json", measurements)
+    publish(read_board([folder / "history"]), folder / "tables")
+    return folder / "tables"
+
+
+def open_app(monkeypatch: pytest.MonkeyPatch, folder: Path, page: str | None = None, **query: str) -> AppTest:
+    """A page, run once on this folder of tables with this state in its address."""
+    monkeypatch.setenv(data.VARIABLE, str(folder))
+    app = AppTest.from_file(APP, default_timeout=PATIENCE_S)
+    for name, value in query.items():
+        app.query_params[name] = value
+    if page is not None:
+        app.run()
+        app.switch_page(page)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def specs(page: AppTest) -> list[dict]:
+    """Its figures, as Plotly gets them."""
+    return [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
+
+
+def prose(page: AppTest) -> str:
+    elements = [*page.markdown, *page.caption, *page.info, *page.warning, *page.error, *page.code]
+    return "\n".join(element.value for element in elements).replace(answers.HARD_SPACE, " ")
+
+
+@contextlib.contextmanager
+def chromium_on(folder: Path) -> Iterator[tuple[str, object]]:
+    """The served dashboard's address and a browser's page; a skip, with the reason, where there is no browser."""
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+    if screenshot.find_chromium() is None:
+        pytest.skip(f"no Chromium: none of {', '.join(screenshot.CHROMIUMS)} is on the path")
+    with screenshot.serve(folder) as url, screenshot.browser() as page:
+        yield url, page
