@@ -9,7 +9,7 @@ from leaderboards import cells
 from leaderboards.cells import DASH
 from leaderboards.markdown import table
 from suite.optimizations.catalogue import REFERENCE
-from suite.records import PublishedRow
+from suite.records import PublishedRow, Status
 
 FASTEST = 2  # rows a model that are shown beside its reference
 TIME = (
@@ -44,12 +44,16 @@ def extra_in_order(rows: Iterable[PublishedRow]) -> list[str]:
     return list(dict.fromkeys(stage for row in rows for stage in row.extra_stage_latency_s))
 
 
+def staged(rows: Iterable[PublishedRow]) -> list[PublishedRow]:
+    """The rows that ended well and know their stages."""
+    return [row for row in rows if row.status == Status.OK and row.stage_latency_s]
+
+
 def reference_and_fastest(rows: Sequence[PublishedRow], fastest: int = FASTEST) -> list[PublishedRow]:
-    """Of each model and kind of weights: its reference, then its fastest other rows; only rows with stages."""
+    """Of each model and kind of weights: its reference, then its fastest other rows."""
     models: dict[tuple[str, str | None], list[PublishedRow]] = {}
-    for row in rows:
-        if row.stage_latency_s:
-            models.setdefault((row.model, row.weights), []).append(row)
+    for row in staged(rows):
+        models.setdefault((row.model, row.weights), []).append(row)
     chosen = []
     for found in models.values():
         chosen += [row for row in found if row.optimization == REFERENCE]
@@ -68,12 +72,12 @@ def over_floor(seconds: float | None, floor_s: float | None) -> float | None:
     return seconds / floor_s if seconds is not None and floor_s else None
 
 
-def sections(rows: Sequence[PublishedRow]) -> list[str]:
-    """The part of a board's page below its table; empty where no row knows its stages."""
+def sections(board: str | None, rows: Sequence[PublishedRow]) -> list[str]:
+    """The part of the page about a board's stages, whatever judged its rows; empty where no row knows its stages."""
     shown = reference_and_fastest(rows)
     if not shown:
         return []
-    parts = ["### Where the time and memory go", TIME, _times(shown)]
+    parts = [f"## Where the time and memory go on board {board or 'unknown'}", TIME, _times(shown)]
     if any(row.stage_peak_memory_bytes for row in shown):
         parts += [MEMORY, _memory(shown)]
     if costly := [row for row in shown if row.optimization == REFERENCE and row.stage_flops]:

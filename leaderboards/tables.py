@@ -82,7 +82,7 @@ def title(device: str) -> str:
 
 
 def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerprint]) -> str:
-    """One device's page: a section a board and prompt set, then what failed, then figures published by others."""
+    """One device's page: a section a board and prompt set, then by stage, then what failed, then figures published by others."""
     measured = [row for row in rows if row.source == "measured"]
     published = [row for row in rows if row.source == "published"]
     failed = [row for row in measured if row.status != Status.OK]
@@ -102,7 +102,9 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
         parts.append("Nothing was measured on this device yet.")
     for (_, board, prompts), group in comparable(row for row in measured if row.status == Status.OK).items():
         parts += [f"## Board {board or 'unknown'}, {prompts} prompts", _conditions(group, fingerprints)]
-        parts += [_table(cells.best_first(group), MEASURED), *stages.sections(group)]
+        parts += [_table(cells.best_first(group), MEASURED)]
+    for board in dict.fromkeys(row.board for row in measured):
+        parts += stages.sections(board, [row for row in measured if row.board == board])
     if failed:
         parts += ["## Not measured to the end", _table(failed, FAILED)]
     if published:

@@ -10,7 +10,7 @@ import pytest
 from leaderboards import stages
 from leaderboards.rows import measured_rows
 from leaderboards.tables import to_csv, to_markdown
-from suite.records import Cost, Latency, MachinePeak, Memory, StageCost
+from suite.records import Cost, Latency, MachinePeak, Memory, StageCost, Status
 from tests.factories import latency, measurement, row
 
 NANO, IMAGE, SHAP = "point-e-nano-text", "point-e-nano-image", "shap-e-nano-text"
@@ -124,6 +124,11 @@ def test_shown_are_each_models_reference_and_its_fastest():
     assert chosen == [f"{NANO}/fp32", f"{NANO}/steps-4", f"{NANO}/steps-8", f"{IMAGE}/bf16"]
 
 
+def test_a_row_that_was_throttled_is_not_shown():
+    throttled = of(f"{NANO}/fp32@cpu", "base diffusion", status=Status.THROTTLED)
+    assert stages.reference_and_fastest([throttled]) == []
+
+
 def test_shares_are_of_the_sum_or_of_a_whole():
     assert stages.shares({"a": 1.0, "b": 3.0}) == {"a": 0.25, "b": 0.75}
     assert stages.shares({"a": 1.0, "b": 3.0}, 4.0) == {"a": 0.25, "b": 0.75}
@@ -143,7 +148,7 @@ def test_the_page_shows_seconds_and_memory_by_stage_with_shares():
     made = measured_rows(
         [staged(extra_stage_samples_s={"NeRF views": [2.0]}), staged(f"{NANO}/steps-16@cpu", latency=timed(text_encoder=0.1, base_diffusion=0.4))]
     )  # fmt: skip
-    table = lines_of(to_markdown("cpu", made, {}), "### Where the time and memory go")
+    table = lines_of(to_markdown("cpu", made, {}), "## Where the time and memory go on board laptop")
     assert table[0] == ["configuration", "latency", "text encoder", "base diffusion", "(NeRF views)"]
     assert table[2] == [f"{NANO}/fp32", "2.00 s", "0.500 s (25.0 %)", "1.50 s (75.0 %)", "2.00 s"]
     assert table[3] == [f"{NANO}/steps-16", "0.500 s", "0.100 s (20.0 %)", "0.400 s (80.0 %)", "–"]
@@ -152,7 +157,7 @@ def test_the_page_shows_seconds_and_memory_by_stage_with_shares():
 
 
 def test_a_model_without_a_stage_has_a_dash_there():
-    page = "\n\n".join(stages.sections(ROWS))
+    page = "\n\n".join(stages.sections("laptop", ROWS))
     text = next(line for line in page.splitlines() if line.startswith(f"| {NANO}/fp32"))
     assert text.count("–") == 5  # text-to-image, image encoder, latent diffusion, mesh decoder, NeRF views
     assert "### Cost" not in page
@@ -172,8 +177,8 @@ def test_the_page_shows_the_cost_over_the_floor():
 
 
 def test_rows_of_older_runs_have_no_section():
-    assert stages.sections([row()]) == []
-    assert "### Where" not in to_markdown("cpu", [row()], {})
+    assert stages.sections("laptop", [row()]) == []
+    assert "## Where" not in to_markdown("cpu", [row()], {})
 
 
 def test_diversity_is_a_column_only_where_it_was_measured():

@@ -203,8 +203,8 @@ def _products(kind: str, device: torch.device) -> list[Callable[[int, torch.devi
 
     if kind == INTEGERS:
         return [quantized]
-    other = device.type == "cpu" and kind == "float32" and ONEDNN is not None and torch.backends.mkldnn.is_available()
-    return [plain, onednn] if other else [plain]
+    here = ONEDNN is not None and torch.backends.mkldnn.is_available() and torch.empty(0, device=device).is_cpu
+    return [plain, onednn] if here and kind == "float32" else [plain]
 
 
 @torch.inference_mode()
