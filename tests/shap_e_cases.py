@@ -20,6 +20,7 @@ NARROW = Size(
     clip_grid=1024,
     hidden=32,
 )
+GAIN = 1.7  # of the field's layers, since its activation halves what goes through
 PROJECTED = 4  # layers of the field whose weights come from the latent
 
 
@@ -80,13 +81,15 @@ def noise_state(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tens
     for key, shape in sorted(shapes.items()):
         value = torch.randn(shape, generator=generator)
         if len(shape) == 2:
-            state[key] = value / shape[1] ** 0.5
+            state[key] = value * (GAIN if "nerstf.mlp" in key else 1.0) / shape[1] ** 0.5
         elif key.endswith("weight"):  # a LayerNorm's
-            state[key] = (1 + 0.3 * value) * (shape[0] ** -0.5 if "params_proj" in key else 1.0)
+            state[key] = (1 + 0.3 * value) * (GAIN * shape[0] ** -0.5 if "params_proj" in key else 1.0)
         elif ".proj.bias" in key:  # added to each projected weight
             state[key] = 0.02 * value
         else:
-            state[key] = 0.3 * value
+            state[key] = 0.3 * value * (shape[0] ** -0.5 if "params_proj" in key else 1.0)
+    if (last := "renderer.nerstf.mlp.6.bias") in state:
+        state[last][1:3] = 0.5  # densities: not 0 everywhere
     if "renderer.void.background" in state:
         state["renderer.void.background"] = torch.ones(3)  # the original's, and the judge's
     return state

@@ -11,6 +11,7 @@ from suite.models.samplers import (
     NoiseSchedule,
     cosine_schedule,
     evaluations,
+    exponential_schedule,
     heun,
     karras_sigmas,
     linear_schedule,
@@ -29,6 +30,8 @@ def perfect_network(schedule: NoiseSchedule, prediction: str):
         alpha, sigma = (weight[:, None, None].double() for weight in schedule.alpha_sigma(t))
         x0 = MEAN + DEVIATION**2 * alpha * (x - alpha * MEAN) / (alpha**2 * DEVIATION**2 + sigma**2)
         epsilon = (x - alpha * x0) / sigma
+        if prediction == "x0":
+            return x0
         return epsilon if prediction == "epsilon" else alpha * epsilon - sigma * x0
 
     return network
@@ -76,12 +79,18 @@ def test_linear_schedule():
     assert numpy.allclose(kept, numpy.cumprod(1 - betas), rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("schedule", [cosine_schedule(), linear_schedule()])
+def test_exponential_schedule():
+    kept = exponential_schedule().alphas_cumprod
+    betas = numpy.full(1024, 1 - math.exp(-12 / 1024))
+    assert numpy.allclose(kept, numpy.cumprod(1 - betas), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [cosine_schedule(), linear_schedule(), exponential_schedule()])
 def test_timestep_is_the_inverse_of_the_schedule(schedule):
     kept = schedule.alphas_cumprod
     for step in (0, 1, 500, 1022, 1023):
         assert schedule.timestep(math.sqrt(1 / kept[step].item() - 1)) == pytest.approx(step, abs=1e-6)
-    for sigma in (0.05, 1.0, 30.0):
+    for sigma in (0.12, 1.0, 30.0):
         alpha, noise = schedule.alpha_sigma(torch.tensor([schedule.timestep(sigma)], dtype=torch.float64))
         assert (noise / alpha).item() == pytest.approx(sigma, rel=1e-5)
         assert (alpha**2 + noise**2).item() == pytest.approx(1, rel=1e-6)
@@ -99,7 +108,7 @@ def test_between_time_steps_alphas_cumprod_is_linear():
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.02, 0.5, 3.0, 120.0])
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
 def test_perfect_network_gives_the_perfect_denoiser(prediction, sigma):
     schedule = cosine_schedule()
     denoise = Denoiser(perfect_network(schedule, prediction), schedule, prediction, clamp=False, truncate=False)
@@ -121,6 +130,17 @@ def test_epsilon_uses_the_whole_time_step_below_as_the_original():
     assert kept > 1 / (1 + sigma**2) > schedule.alphas_cumprod[step + 1]
     assert torch.allclose(seen, x / math.sqrt(1 + sigma**2))
     assert torch.allclose(x0, (seen - (1 - kept).sqrt() * 0.1) / kept.sqrt())
+
+
+def test_x0_is_what_the_network_says_at_the_whole_time_step_below():
+    schedule = exponential_schedule()
+    network = Recorder(lambda x, t: torch.cat([torch.full_like(x, 1.5), torch.full_like(x, 9.0)], dim=1))
+    x, sigma = normal(2, 3, 4), 1.7
+    assert torch.equal(Denoiser(network, schedule, "x0", clamp=False)(x, sigma), torch.full_like(x, 1.5))
+    assert torch.equal(Denoiser(network, schedule, "x0")(x, sigma), torch.ones_like(x))
+    seen, t, _ = network.asked[0]
+    assert t.tolist() == [int(schedule.timestep(sigma))] * 2 and schedule.timestep(sigma) % 1 > 0.01
+    assert torch.allclose(seen, x / math.sqrt(1 + sigma**2))
 
 
 def test_v_uses_the_exact_time_step_unless_told_to_truncate():
@@ -174,7 +194,7 @@ def test_guidance_extrapolates_x0_after_each_half_is_clamped():
 
 def test_wrong_denoisers_are_refused():
     with pytest.raises(ValueError, match="prediction"):
-        Denoiser(lambda x, t: x, cosine_schedule(), "x0")
+        Denoiser(lambda x, t: x, cosine_schedule(), "x_0")
     with pytest.raises(ValueError, match="guidance 3"):
         Denoiser(lambda x, t: x, cosine_schedule(), "v", {"clip": None}, guidance=3)
 
