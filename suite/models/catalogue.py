@@ -47,6 +47,29 @@ def _point_e(name: str, builder: str, pictures: bool) -> Model:
     )
 
 
+OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, arXiv:2305.02463"
+
+
+def _shap_e(name: str, builder: str, pictures: bool) -> Model:
+    """The published size of Shap-E."""
+    return Model(
+        name=name,
+        family="shap-e",
+        builder=f"suite.models.shap_e_official:{builder}",
+        conditioning="text to image to 3D" if pictures else "text",
+        output="coloured mesh of a grid of 128",
+        stages=(
+            *(("text-to-image", "image encoder") if pictures else ("text encoder",)),
+            "latent diffusion",
+            "mesh decoder",
+        ),
+        prompts="coco",
+        weights=("official", "random"),
+        source=OPENAI_SHAP_E,
+        marks=("fullsize",),
+    )
+
+
 MODELS = {
     model.name: model
     for model in (
@@ -67,6 +90,8 @@ MODELS = {
         _point_e("point-e-40m-image", "build_40m_image", pictures=True),
         _point_e("point-e-300m-image", "build_300m_image", pictures=True),
         _point_e("point-e-1b-image", "build_1b_image", pictures=True),
+        _shap_e("shap-e-300m-text", "build_text", pictures=False),
+        _shap_e("shap-e-300m-image", "build_image", pictures=True),
     )
 }
 
