@@ -6,7 +6,6 @@ caption is ranked among frozen distractors (Park et al. 2021; DreamFields, arXiv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,58 +13,66 @@ import torch
 from torch import Tensor
 
 from suite.embedded.captions import all_scenes
-from suite.embedded.evaluate import GALLERY, embed_captions
 from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
 from suite.judging.intervals import mean_interval, proportion
 from suite.metrics.chamfer import chamfer
+from suite.metrics.judges import DEFAULT, find_judge, load_judge
+from suite.metrics.prompts import RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
-from suite.models.clip import build_clip_nano, embed_views, load_clip
 from suite.models.mesh import Mesh
 from suite.models.pipeline import Pipeline
-from suite.models.weights import load_embedded, sha256_of
 from suite.records import PromptOutcome, Quality
 
 CHUNK = 8  # objects scored together
 DIVERSITY_PROMPTS = 16  # of which a second object is made
-JUDGE = "clip-nano-judge"
 
 
 class Judge:
-    """The frozen judge and its gallery."""
+    """The frozen judge of a prompt set, and the set's gallery."""
 
-    def __init__(self) -> None:
-        weights, digest = load_embedded(JUDGE)
-        self.clip = build_clip_nano().eval()
-        load_clip(self.clip, weights)
-        self.name = f"{JUDGE}:{digest[:12]}"
-        gallery = json.loads(GALLERY.read_text())
-        self.prompts: list[str] = gallery["prompts"]
-        self.distractors = embed_captions(self.clip, gallery["distractors"])
-        self._scenes = {scene.caption: scene for scene in all_scenes()}
+    def __init__(self, prompts: str = "embedded", judge: str | None = None, file: Path | None = None) -> None:
+        """prompts: the set's name (`Model.prompts`). judge: another than the set's own. file: a user's own prompts."""
+        self._set = load_prompts(prompts, file)
+        self._recognizer = load_judge(judge or DEFAULT[prompts])
+        self.clip = self._recognizer.clip
+        self.name = self._recognizer.name
+        self.prompts: list[str] = list(self._set.prompts)
+        self.gallery_sha256 = self._set.sha256
+        self._captions = self._recognizer.captions(list(self._set.captions))
+        self._place = {caption: k for k, caption in enumerate(self._set.captions)}
+        self._scenes = {scene.caption: scene for scene in all_scenes()} if self._set.scenes else {}
 
     @torch.inference_mode()
     def score(self, objects: Tensor | list[Mesh], prompts: list[str]) -> list[PromptOutcome]:
         """Clouds [B, N, 6] or meshes of these prompts -> how well each is recognized."""
         shown = seen(objects)
         clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
-        pictures = embed_views(self.clip, judge_views(clouds, normals=shown.normals))
-        own = (pictures * embed_captions(self.clip, prompts)).sum(-1, keepdim=True)
-        lead = own - pictures @ self.distractors.T  # [B, 3000]
-        lead[~made] = -2.0  # beyond any difference of two cosines
+        views = judge_views(clouds, size_px=self._recognizer.size_px, normals=shown.normals)
+        pictures = self._recognizer.views(views)
+        own = (pictures * self._recognizer.captions(prompts)).sum(-1, keepdim=True)
+        leads = own - pictures @ self._captions.T  # [B, captions]
+        leads[~made] = -2.0  # beyond any difference of two cosines
+        lead = [self._rivals(leads[k], prompt) for k, prompt in enumerate(prompts)]
         truth = self._truth(prompts)
         distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
             PromptOutcome(
                 prompt=prompt,
-                rank_153=int((lead[k, :152] <= 0).sum()),
+                rank_153=int((lead[k][:RIVALS] <= 0).sum()),
                 rank_3001=int((lead[k] <= 0).sum()),
-                margin_153=round(lead[k, :152].amin().item(), 5),
+                margin_153=round(lead[k][:RIVALS].amin().item(), 5),
                 margin_3001=round(lead[k].amin().item(), 5),
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
         ]
+
+    def _rivals(self, lead: Tensor, prompt: str) -> Tensor:
+        """A lead over every caption [captions] -> over those that the prompt is ranked among: its own left out."""
+        place = self._place.get(prompt)
+        others = lead if place is None else torch.cat([lead[:place], lead[place + 1 :]])
+        return others[:RIVALS_LARGE]
 
     def _truth(self, prompts: list[str]) -> Tensor | None:
         """The scenes themselves, undisturbed, as dense clouds [B, 2048, 6]; None for a prompt outside the grammar."""
@@ -75,8 +82,15 @@ class Judge:
         return table.clouds(torch.arange(len(prompts)), 2048, torch.Generator().manual_seed(0), jitter=0.0)[0]
 
 
-def gallery_sha256(path: Path = GALLERY) -> str:
-    return sha256_of(path)
+def gallery_sha256(prompts: str = "embedded", file: Path | None = None) -> str:
+    """Of the set's prompts and captions. WeightsAbsent when they are not on this machine."""
+    return load_prompts(prompts, file).sha256
+
+
+def find_judging(prompts: str, judge: str | None = None, file: Path | None = None) -> None:
+    """WeightsAbsent when captions or judge are not on this machine: asked before a cell spends its time."""
+    load_prompts(prompts, file)
+    find_judge(judge or DEFAULT[prompts])
 
 
 def measure_quality(

@@ -1,0 +1,109 @@
+"""The networks that recognize objects: CLIPs that took no part in making them, or are marked where they did.
+
+`clip-vit-l-14` also conditions the published models, so `clip-vit-b-32` judges these unless the other is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suite.embedded.evaluate import embed_captions
+from suite.models.clip import build_clip_nano, embed_views, import_open_clip, load_clip
+from suite.models.official import find_official, load_official, locate
+from suite.models.weights import load_embedded
+from suite.names import unknown
+
+NANO = "clip-nano-judge"
+DEFAULT = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set
+OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+TEXTS = 64  # captions embedded at once
+
+
+@dataclass
+class Recognizer:
+    """A frozen CLIP and how it is asked."""
+
+    name: str  # with the first digits of its weights' hash
+    clip: nn.Module
+    size_px: int
+    captions: Callable[[list[str]], Tensor]  # [T] -> unit vectors [T, width]
+    views: Callable[[Tensor], Tensor]  # pictures [B, V, 3, size, size], fractions 0–1 -> unit vectors [B, width]
+
+
+def load_judge(name: str) -> Recognizer:
+    if name == NANO:
+        return _nano()
+    if name not in OPEN_CLIP:
+        raise unknown("judge", name, [NANO, *OPEN_CLIP])
+    return _openai(name)
+
+
+def find_judge(name: str) -> None:
+    """WeightsAbsent when its file is not on this machine, before anything is loaded."""
+    if name not in OPEN_CLIP and name != NANO:
+        raise unknown("judge", name, [NANO, *OPEN_CLIP])
+    if name in OPEN_CLIP:
+        locate(find_official(name), name)
+
+
+def _nano() -> Recognizer:
+    weights, digest = load_embedded(NANO)
+    clip = build_clip_nano().eval()
+    load_clip(clip, weights)
+    return Recognizer(f"{NANO}:{digest[:12]}", clip, 64, partial(embed_captions, clip), partial(embed_views, clip))
+
+
+def _openai(name: str) -> Recognizer:
+    weights, digest = load_official(name)
+    clip = build_openai(OPEN_CLIP[name])
+    load_clip(clip, weights)
+    return recognizer(f"{name}:{digest[:12]}", clip)
+
+
+def build_openai(name: str) -> nn.Module:
+    """A CLIP of OpenAI's in its own QuickGELU form, float32, with fresh weights."""
+    open_clip = import_open_clip()
+    return open_clip.model.CLIP(**open_clip.get_model_config(name), quick_gelu=True)
+
+
+def recognizer(name: str, clip: nn.Module) -> Recognizer:
+    """How a CLIP of OpenAI's is asked, whatever its size."""
+    clip = clip.eval().requires_grad_(False)
+    size = clip.visual.image_size
+    size_px = size if isinstance(size, int) else size[0]
+    return Recognizer(name, clip, size_px, partial(openai_captions, clip), partial(openai_views, clip))
+
+
+@torch.inference_mode()
+def openai_captions(clip: nn.Module, captions: list[str]) -> Tensor:
+    """Captions as they are: no template around them. What is longer than 77 tokens is cut."""
+    tokenize = import_open_clip().tokenize
+    parts = [captions[k : k + TEXTS] for k in range(0, len(captions), TEXTS)]
+    return torch.cat([F.normalize(_text_vectors(clip, tokenize(part)), dim=-1) for part in parts])
+
+
+def _text_vectors(clip: nn.Module, tokens: Tensor) -> Tensor:
+    """What `encode_text` gives, without the padding: no token sees what stands behind it, and the last one is pooled.
+    A gallery of 3,000 short captions costs a fifth so."""
+    ends = tokens.argmax(-1)
+    length = int(ends.max()) + 1
+    states = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
+    states = clip.ln_final(clip.transformer(states, attn_mask=clip.attn_mask[:length, :length]))
+    return (states[torch.arange(len(tokens)), ends] @ clip.text_projection).float()
+
+
+@torch.inference_mode()
+def openai_views(clip: nn.Module, views: Tensor) -> Tensor:
+    """The mean of the views' unit vectors, as a unit vector."""
+    batch, count = views.shape[:2]
+    mean, std = (views.new_tensor(values).view(3, 1, 1) for values in (OPENAI_MEAN, OPENAI_STD))
+    vectors = F.normalize(clip.encode_image((views.flatten(0, 1) - mean) / std).float(), dim=-1)
+    return F.normalize(vectors.view(batch, count, -1).mean(1), dim=-1)

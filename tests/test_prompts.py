@@ -1,0 +1,176 @@
+"""Prompt sets: the embedded one, DreamFields' captions in their own layout (made-up ones here), a user's own file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from suite.metrics import prompts as sets
+from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, load_prompts, read_coco, read_prompts
+from suite.metrics.quality import find_judging, gallery_sha256
+from suite.models import official
+from suite.models.catalogue import MODELS
+from suite.models.weights import WeightsAbsent, WeightsError
+from suite.names import UnknownName
+
+THINGS = ("Dog", "cat", "BUS", "kite", "a clock", "two  bowls", "sign", "a 'blue' vase", 'the "red" train')
+CAPTIONS = [f"{THINGS[k % 9]} number {k}{('', '.', ' ', '. ')[k % 4]}" for k in range(153)]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
+    return folder
+
+
+def coco_file(folder: Path, captions: list[str] = CAPTIONS, more: str = "") -> Path:
+    """A file in the layout of DreamFields' own: a list, and a line of code that brings the list into shape."""
+    path = folder / COCO_CAPTIONS.name
+    lines = [f"    {caption!r}," for caption in captions]
+    path.write_text(
+        "\n".join(['"""Prompts."""', "queries = [", *lines, "]", "queries = [q.lower() for q in queries]", more])
+    )
+    return path
+
+
+@pytest.fixture
+def coco(cache: Path, monkeypatch) -> Path:
+    path = coco_file(cache)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(sets, "COCO_CAPTIONS", replace(COCO_CAPTIONS, sha256=digest, bytes=None))
+    return path
+
+
+def prompt_file(folder: Path, text: str) -> Path:
+    path = folder / "mine.txt"
+    path.write_text(text)
+    return path
+
+
+# By name.
+
+
+def test_every_model_is_scored_by_a_set_that_exists():
+    assert {model.prompts for model in MODELS.values()} <= set(sets.SETS)
+    with pytest.raises(UnknownName, match="nearest: coco"):
+        load_prompts("cocoa")
+
+
+def test_the_embedded_set_is_the_committed_file():
+    gallery = json.loads(sets.GALLERY.read_text())
+    made = load_prompts("embedded")
+    assert (list(made.prompts), list(made.captions)) == (gallery["prompts"], gallery["distractors"])
+    assert made.sha256 == gallery_sha256() == hashlib.sha256(sets.GALLERY.read_bytes()).hexdigest()
+    assert made.rivals(made.prompts[0]) == gallery["distractors"]
+
+
+def test_the_coco_captions_are_read_in_dreamfields_own_form_and_their_code_is_not_run(cache, tmp_path):
+    path = coco_file(cache, more=f"open({str(tmp_path / 'ran')!r}, 'w')")
+    captions = read_coco(path)
+    assert captions[:4] == ["dog number 0.", "cat number 1.", "bus number 2.", "kite number 3."]
+    assert captions[5] == "two  bowls number 5." and captions[7] == "a 'blue' vase number 7."
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_coco_object_is_ranked_among_the_other_152_captions(coco):
+    made = load_prompts("coco")
+    assert len(made.prompts) == 153 and not made.scenes
+    for own in (made.prompts[0], made.prompts[152]):
+        assert set(made.rivals(own, sets.RIVALS)) == set(made.prompts) - {own}
+        large = made.rivals(own)
+        assert len(large) == 3000 and large[:152] == made.rivals(own, 152) and own not in large
+    assert made.sha256 == load_prompts("coco").sha256 != load_prompts("embedded").sha256
+
+
+def test_absent_coco_captions_say_the_command(cache):
+    for ask in (lambda: load_prompts("coco"), lambda: gallery_sha256("coco"), lambda: find_judging("coco")):
+        with pytest.raises(WeightsAbsent, match="python -m suite.weights fetch coco"):
+            ask()
+    find_judging("embedded")
+
+
+def test_absent_judges_say_the_command(coco):
+    with pytest.raises(WeightsAbsent, match="python -m suite.weights fetch clip-vit-b-32"):
+        find_judging("coco")
+    with pytest.raises(WeightsAbsent, match="python -m suite.weights fetch clip-vit-l-14"):
+        find_judging("embedded", "clip-vit-l-14")
+    with pytest.raises(UnknownName, match="unknown judge 'clip-vit-l'"):
+        find_judging("embedded", "clip-vit-l")
+
+
+def test_altered_coco_captions_are_refused(coco):
+    coco.write_text(coco.read_text().replace("kite", "kites"))
+    with pytest.raises(WeightsError, match="sha256 is .*published"):
+        load_prompts("coco")
+
+
+@pytest.mark.parametrize("text", ["<html>", "x = 1", "queries = [f(1)]", "queries = ['a', 'b']"])
+def test_a_page_that_is_no_list_of_153_captions_is_refused(tmp_path, text):
+    path = tmp_path / "file.py"
+    path.write_text(text)
+    with pytest.raises(WeightsError, match="file.py: (not the file of captions|2 captions, expected 153)"):
+        read_coco(path)
+
+
+# A user's own.
+
+
+def test_a_users_prompts_stand_among_themselves_and_the_sets_captions(tmp_path):
+    path = prompt_file(tmp_path, "a red cube\n  two   blue balls \na green cone\n")
+    made = load_prompts("embedded", path)
+    assert made.prompts == ("a red cube", "two blue balls", "a green cone")
+    rivals = made.rivals("two blue balls", sets.RIVALS)
+    assert rivals[:2] == ["a red cube", "a green cone"] and len(rivals) == 152
+    assert rivals[2:] == list(load_prompts("embedded").captions[:150])
+    assert len(made.rivals("a red cube")) == 3000 and made.name == "file:mine.txt"
+
+
+def test_a_users_prompt_that_is_a_distractor_is_no_rival_of_itself(tmp_path):
+    distractor = load_prompts("embedded").captions[3]
+    made = load_prompts("embedded", prompt_file(tmp_path, f"a red cube\n{distractor}\n"))
+    assert distractor not in made.rivals(distractor) and made.rivals("a red cube").count(distractor) == 1
+
+
+def test_a_users_prompts_stand_among_the_coco_captions_for_a_full_size_model(coco, tmp_path):
+    made = load_prompts("coco", prompt_file(tmp_path, "a red cube\n"))
+    assert made.prompts == ("a red cube",)
+    assert made.rivals("a red cube", sets.RIVALS) == list(load_prompts("coco").prompts[:152])
+
+
+def test_other_prompts_are_another_gallery(tmp_path):
+    first = gallery_sha256("embedded", prompt_file(tmp_path, "a red cube\n"))
+    assert first == gallery_sha256("embedded", prompt_file(tmp_path, " a red  cube"))
+    assert first != gallery_sha256("embedded", prompt_file(tmp_path, "a red ball\n"))
+    assert first != gallery_sha256("embedded")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "mine.txt: empty; expected one prompt a line"),
+        ("a\n\nb\n", "mine.txt, line 2: empty"),
+        ("a\nb\n \t\n", "mine.txt, line 3: empty"),
+        ("a cat\nb\na  cat \n", "mine.txt, line 3: 'a cat' is line 1 already"),
+        ("a\n" + "b" * 301, "mine.txt, line 2: 301 characters"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, text, words):
+    with pytest.raises(PromptsError, match=words):
+        read_prompts(prompt_file(tmp_path, text))
+
+
+def test_files_that_are_no_text_are_named(tmp_path):
+    with pytest.raises(PromptsError, match="absent.txt: cannot be read"):
+        read_prompts(tmp_path / "absent.txt")
+    (tmp_path / "mine.txt").write_bytes(b"a\xff\xfe")
+    with pytest.raises(PromptsError, match="not a text file in UTF-8"):
+        read_prompts(tmp_path / "mine.txt")
+    (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbfa cat\r\na dog\r\n")
+    assert read_prompts(tmp_path / "mine.txt") == ["a cat", "a dog"]
