@@ -89,6 +89,11 @@ def test_an_objects_cost_is_told_from_two_short_samplings(steps):
     assert diffusion[0] == {"float32": 2 * 8 * 8 * (100 + 2 * evaluations(steps))}
 
 
+def test_an_object_of_more_evaluations_than_are_run_is_told_as_well():
+    short = object_counts(Toy(4), PROMPT, evaluations=evaluations(64))
+    assert {s: (dict(count.flops), count.bytes_moved) for s, count in short.items()} == whole(Toy(64))
+
+
 def test_only_few_evaluations_are_run():
     toy, calls = Toy(64), []
     toy.networks["diffusion"].register_forward_hook(lambda *_: calls.append(True))

@@ -45,9 +45,13 @@ def measure_cost(
     parameters: Mapping[str, int],
     device: torch.device,
     synchronize: Callable[[], None],
+    evaluations: int | None = None,
 ) -> Cost:
-    """The cost of one object, counted on a few steps, held against the peaks of this machine, measured here."""
-    stages, extra = object_counts(pipeline, prompt), extra_counts(pipeline, prompt)
+    """The cost of one object, counted on a few steps, held against the peaks of this machine, measured here.
+
+    evaluations: of the object, where they are more than the pipeline is set to run just now (its latency is extrapolated).
+    """
+    stages, extra = object_counts(pipeline, prompt, evaluations), extra_counts(pipeline, prompt)
     kinds = {kind for count in (*stages.values(), *extra.values()) for kind in count.flops}
     peak = machine_peak(device, synchronize, kinds)
 
@@ -66,14 +70,14 @@ def measure_cost(
     return Cost(stages=priced(stages), extra_stages=priced(extra), peak=peak)
 
 
-def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
+def object_counts(pipeline: Pipeline, prompt: str, evaluations: int | None = None) -> dict[str, Count]:
     """What each stage does for an object of all its steps.
 
     An evaluation always does the same, so two short samplings tell what one costs and what the stage does besides: the
     whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages that are no diffusion are
     those of the longer of the two; a mesh decoder's differ a little from object to object, by its surface.
     """
-    wanted = pipeline.evaluations
+    wanted = pipeline.evaluations if evaluations is None else evaluations
     (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
     if wanted <= fewer or fewer == more:
         return first if wanted <= fewer else second
