@@ -15,3 +15,5 @@ class Job:
     quality_prompts: int  # 0: no quality
     time_budget_s: float = 60.0  # of the latency rounds
     artefacts: Path | None = None  # folder of the contact sheet
+    prompts: Path | None = None  # a user's own, instead of the model's prompt set
+    judge: str | None = None  # another than the set's own

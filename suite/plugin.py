@@ -6,6 +6,7 @@ Without torch: measuring happens in workers.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from suite.history import CELLS
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
+from suite.metrics.prompts import JUDGES, PromptsError, read_prompts
+from suite.models.official import GIVEN_VARIABLE
 from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
 from suite.session import FULL_PROMPTS, SMOKE_PROMPTS, UNRECORDED, Bench
@@ -51,6 +54,18 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--quality-prompts", type=int, default=None, metavar="N",
         help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}; {SMOKE_PROMPTS} in the plain smoke run).",
     )  # fmt: skip
+    group.addoption(
+        "--weights-dir", type=Path, default=None, metavar="DIR",
+        help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
+    )  # fmt: skip
+    group.addoption(
+        "--prompts", type=Path, default=None, metavar="FILE",
+        help="Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions.",
+    )  # fmt: skip
+    group.addoption(
+        "--judge", default=None, choices=JUDGES,
+        help="Score with this network instead of the prompt set's own.",
+    )  # fmt: skip
     group.addoption("--time-budget", type=float, default=60.0, metavar="SECONDS", help="Of each cell's timed rounds.")
     group.addoption(
         "--cell-timeout",
@@ -79,12 +94,27 @@ def pytest_configure(config: pytest.Config) -> None:
         benchmark_bridge.use_board_as_machine(config, machine_board())
     if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
         raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
+    _use_files(config)
     try:
         for name in config.getoption("require_device"):
             find_device(name)
         _check_names(config)
     except UnknownName as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _use_files(config: pytest.Config) -> None:
+    """Check the files that were named, and tell the workers where weights are."""
+    given, prompts = config.getoption("weights_dir"), config.getoption("prompts")
+    if given is not None:
+        if not given.is_dir():
+            raise pytest.UsageError(f"--weights-dir: {given} is no folder")
+        os.environ[GIVEN_VARIABLE] = str(given.resolve())
+    if prompts is not None:
+        try:
+            read_prompts(prompts)
+        except PromptsError as error:
+            raise pytest.UsageError(f"--prompts: {error}") from None
 
 
 def _check_names(config: pytest.Config) -> None:

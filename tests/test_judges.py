@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from suite.metrics import judges
 from suite.metrics.judges import build_openai, load_judge, openai_captions, openai_views, recognizer
+from suite.metrics.prompts import JUDGE_OF, JUDGES, NANO
 from suite.metrics.quality import Judge
 from suite.models import official
 from suite.models.catalogue import MODELS
@@ -51,9 +52,9 @@ def weights(cache, monkeypatch) -> Path:  # noqa: F811 - the fixture
 
 
 def test_every_set_has_a_judge_that_exists_and_full_size_models_are_not_judged_by_what_conditions_them():
-    assert set(judges.DEFAULT) >= {model.prompts for model in MODELS.values()}
-    assert set(judges.DEFAULT.values()) <= {judges.NANO, *judges.OPEN_CLIP}
-    assert all(judges.DEFAULT["coco"] not in files for files in official.MODEL_FILES.values())
+    assert set(JUDGE_OF) >= {model.prompts for model in MODELS.values()}
+    assert set(JUDGE_OF.values()) <= set(JUDGES) == {NANO, *judges.OPEN_CLIP}
+    assert all(JUDGE_OF["coco"] not in files for files in official.MODEL_FILES.values())
     with pytest.raises(UnknownName, match="unknown judge.*clip-vit-b-32"):
         load_judge("clip-vit-b-16")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from suite.metrics import prompts as sets
-from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, load_prompts, read_coco, read_prompts
-from suite.metrics.quality import find_judging, gallery_sha256
+from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, find_judging, load_prompts, read_coco, read_prompts
+from suite.metrics.quality import gallery_sha256
 from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.weights import WeightsAbsent, WeightsError

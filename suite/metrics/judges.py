@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.embedded.evaluate import embed_captions
+from suite.metrics.prompts import JUDGES, NANO
 from suite.models.clip import build_clip_nano, embed_views, import_open_clip, load_clip
-from suite.models.official import find_official, load_official, locate
+from suite.models.official import load_official
 from suite.models.weights import load_embedded
 from suite.names import unknown
 
-NANO = "clip-nano-judge"
-DEFAULT = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set
 OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -39,19 +38,10 @@ class Recognizer:
 
 
 def load_judge(name: str) -> Recognizer:
-    if name == NANO:
-        return _nano()
-    if name not in OPEN_CLIP:
-        raise unknown("judge", name, [NANO, *OPEN_CLIP])
-    return _openai(name)
-
-
-def find_judge(name: str) -> None:
-    """WeightsAbsent when its file is not on this machine, before anything is loaded."""
-    if name not in OPEN_CLIP and name != NANO:
-        raise unknown("judge", name, [NANO, *OPEN_CLIP])
-    if name in OPEN_CLIP:
-        locate(find_official(name), name)
+    """One of `suite.metrics.prompts.JUDGES`."""
+    if name not in JUDGES:
+        raise unknown("judge", name, JUDGES)
+    return _openai(name) if name in OPEN_CLIP else _nano()
 
 
 def _nano() -> Recognizer:

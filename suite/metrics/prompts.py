@@ -17,13 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.models.download import RemoteFile, Report, download
-from suite.models.official import cache_folder, verified
+from suite.models.official import OFFICIAL, cache_folder, locate, verified
 from suite.models.weights import WeightsError, sha256_of
 from suite.names import unknown
 
 GALLERY = Path(__file__).parents[1] / "embedded" / "gallery.json"
 COCO_COUNT = 153
 RIVALS, RIVALS_LARGE = 152, 3000  # captions beside an object's own, in the two galleries
+NANO = "clip-nano-judge"
+JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
+JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
 LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
 
 COCO_CAPTIONS = RemoteFile(
@@ -63,6 +66,16 @@ def load_prompts(name: str, file: Path | None = None) -> PromptSet:
         raise unknown("prompt set", name, SETS)
     base = SETS[name]()
     return base if file is None else of_file(file, base)
+
+
+def find_judging(name: str, judge: str | None = None, file: Path | None = None) -> None:
+    """WeightsAbsent when captions or judge are not on this machine: asked before a cell spends its time."""
+    load_prompts(name, file)
+    judge = judge or JUDGE_OF[name]
+    if judge not in JUDGES:
+        raise unknown("judge", judge, JUDGES)
+    if judge in OFFICIAL:
+        locate(OFFICIAL[judge], judge)
 
 
 def _embedded() -> PromptSet:

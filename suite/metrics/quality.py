@@ -15,13 +15,15 @@ from torch import Tensor
 from suite.embedded.captions import all_scenes
 from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
+from suite.job import Job
 from suite.judging.intervals import mean_interval, proportion
 from suite.metrics.chamfer import chamfer
-from suite.metrics.judges import DEFAULT, find_judge, load_judge
-from suite.metrics.prompts import RIVALS, RIVALS_LARGE, load_prompts
+from suite.metrics.judges import load_judge
+from suite.metrics.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
 from suite.models.mesh import Mesh
 from suite.models.pipeline import Pipeline
+from suite.models.weights import WeightsAbsent
 from suite.records import PromptOutcome, Quality
 
 CHUNK = 8  # objects scored together
@@ -34,7 +36,7 @@ class Judge:
     def __init__(self, prompts: str = "embedded", judge: str | None = None, file: Path | None = None) -> None:
         """prompts: the set's name (`Model.prompts`). judge: another than the set's own. file: a user's own prompts."""
         self._set = load_prompts(prompts, file)
-        self._recognizer = load_judge(judge or DEFAULT[prompts])
+        self._recognizer = load_judge(judge or JUDGE_OF[prompts])
         self.clip = self._recognizer.clip
         self.name = self._recognizer.name
         self.prompts: list[str] = list(self._set.prompts)
@@ -82,15 +84,23 @@ class Judge:
         return table.clouds(torch.arange(len(prompts)), 2048, torch.Generator().manual_seed(0), jitter=0.0)[0]
 
 
+def judge_of(job: Job) -> Judge:
+    return Judge(job.configuration.model.prompts, job.judge, job.prompts)
+
+
 def gallery_sha256(prompts: str = "embedded", file: Path | None = None) -> str:
     """Of the set's prompts and captions. WeightsAbsent when they are not on this machine."""
     return load_prompts(prompts, file).sha256
 
 
-def find_judging(prompts: str, judge: str | None = None, file: Path | None = None) -> None:
-    """WeightsAbsent when captions or judge are not on this machine: asked before a cell spends its time."""
-    load_prompts(prompts, file)
-    find_judge(judge or DEFAULT[prompts])
+def gallery_of(job: Job) -> str | None:
+    """What a job's fingerprint says of its gallery, whether it is scored now or not; None where it never can be."""
+    if job.weights == "random":
+        return None
+    try:
+        return gallery_sha256(job.configuration.model.prompts, job.prompts)
+    except WeightsAbsent:
+        return None
 
 
 def measure_quality(
