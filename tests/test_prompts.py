@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from suite.embedded import renderer
 from suite.metrics import prompts as sets
 from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, find_judging, load_prompts, read_coco, read_prompts
-from suite.metrics.quality import gallery_sha256
+from suite.metrics.quality import DIVERSITY_PROMPTS, gallery_sha256
+from suite.metrics.seen import MESH_POINTS
 from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
+from suite.records import PROTOCOL
 
 THINGS = ("Dog", "cat", "BUS", "kite", "a clock", "two  bowls", "sign", "a 'blue' vase", 'the "red" train')
 CAPTIONS = [f"{THINGS[k % 9]} number {k}{('', '.', ' ', '. ')[k % 4]}" for k in range(153)]
@@ -174,3 +177,16 @@ def test_files_that_are_no_text_are_named(tmp_path):
         read_prompts(tmp_path / "mine.txt")
     (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbfa cat\r\na dog\r\n")
     assert read_prompts(tmp_path / "mine.txt") == ["a cat", "a dog"]
+
+
+def test_the_protocols_page_says_what_the_code_does():
+    page = (Path(__file__).parents[1] / "docs/protocol.md").read_text()
+    azimuths = ", ".join(f"{angle:.0f}°" for angle in renderer.AZIMUTHS_DEG)
+    for words in (
+        f"Version {PROTOCOL}", f"| {PROTOCOL} |", f"azimuths {azimuths} and elevation {renderer.ELEVATION_DEG:.0f}°",
+        f"{renderer.CAMERA_DISTANCE} from the origin", f"height is {renderer.HALF_FIELD} at", f"{MESH_POINTS:,} points",
+        f"{sets.RIVALS} distractors", f"{sets.RIVALS_LARGE:,} distractors", *(f"`{sets.JUDGE_OF[name]}`" for name in sets.SETS),
+        f"first {DIVERSITY_PROMPTS} prompts",
+    ):  # fmt: skip
+        assert words in page, words
+    assert renderer.BACKGROUND == 1.0  # white

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -142,6 +143,14 @@ def test_the_command_line_does_without_torch():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_the_page_about_weights_says_what_each_model_needs():
+    page = (ROOT / "docs/weights.md").read_text()
+    for model, names in MODEL_FILES.items():
+        assert f"| `{model}` | {', '.join(f'`{name}`' for name in names)} |" in page
+    assert {official.CACHE_VARIABLE, official.GIVEN_VARIABLE} <= set(re.findall(r"TEXT3D_\w+", page))
+    assert all(name in page for name in OFFICIAL)
 
 
 # In a pytest session.
