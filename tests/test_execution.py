@@ -135,7 +135,7 @@ def test_a_real_configuration_gives_every_part(tmp_path):
     assert m.canary_s > 0
     assert m.fingerprint.threads >= 1 and len(m.fingerprint.weights_sha256) == 64
     assert Path(m.artefacts["contact sheet"]).exists()
-    assert list(dict.fromkeys(phases)) == ["loading", "memory", "latency", "quality"]
+    assert list(dict.fromkeys(phases)) == ["loading", "memory", "latency", "cost", "quality"]
 
 
 def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second():
