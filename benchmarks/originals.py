@@ -1,10 +1,12 @@
 """One evaluation of Point-E's networks, ours against the original's, interleaved, and the upsampler's peak memory.
 
-    .venv/bin/python benchmarks/originals.py [--rounds 7] [--threads 1] [--skip-memory]
+    .venv/bin/python benchmarks/originals.py [--rounds 7] [--threads 1] [--clock cpu] [--case base40M-b2] [--skip memory]
 
 Needs the original (docs/parity.md). Float32, weights of seeded noise shared by both, outputs compared in the same run.
 Each round times every variant once, in an order that turns; a ratio is taken within its round. "ours" is the `fp32`
-recipe (eager, SDPA), "ours, oneDNN" the `onednn` recipe. Memory is the process's peak above its level before the
+recipe (eager, SDPA), "ours, oneDNN" the `onednn` recipe. Shares are of the fastest product of two matrices of 2048 that
+either library did in the same rounds. `--clock cpu` counts the process's own time, kernel included, for a machine that
+others use; it says as much as the wall's time only with one thread. Memory is the process's peak above its level before the
 network was made, each variant in a process of its own.
 """
 
@@ -14,16 +16,21 @@ import argparse
 import gc
 import multiprocessing
 import time
+from collections.abc import Callable
 from statistics import median
 
 import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from suite.models.full_size import random_network
 from suite.models.original_point_e import original_network
 from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer
 from suite.optimizations.onednn import absent, replace_linears
 
-CASES = (("base40M", 2), ("upsample", 2), ("upsample", 1))  # the last as in text mode, unguided
+# The last as in text mode, unguided.
+CASES = {"base40M-b2": ("base40M", 2), "upsample-b2": ("upsample", 2), "upsample-b1": ("upsample", 1)}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 VARIANTS = ("original", "ours", "ours, oneDNN")
 
 
@@ -66,25 +73,58 @@ def call_of(name: str, batch: int, variant: str, weights: dict[str, torch.Tensor
     return lambda: network(**given), weights
 
 
+def timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    started = clock()
+    call()
+    return clock() - started
+
+
+def products() -> dict[str, Callable[[], object]]:
+    """A large product by torch's BLAS, and by oneDNN: the faster is this processor's measured peak."""
+    a, b = torch.randn(2, 2048, 2048)
+    return {
+        "BLAS": lambda: F.linear(a, b),
+        "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""),
+    }
+
+
+def flops(name: str, batch: int) -> int:
+    """Of one evaluation by our network, attention included; counted without computing."""
+    with torch.device("meta"):
+        network = PointDiffusionTransformer(PUBLISHED[name])
+    given = {key: value.to("meta") for key, value in inputs(name, batch).items()}
+    with FlopCounterMode(display=False) as counter:
+        network(**given)
+    return counter.get_total_flops()
+
+
 @torch.inference_mode()
-def compare(name: str, batch: int, rounds: int) -> None:
+def compare(name: str, batch: int, rounds: int, clock: Callable[[], float]) -> None:
     weights, calls = None, {}
     for variant in VARIANTS:
         calls[variant], weights = call_of(name, batch, variant, weights)
     outputs = {variant: call() for variant, call in calls.items()}  # warms up, too
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    rates = {library: [] for library in products()}
     for k in range(rounds):
         for variant in VARIANTS[k % 3 :] + VARIANTS[: k % 3]:
-            started = time.perf_counter()
-            calls[variant]()
-            seconds[variant].append(time.perf_counter() - started)
-    theirs = outputs["original"]
-    print(f"{name}, batch {batch}: original {median(seconds['original']):.2f} s an evaluation, {rounds} rounds")
+            seconds[variant].append(timed(calls[variant], clock))
+        for library, product in products().items():
+            rates[library].append(2 * 2048**3 / min(timed(product, clock) for _ in range(3)))
+    theirs, work = outputs["original"], flops(name, batch)
+    peak = max(median(values) for values in rates.values())
+    own = median(seconds["original"])
+    print(
+        f"{name}, batch {batch}, {work / 1e9:.0f} GFLOP, {rounds} rounds; a large product: "
+        + ", ".join(f"{library} {median(values) / 1e9:.0f} GFLOP/s" for library, values in rates.items())
+    )
+    print(f"  original: {own:.2f} s an evaluation, {work / own / peak:.0%} of the peak")
     for variant in VARIANTS[1:]:
         ratios = sorted(a / b for a, b in zip(seconds["original"], seconds[variant]))
         error = ((outputs[variant] - theirs).norm() / theirs.norm()).item()
+        took = median(seconds[variant])
         print(
-            f"  {variant}: {median(seconds[variant]):.2f} s, {median(ratios):.2f}x faster "
+            f"  {variant}: {took:.2f} s, {work / took / peak:.0%} of the peak, {median(ratios):.2f}x faster "
             f"({ratios[0]:.2f} to {ratios[-1]:.2f}), relative error {error:.1e}",
             flush=True,
         )
@@ -104,7 +144,6 @@ def _peak_bytes(name: str, batch: int, variant: str, threads: int) -> int:
     before = _status("VmRSS")
     call, _ = call_of(name, batch, variant)
     call()
-    call()
     return _status("VmHWM") - before
 
 
@@ -117,24 +156,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--skip", choices=("time", "memory"))
     options = parser.parse_args()
     if reason := absent():
         raise SystemExit(reason)
     torch.set_num_threads(options.threads)
-    print(
-        f"torch {torch.__version__}, {options.threads} thread(s), CPU capability {torch.backends.cpu.get_cpu_capability()}"
-    )
-    for name, batch in CASES:
-        compare(name, batch, options.rounds)
-    if not options.skip_memory:
-        for name, batch in CASES:
-            peaks = {v: peak_bytes(name, batch, v, options.threads) for v in VARIANTS}
-            line = "; ".join(
-                f"{v} {peak / 1e6:,.0f} MB" + ("" if v == "original" else f" ({peak / peaks['original']:.2f} of it)")
-                for v, peak in peaks.items()
-            )
-            print(f"peak memory, {name}, batch {batch}: {line}", flush=True)
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"torch {torch.__version__}, {capability}, {options.threads} thread(s), {options.clock} time")
+    cases = [CASES[case] for case in options.case or CASES]
+    for name, batch in cases if options.skip != "time" else ():
+        compare(name, batch, options.rounds, CLOCKS[options.clock])
+    for name, batch in cases if options.skip != "memory" else ():
+        peaks = {v: peak_bytes(name, batch, v, options.threads) for v in VARIANTS}
+        line = "; ".join(
+            f"{v} {peak / 1e6:,.0f} MB" + ("" if v == "original" else f" ({peak / peaks['original']:.2f} of it)")
+            for v, peak in peaks.items()
+        )
+        print(f"peak memory, {name}, batch {batch}: {line}", flush=True)
 
 
 if __name__ == "__main__":

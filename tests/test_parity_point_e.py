@@ -1,7 +1,7 @@
 """Parity with OpenAI's Point-E: the same weights through the official layout, the same inputs, the same noise.
 
 Where `point_e` is importable (docs/parity.md says how), its own networks and sampler are run beside ours. Elsewhere
-ours are held to figures recorded from one such run.
+ours are held to figures recorded from one such run. `--junitxml` keeps the errors.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def summary(values: Tensor) -> list[float]:
 @original
 @pytest.mark.parametrize("name", PUBLISHED)
 @torch.inference_mode()
-def test_network_is_the_originals(name):
+def test_network_is_the_originals(name, record_property):
     from suite.models.original_point_e import original_network
 
     settings = settings_of(name)
@@ -85,6 +85,7 @@ def test_network_is_the_originals(name):
     given = inputs(name, settings.points)
     expected = theirs(**as_the_original(given))
     made = ours(**given)
+    record_property("error", error(made, expected))
     assert error(made, expected) <= 1e-5
     for row, other in zip(made, expected):
         assert error(row, other) <= 1e-5
@@ -184,10 +185,11 @@ def original_cloud(conditioning: str, steps: int, sigma_max: tuple[float, float]
 @pytest.mark.parametrize("sigma_max", [(120.0, 160.0), (0.8, 0.8)])
 @pytest.mark.parametrize("conditioning", ["vector", "grid"])
 @torch.inference_mode()
-def test_both_stages_of_the_recipe_are_the_originals_after_64_steps(conditioning, sigma_max):
+def test_both_stages_of_the_recipe_are_the_originals_after_64_steps(conditioning, sigma_max, record_property):
     ours = our_cloud(conditioning, narrow_stages(conditioning)[1], 64, sigma_max)
     theirs = original_cloud(conditioning, 64, sigma_max)
     for made, expected in zip(ours, theirs):
+        record_property("error", error(made, expected))
         assert error(made, expected) <= 1e-3
         assert expected.std() > 0.1 and expected.abs().amax() < 10
 
@@ -214,7 +216,7 @@ def sdf_inputs(points: int, positions: int) -> tuple[Tensor, Tensor]:
 
 @original
 @torch.inference_mode()
-def test_sdf_network_is_the_originals():
+def test_sdf_network_is_the_originals(record_property):
     from suite.models.original_point_e import original_network
 
     theirs = noisy(original_network("sdf", torch.device("cpu")), seed=1)
@@ -223,13 +225,15 @@ def test_sdf_network_is_the_originals():
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
     clouds, positions = sdf_inputs(4096, 1000)
     expected = theirs(positions, point_clouds=clouds)
-    assert error(ours(positions, ours.context(clouds)), expected) <= 1e-5
+    made = ours(positions, ours.context(clouds))
+    record_property("error", error(made, expected))
+    assert error(made, expected) <= 1e-5
     assert expected.std() > 0.1
 
 
 @original
 @torch.inference_mode()
-def test_field_of_a_cloud_is_the_originals_on_its_grid(monkeypatch):
+def test_field_of_a_cloud_is_the_originals_on_its_grid(monkeypatch, record_property):
     """Grid, order of axes and units: the volume that their mesh is made from."""
     import numpy as np
     from point_e.util import pc_to_mesh
@@ -253,6 +257,7 @@ def test_field_of_a_cloud_is_the_originals_on_its_grid(monkeypatch):
     channels = {name: cloud[:, 3 + k].numpy() for k, name in enumerate("RGB")}
     mesh = pc_to_mesh.marching_cubes_mesh(PointCloud((cloud[:, :3] / 2).numpy(), channels), theirs, grid_size=12)
     field = field_of_cloud(ours, cloud, grid=12)
+    record_property("error", error(field, torch.from_numpy(volumes[0])))
     assert error(field, torch.from_numpy(volumes[0])) <= 1e-5
     assert (field > 0).any() and (field < 0).any()
     # Ours closes the surface at the border of the cube; away from it, each of their vertices is one of ours.
