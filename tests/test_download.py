@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from suite.models.download import PINS, RemoteFile, download, read_pins
+from suite.models.download import PINS, RemoteFile, download, pin, read_pins
 from suite.models.weights import WeightsError
 from tests.web import Page, serving
 
@@ -326,3 +327,10 @@ def test_two_processes_download_a_file_once_and_lose_no_pin(tmp_path):
     assert len(page.requests) == 3
     assert read_pins(tmp_path) == dict.fromkeys("abc", HASH)
     assert all((tmp_path / name).read_bytes() == DATA for name in "abc")
+
+
+def test_pins_written_at_once_are_all_kept(tmp_path):
+    names = [f"file-{k}" for k in range(80)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: pin(remote("http://nowhere", name=name), HASH, tmp_path), names))
+    assert read_pins(tmp_path) == dict.fromkeys(names, HASH)
