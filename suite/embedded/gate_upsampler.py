@@ -22,7 +22,7 @@ from suite.embedded.shapes import SceneTable
 from suite.judging.paired_quality import difference
 from suite.metrics.quality import CHUNK, Judge
 from suite.models.clip import load_clip_nano
-from suite.models.point_e import PointE, build_nano_text, clip_vector, to_channels, to_cloud
+from suite.models.point_e import PointE, build_nano_text, clip_vector, load_nano_upsampler, to_channels, to_cloud
 
 SURFACE_POINTS = 2048
 ALLOWED = 2.0  # times the floor
@@ -81,6 +81,7 @@ def main() -> None:
     judge = Judge()
     prompts = judge.prompts[: options.prompts]
     pipeline = build_nano_text("embedded", torch.device("cpu"))
+    pipeline.networks["upsampler"] = load_nano_upsampler(torch.device("cpu"))[0]
     pipeline.steps = options.steps
     found = off_surface(pipeline, prompts)
     print(

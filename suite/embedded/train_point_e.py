@@ -33,7 +33,7 @@ def point_e_nano_text() -> TextRecipe:
 
 
 def point_e_nano_image() -> ImageRecipe:
-    return ImageRecipe("point-e-nano-image", seed=9, steps=3_500)
+    return ImageRecipe("point-e-nano-image", seed=9, steps=2_400)
 
 
 class PointERecipe(GeneratorRecipe):

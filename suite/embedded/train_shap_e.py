@@ -30,7 +30,7 @@ COLOUR_WEIGHT = 2.0
 
 
 def shap_e_nano_autoencoder() -> AutoencoderRecipe:
-    return AutoencoderRecipe("shap-e-nano-autoencoder", seed=6, steps=5_000)
+    return AutoencoderRecipe("shap-e-nano-autoencoder", seed=6, steps=3_000)
 
 
 class AutoencoderRecipe(GeneratorRecipe):
@@ -91,11 +91,11 @@ def tie_density(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def shap_e_nano_text() -> PriorRecipe:
-    return PriorRecipe("shap-e-nano-text", seed=7, steps=5_000)
+    return PriorRecipe("shap-e-nano-text", seed=7, steps=3_000)
 
 
 def shap_e_nano_image() -> PriorRecipe:
-    return PriorRecipe("shap-e-nano-image", seed=8, steps=3_000, start="shap-e-nano-text")
+    return PriorRecipe("shap-e-nano-image", seed=8, steps=2_000, start="shap-e-nano-text")
 
 
 class PriorRecipe(GeneratorRecipe):

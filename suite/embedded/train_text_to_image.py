@@ -18,7 +18,7 @@ SURFACE_POINTS, RADIUS_PX = 1536, 1.5  # as the CLIPs saw solids
 
 
 def text_to_image_nano() -> TextToImageRecipe:
-    return TextToImageRecipe("text-to-image-nano", seed=5, steps=3_000)
+    return TextToImageRecipe("text-to-image-nano", seed=5, steps=2_400)
 
 
 def photograph(table: SceneTable, rows: Tensor, generator: torch.Generator, size_px: int = 64) -> tuple[Tensor, Tensor]:

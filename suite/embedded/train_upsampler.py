@@ -21,7 +21,7 @@ LOW_RESOLUTION_NOISE = 0.06  # at most; the base's points are a little off, its 
 
 
 def point_e_nano_upsampler() -> UpsamplerRecipe:
-    return UpsamplerRecipe("point-e-nano-upsampler", seed=4, steps=4_000)
+    return UpsamplerRecipe("point-e-nano-upsampler", seed=4, steps=2_400)
 
 
 class UpsamplerRecipe(GeneratorRecipe):
