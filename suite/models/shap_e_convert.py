@@ -63,6 +63,37 @@ def _block(key: str, value: Tensor, heads: int) -> dict[str, Tensor]:
     return {f"{block}.attn1.to_{name}.{part}": by_head[:, n].flatten(0, 1) for n, name in enumerate("qkv")}
 
 
+def from_prior(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """The inverse of `to_prior`."""
+    pictures = "embedding_proj_norm.weight" in state
+    names = {ours: theirs for theirs, ours in PRIOR.items() if theirs != ("clip_embed" if pictures else "clip_embed.1")}
+    block_names = {ours: theirs for theirs, ours in BLOCK.items()}
+    made = {"wrapped.pos_emb": state["positional_embedding"][0]}
+    for key, value in state.items():
+        layer, _, part = key.rpartition(".")
+        if layer in names:
+            made[f"wrapped.{names[layer]}.{part}"] = value
+        elif key.startswith("transformer_blocks."):
+            _, index, layer = layer.split(".", 2)
+            block = f"wrapped.backbone.resblocks.{index}"
+            if layer in block_names:
+                made[f"{block}.{block_names[layer]}.{part}"] = value
+            elif layer == "attn1.to_q":
+                three = [state[key.replace("to_q", f"to_{name}")] for name in "qkv"]
+                by_head = [one.view(heads, 1, -1, *one.shape[1:]) for one in three]
+                made[f"{block}.attn.c_qkv.{part}"] = torch.cat(by_head, dim=1).flatten(0, 2)
+    return made
+
+
+def from_renderer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `to_renderer`."""
+    return {key if key.startswith("params_proj.") else _renderers(key): value for key, value in state.items()}
+
+
+def _renderers(key: str) -> str:
+    return key.replace("mlp.", "renderer.nerstf.", 1) if key.startswith("mlp.") else f"renderer.{key}"
+
+
 def to_renderer(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`vector_decoder` -> the state of a ShapERenderer, without diffusers' marching-cubes tables."""
     made: dict[str, Tensor] = {}
