@@ -17,7 +17,7 @@ from statistics import fmean, median
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.metrics.latency import time_call
-from suite.worker import build, timing_prompt
+from suite.worker import TIMING_PROMPTS, build
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     configuration = find(f"point-e-nano-text/{options.optimization}@cpu")
     backend = backend_of(configuration.device)
     pipeline = build(configuration, "embedded", backend.torch_device())
-    prompt = [timing_prompt()]
+    prompt = [TIMING_PROMPTS["embedded"]]
 
     def harness() -> float:
         return time_call(lambda stage: pipeline.generate(prompt, stage=stage), backend.synchronize)[0]

@@ -18,6 +18,8 @@ from suite.history import HistoryError, Journal
 from suite.job import Job
 from suite.judging.budgets import judge
 from suite.live import LiveLine
+from suite.metrics.prompts import find_judging, load_prompts
+from suite.models.weights import WeightsError
 from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from suite.records import Interval, Measurement, Reference, Status
 
@@ -100,7 +102,7 @@ class Bench:
         wanted = {name: self._wanted(c, name in chosen) for name, c in cells.items()}
         # A worker loads the model to tell its fingerprint, so only where all else is the same.
         same = [c for name, c in cells.items() if not c.unsupported and not differences(held[name], wanted[name])]
-        jobs = [Job(configuration=c, weights=self.weights(c), quality_prompts=0) for c in same]
+        jobs = [self._job(c, 0) for c in same]
         found = execution.identify(jobs, timeout_s=self.config.getoption("cell_timeout")) if jobs else {}
         for name, fingerprint in found.items():
             wanted[name] = replace(wanted[name], fingerprint=fingerprint)
@@ -112,8 +114,8 @@ class Bench:
             self.say(f"measured again: {count} cell{'s' * (count > 1)}, {reason} (the earlier are in {stored.name})")
 
     def _wanted(self, configuration: Configuration, chosen: bool) -> Wanted:
-        prompts = self.quality_prompts if chosen else None
-        return Wanted(self.weights(configuration), prompts, smoke=chosen and prompts < FULL_PROMPTS)
+        prompts = self.prompts(configuration) if chosen else None
+        return Wanted(self.weights(configuration), prompts, smoke=chosen and self._smoke(configuration, prompts))
 
     def say(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -134,7 +136,7 @@ class Bench:
             measurement = self._unmeasured(configuration, Status.UNSUPPORTED, configuration.unsupported)
         else:
             reference = self._reference(configuration)
-            measurement = self._run(configuration, self.quality_prompts)
+            measurement = self._run(configuration, self.prompts(configuration))
             if measurement.status != Status.THROTTLED and measurement.latency is not None:
                 reference = _as_reference(measurement) if configuration.is_reference else reference
                 measurement = measurement.model_copy(update={"reference": reference})
@@ -156,7 +158,28 @@ class Bench:
                 Status.NEEDS_WEIGHTS,
                 f"{configuration.model.name} has no {self.config.getoption('weights')} weights; it has: {kinds}",
             )
+        if self.quality_prompts and self.weights(configuration) != "random":
+            try:
+                find_judging(configuration.model.prompts, self.config.getoption("judge"), self.prompt_file)
+            except WeightsError as error:
+                return Status.NEEDS_WEIGHTS, str(error)
         return None
+
+    @property
+    def prompt_file(self) -> Path | None:
+        file = self.config.getoption("prompts")
+        return None if file is None else file.resolve()
+
+    def prompts(self, configuration: Configuration) -> int:
+        """How many are scored: no more than there are, and none with random weights, which make nothing."""
+        if not self.quality_prompts or self.weights(configuration) == "random":
+            return 0
+        there = load_prompts(configuration.model.prompts, self.prompt_file).prompts
+        return min(self.quality_prompts, len(there))
+
+    def _smoke(self, configuration: Configuration, prompts: int) -> bool:
+        """Whether a run is less than a full one. With random weights there is nothing to score, so none is."""
+        return prompts < FULL_PROMPTS and self.weights(configuration) != "random"
 
     def weights(self, configuration: Configuration) -> str | None:
         asked, kinds = self.config.getoption("weights"), configuration.model.weights
@@ -184,15 +207,19 @@ class Bench:
         return self.references[key]
 
     def _run(self, configuration: Configuration, prompts: int) -> Measurement:
-        job = Job(
+        job = self._job(configuration, prompts)
+        return execution.measure(
+            job, session=self.recorder.session, board=board_of(configuration.device.name).id,
+            smoke=self._smoke(configuration, prompts), timeout_s=self.config.getoption("cell_timeout"),
+            progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
+        )  # fmt: skip
+
+    def _job(self, configuration: Configuration, prompts: int) -> Job:
+        return Job(
             configuration=configuration, weights=self.weights(configuration), quality_prompts=prompts,
             time_budget_s=self.config.getoption("time_budget"),
             artefacts=self.folder / "artefacts" / self.recorder.session if prompts else None,
-        )  # fmt: skip
-        return execution.measure(
-            job, session=self.recorder.session, board=board_of(configuration.device.name).id,
-            smoke=prompts < FULL_PROMPTS, timeout_s=self.config.getoption("cell_timeout"),
-            progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
+            prompts=self.prompt_file, judge=self.config.getoption("judge"),
         )  # fmt: skip
 
     def close(self) -> None:

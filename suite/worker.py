@@ -26,13 +26,15 @@ from suite.metrics.canary import canary_s
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
-from suite.metrics.quality import Judge, gallery_sha256, measure_quality
+from suite.metrics.prompts import load_prompts
+from suite.metrics.quality import gallery_of, judge_of, measure_quality
 from suite.models.pipeline import Pipeline
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
 from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.records import Fingerprint, Status
 
+TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
 WARM_UP_CALLS = 1
 EXTRA_ROUNDS = 3  # after one that warms up; extra stages are shown, not ranked
 ENERGY_PASS_S = 2.0  # at least, and a whole call: counters and rails move every 20 to 100 ms
@@ -107,9 +109,9 @@ def measure(job: Job, answers: Answers) -> str | None:
     backend.synchronize()
     gauge.loaded()
     answers.part("evaluations", pipeline.evaluations)
-    answers.part("fingerprint", fingerprint(backend, board, pipeline))
+    answers.part("fingerprint", fingerprint(job, backend, board, pipeline))
 
-    prompt = timing_prompt()
+    prompt = timing_prompt(job)
     call = lambda stage: pipeline.generate([prompt], stage=stage)  # noqa: E731
     throttle = None
     # A simulated recipe would show the imitation's memory and time, not its own.
@@ -134,7 +136,7 @@ def identify(jobs: list[Job], answers: Answers) -> None:
             backend = backend_of(configuration.device)
             board = backend.find_board()
             pipeline = build(configuration, job.weights, backend.torch_device())
-            answers.part(configuration.id, fingerprint(backend, board, pipeline))
+            answers.part(configuration.id, fingerprint(job, backend, board, pipeline))
             del pipeline  # before the next is loaded beside it
         except Exception as error:  # noqa: BLE001 - as in main
             answers.part(configuration.id, f"{type(error).__name__}: {_first_line(error)}")
@@ -155,8 +157,15 @@ def apply_recipe(configuration: Configuration, pipeline: Pipeline, device: torch
     return pipeline
 
 
-def timing_prompt() -> str:
-    return "a small red cube on a large blue ball"
+def timing_prompt(job: Job) -> str:
+    """A prompt that the model knows: pictures on a disk are there for their captions only."""
+    name = job.configuration.model.prompts
+    if name in TIMING_PROMPTS:
+        return TIMING_PROMPTS[name]
+    try:
+        return load_prompts(name).prompts[0]
+    except WeightsAbsent:  # random weights need no captions, and any prompt takes as long
+        return "a red motorcycle"
 
 
 def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> float:
@@ -234,7 +243,12 @@ def extra_pass(pipeline: Pipeline, prompt: str, backend: Backend, answers: Answe
 
 
 def cost_pass(
-    pipeline: Pipeline, prompt: str, parameters: dict[str, int], device: torch.device, backend: Backend, answers: Answers
+    pipeline: Pipeline,
+    prompt: str,
+    parameters: dict[str, int],
+    device: torch.device,
+    backend: Backend,
+    answers: Answers,
 ) -> None:
     """What an object costs, counted: nothing here is timed but the machine's peaks."""
     answers.phase("cost")
@@ -245,7 +259,7 @@ def cost_pass(
 
 
 def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:
-    judge = Judge()
+    judge = judge_of(job)
     count = job.quality_prompts
     quality, first = measure_quality(pipeline, judge, count, lambda done: answers.phase("quality", done / count))
     answers.part("quality", quality)
@@ -256,9 +270,9 @@ def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:
         answers.part("artefacts", {"contact sheet": str(path)})
 
 
-def fingerprint(backend: Backend, board: Board, pipeline: Pipeline) -> Fingerprint:
+def fingerprint(job: Job, backend: Backend, board: Board, pipeline: Pipeline) -> Fingerprint:
     return Fingerprint(
         device=backend.device.name, board=board.id, chip=board.chip, driver=board.driver,
         power_mode=board.power_mode, clocks=board.clocks, python=platform.python_version(), torch=torch.__version__,
-        threads=threads(), weights_sha256=pipeline.weights_sha256, gallery_sha256=gallery_sha256(),
+        threads=threads(), weights_sha256=pipeline.weights_sha256, gallery_sha256=gallery_of(job),
     )  # fmt: skip
