@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
-from types import ModuleType
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from suite.models.original_shap_e import DIFFUSION, importable, original_decoder, original_prior
+from suite.models.original_shap_e import original as by_the_original
 from suite.models.samplers import exponential_schedule
 from suite.models.shap_e_field import ask, object_weights
 from suite.models.shap_e_official import PUBLISHED, Size
 from suite.models.views import CoarseToFine, through_box
 from tests.shap_e_cases import (
+    CPU,
     NARROW,
     condition,
     decoder_state,
@@ -40,71 +41,11 @@ kinds = pytest.mark.parametrize("pictures", [False, True], ids=["text", "image"]
 sizes = pytest.mark.parametrize("size", SIZES, ids=names.get)
 
 
-class GivenClip:
-    """In place of the original's CLIP, which it loads over the net: conditions come ready."""
-
-    feature_dim, grid_size, grid_feature_dim = 768, 16, 1024
-
-    def __init__(self, device):
-        pass
-
-    def __call__(self, batch_size, images=None, texts=None, embeddings=None):
-        return embeddings if texts is None else texts
-
-    def embed_images_grid(self, images):
-        return images
-
-
-@pytest.fixture
-def shap_e(monkeypatch):
-    """The original's model_from_config, importable without blobfile, which only its downloads need."""
-    try:
-        import blobfile  # noqa: F401
-    except ImportError:
-        monkeypatch.setitem(sys.modules, "blobfile", ModuleType("blobfile"))
-    from shap_e.models import configs
-    from shap_e.models.generation import transformer
-
-    monkeypatch.setattr(transformer, "FrozenImageCLIP", GivenClip)
-    return configs.model_from_config
-
-
-def their_prior(build, pictures: bool, state: dict, size: Size):
-    kind = "CLIPImageGridPointDiffusionTransformer" if pictures else "CLIPImagePointDiffusionTransformer"
-    inner = {"name": kind, "width": size.heads * 64, "heads": size.heads, "layers": size.layers}
-    inner |= {"time_token_cond": True, "use_pos_emb": True} | ({} if pictures else {"token_cond": True})
-    layout = {"d_latent": size.latent.tokens * size.latent.width, "latent_ctx": size.latent.tokens}
-    model = build({"name": "SplitVectorDiffusion", "inner": inner, **layout}, device=torch.device("cpu"))
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def their_decoder(build, state: dict, size: Size, samples: tuple[int, int] = (64, 128)):
-    field = {
-        "name": "MLPNeRSTFModel", "posenc_version": "nerf", "d_hidden": size.hidden, "n_hidden_layers": 6,
-        "n_meta_layers": 4, "insert_direction_at": 4, "activation": "swish", "density_activation": "relu",
-        "meta_parameters": True, "meta_bias": False, "trainable_meta": True,
-        "separate_nerf_channels": True, "separate_coarse_channels": True,
-    }  # fmt: skip
-    renderer = {
-        "name": "NeRSTFRenderer", "nerstf": field, "grid_size": 32, "separate_shared_samples": True,
-        "n_coarse_samples": samples[0], "n_fine_samples": samples[1],
-        "void": {"name": "VoidNeRFModel", "background": [255.0] * 3},
-        "volume": {"name": "BoundingBoxVolume", "bbox_min": [-1.0] * 3, "bbox_max": [1.0] * 3},
-    }  # fmt: skip
-    config = {
-        "name": "ChannelsDecoder", "d_latent": size.latent.d_latent, "latent_ctx": size.latent.vectors,
-        "params_proj": {"name": "channels", "use_ln": True, "learned_scale": 1.0}, "renderer": renderer,
-    }  # fmt: skip
-    decoder = build(config, device=torch.device("cpu"))
-    decoder.load_state_dict(state)
-    return decoder.eval()
-
-
 def their_field(decoder, params, positions, **options):
-    from shap_e.models.nn.meta import subdict
-    from shap_e.models.query import Query
-    from shap_e.util.collections import AttrDict
+    with importable():
+        from shap_e.models.nn.meta import subdict
+        from shap_e.models.query import Query
+        from shap_e.util.collections import AttrDict
 
     return decoder.renderer.nerstf(Query(positions), params=subdict(params, "nerstf"), options=AttrDict(options))
 
@@ -118,11 +59,11 @@ def given(pictures: bool, size: Size) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def their_prediction(shap_e, pictures: bool, size: Size = NARROW) -> torch.Tensor:
+def their_prediction(pictures: bool, size: Size = NARROW) -> torch.Tensor:
     x, times = given(pictures, size)
     clip = condition(pictures, size=size)
     clip = clip.transpose(1, 2) if pictures else clip  # the original's grids are channels first
-    made = their_prior(shap_e, pictures, prior_state(pictures, size), size)(x.flatten(1), times, embeddings=clip)
+    made = original_prior(pictures, prior_state(pictures, size), size)(x.flatten(1), times, embeddings=clip)
     return torch.cat([part.view(x.shape) for part in made.chunk(2, dim=1)], dim=-1)
 
 
@@ -138,16 +79,16 @@ def our_prediction(pictures: bool, size: Size = NARROW) -> torch.Tensor:
 @original
 @sizes
 @kinds
-def test_the_diffusion_networks_agree(shap_e, pictures, size):
-    assert relative(our_prediction(pictures, size), their_prediction(shap_e, pictures, size)) < 1e-5
+def test_the_diffusion_networks_agree(pictures, size):
+    assert relative(our_prediction(pictures, size), their_prediction(pictures, size)) < 1e-5
 
 
 @original
 @sizes
 @torch.no_grad()
-def test_projected_weights_agree(shap_e, size):
+def test_projected_weights_agree(size):
     state, latent = decoder_state(size), latents(size)
-    theirs = their_decoder(shap_e, state, size).bottleneck_to_params(latent.flatten(1))
+    theirs = original_decoder(state, CPU, size).bottleneck_to_params(latent.flatten(1))
     ours = object_weights(our_renderer(state, size), latent)
     assert len(ours) == len(theirs) == 4
     for index, weight in ours.items():
@@ -162,8 +103,8 @@ def somewhere() -> torch.Tensor:
 
 
 @torch.no_grad()
-def their_heads(shap_e, size: Size = NARROW) -> dict[str, torch.Tensor]:
-    decoder = their_decoder(shap_e, decoder_state(size), size)
+def their_heads(size: Size = NARROW) -> dict[str, torch.Tensor]:
+    decoder = original_decoder(decoder_state(size), CPU, size)
     params = decoder.bottleneck_to_params(latents(size).flatten(1))
     stf = their_field(decoder, params, somewhere())
     fine = their_field(decoder, params, somewhere(), rendering_mode="nerf", nerf_level="fine")
@@ -181,8 +122,8 @@ def our_heads(size: Size = NARROW) -> dict[str, torch.Tensor]:
 
 @original
 @sizes
-def test_every_head_of_the_field_agrees(shap_e, size):
-    ours, theirs = our_heads(size), their_heads(shap_e, size)
+def test_every_head_of_the_field_agrees(size):
+    ours, theirs = our_heads(size), their_heads(size)
     for name in HEADS:
         assert relative(ours[name], theirs[name]) < 1e-5, name
 
@@ -202,10 +143,11 @@ RAY_SAMPLES = (16, 32)
 
 
 @torch.no_grad()
-def their_colours(shap_e) -> torch.Tensor:
-    from shap_e.util.collections import AttrDict
+def their_colours() -> torch.Tensor:
+    with importable():
+        from shap_e.util.collections import AttrDict
 
-    decoder = their_decoder(shap_e, decoder_state(), NARROW, RAY_SAMPLES)
+    decoder = original_decoder(decoder_state(), CPU, NARROW, ray_samples=RAY_SAMPLES)
     params = decoder.bottleneck_to_params(latents(batch=1).flatten(1))
     rays = torch.stack(some_rays(), 1)[None]
     torch.manual_seed(7)  # the original draws from the global generator
@@ -232,16 +174,17 @@ def their_way_through_the_box(origin: torch.Tensor, forward: torch.Tensor) -> tu
 
 
 @original
-def test_rays_rendered_at_the_same_sample_positions_agree(shap_e):
-    assert relative(our_colours(), their_colours(shap_e)) < 1e-5
+def test_rays_rendered_at_the_same_sample_positions_agree():
+    assert relative(our_colours(), their_colours()) < 1e-5
 
 
 @original
-def test_rays_enter_and_leave_the_box_where_the_originals_do(shap_e):
-    from shap_e.models.volume import BoundingBoxVolume
+def test_rays_enter_and_leave_the_box_where_the_originals_do():
+    with importable():
+        from shap_e.models.volume import BoundingBoxVolume
 
     origin, forward = some_rays()
-    volume = BoundingBoxVolume(bbox_min=[-1.0] * 3, bbox_max=[1.0] * 3, device=torch.device("cpu"))
+    volume = BoundingBoxVolume(bbox_min=[-1.0] * 3, bbox_max=[1.0] * 3, device=CPU)
     box = volume.intersect(origin[None], forward[None])
     assert box.intersected.all()
     for ours, theirs in zip(through_box(origin, forward), (box.t0, box.t1)):
@@ -255,14 +198,15 @@ def test_rays_enter_and_leave_the_box_where_the_originals_do(shap_e):
 
 @original
 @torch.no_grad()
-def test_a_mesh_is_the_originals_but_for_its_scale(shap_e):
+def test_a_mesh_is_the_originals_but_for_its_scale():
     """The original pads the grid by two and maps it to the same box: 32 points become 34, and ±1 becomes ±31/33."""
-    from shap_e.rendering.mc import marching_cubes
+    with importable():
+        from shap_e.rendering.mc import marching_cubes
 
     pipeline, latent = our_pipeline(pictures=False), latents(batch=1)
     pipeline.grid = 32
     ours = pipeline.mesh(latent)
-    decoder = their_decoder(shap_e, decoder_state(), NARROW)
+    decoder = original_decoder(decoder_state(), CPU, NARROW)
     axis = torch.arange(32) / 31 * 2 - 1
     grid = torch.cartesian_prod(axis, axis, axis)[None]
     inside = their_field(decoder, decoder.bottleneck_to_params(latent.flatten(1)), grid).signed_distance
@@ -277,16 +221,17 @@ def test_a_mesh_is_the_originals_but_for_its_scale(shap_e):
 # The recipe.
 
 
-def their_latents(shap_e, pictures: bool, steps: int):
-    from shap_e.diffusion.gaussian_diffusion import diffusion_from_config
-    from shap_e.diffusion.sample import sample_latents
+def their_latents(pictures: bool, steps: int):
+    with importable():
+        from shap_e.diffusion.gaussian_diffusion import diffusion_from_config
+        from shap_e.diffusion.sample import sample_latents
 
-    clip, model = condition(pictures), their_prior(shap_e, pictures, prior_state(pictures), NARROW)
+    clip, model = condition(pictures), original_prior(pictures, prior_state(pictures), NARROW)
     torch.manual_seed(31)  # the original draws from the global generator, and building it did
     return sample_latents(
         batch_size=2,
         model=model,
-        diffusion=diffusion_from_config({"schedule": "exp", "timesteps": 1024, "mean_type": "x_start"}),
+        diffusion=diffusion_from_config(DIFFUSION),
         model_kwargs={"images": clip.transpose(1, 2)} if pictures else {"texts": clip},
         guidance_scale=3.0 if pictures else 15.0,
         clip_denoised=True, use_fp16=False, use_karras=True, karras_steps=steps, sigma_min=1e-3, sigma_max=160,
@@ -304,16 +249,35 @@ def our_latents(pictures: bool, steps: int):
 @original
 @kinds
 @torch.no_grad()
-def test_64_steps_from_the_same_noise_end_at_the_same_latents(shap_e, pictures):
-    assert relative(our_latents(pictures, 64), their_latents(shap_e, pictures, 64)) < 1e-3
+def test_64_steps_from_the_same_noise_end_at_the_same_latents(pictures):
+    assert relative(our_latents(pictures, 64), their_latents(pictures, 64)) < 1e-3
 
 
 @original
-def test_the_noise_schedules_agree(shap_e):
-    from shap_e.diffusion.gaussian_diffusion import diffusion_from_config
+def test_the_noise_schedules_agree():
+    with importable():
+        from shap_e.diffusion.gaussian_diffusion import diffusion_from_config
 
-    theirs = diffusion_from_config({"schedule": "exp", "timesteps": 1024, "mean_type": "x_start"}).alphas_cumprod
+    theirs = diffusion_from_config(DIFFUSION).alphas_cumprod
     assert relative(exponential_schedule().alphas_cumprod, torch.from_numpy(theirs)) < 1e-12
+
+
+@original
+def test_the_recipe_original_makes_the_same_object_of_the_same_weights():
+    ours = our_pipeline(pictures=False)
+    ours.steps, ours.grid, ours.ray_samples = 64, 16, (4, 4)
+    theirs = by_the_original(ours, NARROW)
+    before = torch.get_rng_state()
+    noise = torch.randn(1, NARROW.latent.tokens, NARROW.latent.width, generator=torch.Generator().manual_seed(9))
+    latent = theirs.sampled(condition(False, batch=1), seed=9)
+    assert relative(ours.diffuse(condition(False, batch=1), noise), latent) < 1e-3
+    mesh, small = ours.mesh(latent), theirs.mesh(latent)
+    assert len(small.faces) == pytest.approx(len(mesh.faces), rel=0.15)
+    apart = torch.cdist(small.vertices * 17 / 15, mesh.vertices).amin(1)  # theirs goes a little beyond the box
+    assert apart.median() < 1e-3
+    assert small.colours.std() > 0.01
+    assert theirs.views(latent, torch.Generator(), count=2, size_px=64).shape == (1, 2, 3, 64, 64)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # What the original gave, for where it is not installed.
@@ -350,15 +314,15 @@ def ours(name: str) -> torch.Tensor:
     return simple[name]() if name in simple else our_heads()[name]
 
 
-def theirs(shap_e, name: str) -> torch.Tensor:
+def theirs(name: str) -> torch.Tensor:
     simple = {
-        "text network": lambda: their_prediction(shap_e, False),
-        "image network": lambda: their_prediction(shap_e, True),
-        "rays": lambda: their_colours(shap_e),
-        "text latents": lambda: their_latents(shap_e, False, 64),
-        "image latents": lambda: their_latents(shap_e, True, 64),
+        "text network": lambda: their_prediction(False),
+        "image network": lambda: their_prediction(True),
+        "rays": lambda: their_colours(),
+        "text latents": lambda: their_latents(False, 64),
+        "image latents": lambda: their_latents(True, 64),
     }
-    return simple[name]() if name in simple else their_heads(shap_e)[name]
+    return simple[name]() if name in simple else their_heads()[name]
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -369,6 +333,6 @@ def test_ours_gives_the_numbers_that_the_original_gave(name):
 
 @original
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_original_still_gives_its_numbers(shap_e, name):
+def test_the_original_still_gives_its_numbers(name):
     deviation = RECORDED[name][1]
-    assert numbers(theirs(shap_e, name)) == pytest.approx(RECORDED[name], abs=1e-3 * deviation)
+    assert numbers(theirs(name)) == pytest.approx(RECORDED[name], abs=1e-3 * deviation)

@@ -146,6 +146,7 @@ class OriginalShapE(ShapE):
         with importable():
             from shap_e.models.nn.meta import subdict
             from shap_e.models.query import Query
+            from shap_e.util.collections import AttrDict
             from shap_e.util.notebooks import decode_latent_mesh
 
         decoder = self.networks["mesh decoder"]
@@ -153,7 +154,8 @@ class OriginalShapE(ShapE):
         if len(made.faces) == 1 and (made.verts == made.verts[0]).all():
             return Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3))
         params = subdict(decoder.bottleneck_to_params(latent.float().flatten(1)), "nerstf")
-        colours = decoder.renderer.nerstf.forward_batched(Query(made.verts[None]), params=params).channels[0]
+        asked = decoder.renderer.nerstf.forward_batched(Query(made.verts[None]), params=params, options=AttrDict())
+        colours = asked.channels[0]
         return Mesh(made.verts.cpu(), made.faces.cpu(), colours.float().cpu())
 
     @torch.inference_mode()

@@ -16,6 +16,11 @@ ORIGINALS = {
         "point-e @ git+https://github.com/openai/point-e@fc8a607c08a3ea804cc82bf1ef8628f88a3a5d2f",
         "suite.models.original_point_e:original",
     ),
+    "shap-e": (
+        "shap_e",
+        "shap-e @ git+https://github.com/openai/shap-e@50131012ee11c9d2617f3886c10f000d3c7a3b43",
+        "suite.models.original_shap_e:original",
+    ),
 }
 
 
