@@ -22,7 +22,7 @@ from suite.devices.backend import Backend, Board, EnergyMeter, backend_of
 from suite.devices.cpu import threads
 from suite.devices.health import Watch
 from suite.job import Job
-from suite.metrics.canary import canary_s
+from suite.metrics.canary import Canary
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
@@ -98,8 +98,9 @@ def measure(job: Job, answers: Answers) -> str | None:
     answers.phase("loading")
     board = backend.find_board()  # asked once a cell: its power mode may have changed since the last
     device = backend.torch_device()
-    if backend.device.latency_limit == "latency_ratio":  # its limits travel between machines
-        answers.part("canary_s", canary_s())
+    canary = Canary() if backend.device.latency_limit == "latency_ratio" else None  # its limits travel between machines
+    if canary is not None:
+        answers.part("canary_s", canary.median_s)
     gauge = backend.memory_gauge()
     pipeline = load(configuration, job.weights, device)
     # Before the recipe: a quantized layer packs its weights away.
@@ -119,7 +120,8 @@ def measure(job: Job, answers: Answers) -> str | None:
         answers.phase("memory")
         first_call_s = memory_pass(call, backend, gauge, answers)
         answers.phase("latency", 0.0)
-        throttle = latency_pass(job, call, backend, first_call_s, meter, answers)
+        beside = canary if configuration.is_reference else None  # only its limit is in seconds
+        throttle = latency_pass(job, call, backend, first_call_s, meter, beside, answers)
         extra_pass(pipeline, prompt, backend, answers)
         cost_pass(pipeline, prompt, parameters, device, backend, answers)
     if job.quality_prompts:
@@ -196,20 +198,25 @@ def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> fl
 
 
 def latency_pass(
-    job: Job, call: Callable, backend: Backend, first_call_s: float, meter: EnergyMeter | None, answers: Answers
-) -> str | None:
+    job: Job, call: Callable, backend: Backend, first_call_s: float, meter: EnergyMeter | None, canary: Canary | None,
+    answers: Answers,
+) -> str | None:  # fmt: skip
     for _ in range(WARM_UP_CALLS):
         time_call(call, backend.synchronize)
     watch = Watch(backend)
 
     def between(rounds: int) -> None:
         watch.look()
+        if canary is not None:
+            canary.run()
         answers.phase("latency", rounds / 20)
 
     latency = measure_latency(
         call, backend.synchronize, first_call_s=first_call_s, time_budget_s=job.time_budget_s, progress=between
     )
     throttle = watch.throttled()
+    if canary is not None:
+        answers.part("canary_s", canary.median_s)
     latency = latency.model_copy(update={"warnings": latency.warnings + watch.notes()})
     answers.part("latency", latency)
     if meter is not None and (unknown := energy_pass(call, backend, meter, answers)):

@@ -244,7 +244,6 @@ def test_every_recipe_keeps_the_published_number_of_parameters(short_calibration
 
     monkeypatch.setattr(worker, "memory_pass", lambda *_: 1.0)
     monkeypatch.setattr(worker, "latency_pass", lambda *_: None)
-    monkeypatch.setattr(worker, "canary_s", lambda: 0.001)
     counted = {}
     for name in OPTIMIZATIONS:
         answers = Answers()
