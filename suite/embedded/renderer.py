@@ -19,8 +19,12 @@ BACKGROUND = 1.0
 
 
 def splat_radius_px(points: int, size_px: int) -> float:
-    """Disc radius at which a cloud of so many points closes its surfaces without losing its shape."""
-    return size_px / 64 * max(1.0, 2.2 * (256 / points) ** 0.35)
+    """Disc radius at which a cloud of so many points closes its surfaces without losing its shape.
+
+    The exponent was chosen on ground truth of 1,024 points, 153 captions, first of 3,001 by the judge: .856 at radius
+    1.35 (exponent .35, of before), .928 at 1.6 to 1.8, .876 at 2.0 to 2.2; 256 points at 2.2 give .908.
+    """
+    return size_px / 64 * max(1.0, 2.2 * (256 / points) ** 0.2)
 
 
 def cameras(azimuth_deg: Tensor, elevation_deg: Tensor) -> Tensor:
