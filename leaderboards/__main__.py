@@ -13,9 +13,9 @@ from leaderboards.literature import MalformedLiterature
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
+from suite.configurations import UnknownName
 from suite.history import COMMITTED, HistoryError
 from suite.judging.baselines import FOLDER, MalformedBaselines
-from suite.names import UnknownName
 
 
 def _positive(text: str) -> float:

@@ -13,11 +13,10 @@ from pydantic import ValidationError
 
 from leaderboards.frontier import candidate, frontier, key
 from leaderboards.literature import literature_rows  # noqa: F401
-from suite.configurations import find
+from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.paired_quality import difference, hit_pairs
 from suite.models.catalogue import MODELS
-from suite.names import UnknownName
 from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
 from suite.records import Interval, Measurement, PublishedRow, Status
 

@@ -9,6 +9,7 @@ from suite.devices.catalogue import DEVICES, Device, find_device
 from suite.judging.budgets import FOLDER as BUDGETS
 from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.models.catalogue import MODELS, Model, find_model
+from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
 from suite.names import unknown
 from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, Optimization, find_optimization
 from suite.records import Budget

@@ -15,6 +15,7 @@ from suite.metrics.quality import Judge, generated, measure_quality
 from suite.metrics.seen import seen
 from suite.models.catalogue import MODELS
 from suite.models.clip import embed_views
+from suite.models.conditions import enlarged
 from suite.models.mesh import Mesh
 from suite.models.point_e import load_nano_upsampler
 from suite.names import resolve
@@ -80,7 +81,7 @@ def test_the_pictures_between_are_pictures_of_the_prompt(name):
     prompts = judge().prompts[:PROMPTS]
     pictures = pipeline(name).condition.pictures(prompts, 0, lambda stage: torch.no_grad())
     assert pictures.shape[1:] == (3, 32, 32) and 0 <= pictures.min() and pictures.max() <= 1
-    large = torch.nn.functional.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)
+    large = enlarged(pictures)
     vectors = embed_views(judge().clip, large[:, None])
     distractors = json.loads(GALLERY.read_text())["distractors"][:152]
     assert hits(judge().clip, vectors, prompts, distractors).float().mean() >= 0.7

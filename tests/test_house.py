@@ -53,7 +53,7 @@ FLOORS: dict[str, float] = {
     "suite.test_configurations": 6.5,
 }
 # What leaderboards and dashboard may use of the suite, besides floor 1's catalogues and rules.
-GROUND = ("suite.records", "suite.names", "suite.judging", "suite.configurations", "suite.history")
+GROUND = ("suite.records", "suite.judging", "suite.configurations", "suite.history")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import ClassVar
@@ -18,7 +19,7 @@ from suite.models.clip import load_clip_nano
 LONE_SHARE = 16  # one in so many scenes is of one to three equal things, which would else be one in two hundred
 
 
-class GeneratorRecipe:
+class GeneratorRecipe(ABC):
     """A network trained for a number of steps on scenes drawn anew at each. Subclasses say what a step's loss is."""
 
     PEAK_RATE: ClassVar[float]
@@ -58,8 +59,9 @@ class GeneratorRecipe:
             tokens = tokenize([self.scenes[row].caption for row in rows.tolist()])
             return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
 
+    @abstractmethod
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError
+        """The loss of one step, whose examples come from its generator alone."""
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

@@ -11,6 +11,7 @@ from suite.embedded.renderer import AZIMUTHS_DEG, ELEVATION_DEG, render
 from suite.embedded.shapes import SceneTable
 from suite.embedded.tokenizer import tokenize
 from suite.models.clip_features import text_tokens
+from suite.models.conditions import enlarged
 from suite.models.text_to_image import NANO_SIZE_PX, build_nano_transformer, predict_picture
 
 BATCH = 64
@@ -32,19 +33,13 @@ def photograph(table: SceneTable, rows: Tensor, generator: torch.Generator, size
     return render(cloud, azimuth, elevation, size_px, RADIUS_PX * size_px / 64, normals)[:, 0], cloud
 
 
-def as_generated(pictures: Tensor) -> Tensor:
-    """Pictures of any size as image encoders get them: through the text-to-image network's 32 pixels, at 64."""
-    small = F.adaptive_avg_pool2d(pictures, NANO_SIZE_PX)
-    return F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
-
-
 def seen_photographs(table: SceneTable, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """As `photograph`, as image-conditional networks are trained: at 32 pixels, a little noisy, since pictures will be."""
     pictures, cloud = photograph(table, rows, generator)
     noise = 0.05 * torch.rand(len(rows), 1, 1, 1, generator=generator)
     small = F.adaptive_avg_pool2d(pictures, NANO_SIZE_PX)
     small = (small + noise * torch.randn(small.shape, generator=generator)).clamp(0, 1)
-    return as_generated(small), cloud
+    return enlarged(small), cloud
 
 
 class TextToImageRecipe(GeneratorRecipe):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from suite.names import unknown
 
@@ -25,49 +26,36 @@ class Model:
 
 
 OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022, arXiv:2212.08751"
-
-
-def _point_e(name: str, builder: str, pictures: bool) -> Model:
-    """A published size of Point-E, with the upsampler."""
-    return Model(
-        name=name,
-        family="point-e",
-        builder=f"suite.models.point_e_official:{builder}",
-        conditioning="text to image to 3D" if pictures else "text",
-        output="point cloud of 4096 points",
-        stages=(
-            *(("text-to-image", "image encoder") if pictures else ("text encoder",)),
-            "base diffusion",
-            "upsampler",
-        ),
-        prompts="coco",
-        weights=("official", "random"),
-        source=OPENAI_POINT_E,
-        marks=("fullsize",),
-    )
-
-
 OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, arXiv:2305.02463"
 
 
-def _shap_e(name: str, builder: str, pictures: bool) -> Model:
-    """The published size of Shap-E."""
+def _published(name: str, builder: str, *, pictures: bool, **of_the_family: Any) -> Model:
+    """A published size, conditioned by text or by pictures of it."""
+    stages = ("text-to-image", "image encoder") if pictures else ("text encoder",)
     return Model(
         name=name,
-        family="shap-e",
-        builder=f"suite.models.shap_e_official:{builder}",
+        builder=builder,
         conditioning="text to image to 3D" if pictures else "text",
-        output="coloured mesh of a grid of 128",
-        stages=(
-            *(("text-to-image", "image encoder") if pictures else ("text encoder",)),
-            "latent diffusion",
-            "mesh decoder",
-        ),
+        stages=(*stages, *of_the_family.pop("stages")),
         prompts="coco",
         weights=("official", "random"),
-        source=OPENAI_SHAP_E,
         marks=("fullsize",),
+        **of_the_family,
     )
+
+
+def _point_e(name: str, builder: str, pictures: bool) -> Model:
+    return _published(
+        name, f"suite.models.point_e_official:{builder}", pictures=pictures, family="point-e", source=OPENAI_POINT_E,
+        output="point cloud of 4096 points", stages=("base diffusion", "upsampler"),
+    )  # fmt: skip
+
+
+def _shap_e(name: str, builder: str, pictures: bool) -> Model:
+    return _published(
+        name, f"suite.models.shap_e_official:{builder}", pictures=pictures, family="shap-e", source=OPENAI_SHAP_E,
+        output="coloured mesh of a grid of 128", stages=("latent diffusion", "mesh decoder"),
+    )  # fmt: skip
 
 
 MODELS = {

@@ -56,8 +56,12 @@ class PictureTokens:
             return self.paint(states, noise.start().to(self.device), self.steps)
 
     def encode(self, pictures: Tensor) -> Tensor:
-        enlarged = F.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)
-        return image_tokens(self.networks["image encoder"], enlarged).float()
+        return image_tokens(self.networks["image encoder"], enlarged(pictures)).float()
+
+
+def enlarged(pictures: Tensor) -> Tensor:
+    """The text-to-image network's pictures at the embedded CLIP's 64 pixels."""
+    return F.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def text_condition(device: torch.device) -> TextVector:

@@ -28,7 +28,7 @@ NANO_UPSAMPLER = UpsamplerSettings(
     points=768, low_resolution_points=256, width=96, heads=3, context_layers=2, layers=3, clip_width=128
 )
 UPSAMPLER_SIGMA_MAX = 0.5  # where its sampling starts, from noisy copies of the base's points
-UPSAMPLED = False  # until the whole matrix is measured with it: it passed its gate, see its card
+UPSAMPLED = False  # until its gate's recognition is run again and the whole matrix measured with it: see its card
 POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would deviate by 0.2 where noise deviates by 1
 NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
