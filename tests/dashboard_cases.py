@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +98,15 @@ def chromium_on(folder: Path) -> Iterator[tuple[str, object]]:
         pytest.skip(f"no Chromium: none of {', '.join(screenshot.CHROMIUMS)} is on the path")
     with screenshot.serve(folder) as url, screenshot.browser() as page:
         yield url, page
+
+
+def heavy_modules(script: str, folder: Path) -> list[str]:
+    """Which of the heavy packages a fresh process has loaded after the script, with these tables published."""
+    heavy = '{"torch", "diffusers", "open_clip", "torchvision"}'
+    script += f"import json\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}} & {heavy})))\n"
+    environment = os.environ | {data.VARIABLE: str(folder), "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +14,17 @@ from streamlit.testing.v1 import AppTest
 from dashboard import data, screenshot, tables
 from leaderboards.rows import literature_rows
 from suite import history
-from tests.dashboard_cases import NANO, ROOT, chromium_on, matrix, open_app, prose, publish_runs, specs, with_stages
+from tests.dashboard_cases import (
+    NANO,
+    chromium_on,
+    heavy_modules,
+    matrix,
+    open_app,
+    prose,
+    publish_runs,
+    specs,
+    with_stages,
+)
 from tests.factories import measurement
 
 
@@ -156,14 +163,8 @@ for room in ("dashboard", "leaderboards"):
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
 assert not page.exception and page.get("plotly_chart")
-print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "diffusers", "open_clip", "torchvision"}))
 """
-    environment = os.environ | {data.VARIABLE: str(published), "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == "[]"
+    assert heavy_modules(script, published) == []
 
 
 # The page in a browser

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from dashboard import data, screenshot, stages
-from tests.dashboard_cases import NANO, ROOT, chromium_on, matrix, open_app, prose, publish_runs, specs, with_stages
+from tests.dashboard_cases import (
+    NANO,
+    chromium_on,
+    heavy_modules,
+    matrix,
+    open_app,
+    prose,
+    publish_runs,
+    specs,
+    with_stages,
+)
 from tests.factories import measurement, row
 
 PAGE = "screens/stages.py"
@@ -175,14 +182,8 @@ from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
 page.switch_page("screens/stages.py").run()
 assert not page.exception and len(page.get("plotly_chart")) == 2
-print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "diffusers", "open_clip", "torchvision"}))
 """
-    environment = os.environ | {data.VARIABLE: str(published), "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == "[]"
+    assert heavy_modules(script, published) == []
 
 
 # The page in a browser

@@ -43,15 +43,6 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch) -> Path:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
-    monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
-    return folder
-
-
-@pytest.fixture
 def given(tmp_path: Path, cache: Path, monkeypatch) -> Path:
     folder = tmp_path / "given"
     folder.mkdir()

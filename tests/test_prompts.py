@@ -14,7 +14,6 @@ from suite.metrics import prompts as sets
 from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, find_judging, load_prompts, read_coco, read_prompts
 from suite.metrics.quality import DIVERSITY_PROMPTS, gallery_sha256
 from suite.metrics.seen import MESH_POINTS
-from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
@@ -22,15 +21,6 @@ from suite.records import PROTOCOL
 
 THINGS = ("Dog", "cat", "BUS", "kite", "a clock", "two  bowls", "sign", "a 'blue' vase", 'the "red" train')
 CAPTIONS = [f"{THINGS[k % 9]} number {k}{('', '.', ' ', '. ')[k % 4]}" for k in range(153)]
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch) -> Path:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
-    monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
-    return folder
 
 
 def coco_file(folder: Path, captions: list[str] = CAPTIONS, more: str = "") -> Path:

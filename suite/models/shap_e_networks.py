@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from suite.models.clip import import_open_clip
 from suite.models.shap_e_field import ALL_OCTAVES, encoding_columns
@@ -44,7 +43,3 @@ def build_nano_prior(pictures: bool = False) -> PriorTransformer:
         added_emb_type=None, embedding_proj_dim=128, clip_embed_dim=TOKEN_WIDTH,
         embedding_proj_norm_type="layer" if pictures else None,
     )  # fmt: skip
-
-
-def parameter_count(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
