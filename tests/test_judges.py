@@ -22,7 +22,7 @@ from suite.models.clip import import_open_clip
 from suite.models.official import OFFICIAL, OfficialFile
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
-from tests.test_prompts import cache, coco, prompt_file  # noqa: F401 - fixtures
+from tests.test_prompts import coco, prompt_file  # noqa: F401 - fixtures
 
 SIZE_PX = 48
 

@@ -19,7 +19,7 @@ from suite.devices.backend import slug
 from suite.metrics import prompts
 from suite.models import official
 from suite.models.official import MODEL_FILES, OFFICIAL, OfficialFile, cache_folder, load_official
-from tests.test_prompts import cache, coco_file  # noqa: F401 - the fixture
+from tests.test_prompts import coco_file  # noqa: F401 - the fixture
 from tests.web import Page, serving
 
 ROOT = Path(__file__).parents[1]
