@@ -24,7 +24,7 @@ FORMATS = {  # of the number columns, as sprintf writes them
     "over the floor": "×%.2f",
     "diversity": "%.4g",
 }
-OPTIONAL = ("over the floor", "diversity")
+OPTIONAL = ("over the floor", "R-Precision of 3,001, %", "diversity")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 

@@ -83,7 +83,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_cost(m, timed=latency is not None),
         energy_j=_finite(energy),
         **_interval("r_precision{}", quality and quality.r_precision),
-        r_precision_3001=quality and _finite(quality.r_precision_3001.value),
+        r_precision_3001=quality and quality.r_precision_3001 and _finite(quality.r_precision_3001.value),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
         prompts=len(quality.outcomes) if quality else None,

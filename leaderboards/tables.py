@@ -32,7 +32,7 @@ MEASURED = [
     Column("energy", cells.energy, optional=True),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference),
-    Column("of 3,001", cells.r_precision_3001),
+    Column("of 3,001", cells.r_precision_3001, optional=True),
     Column("Chamfer", cells.chamfer, optional=True),
     Column("diversity", cells.diversity, optional=True),
     Column("budgets", cells.budgets, optional=True),

@@ -73,15 +73,28 @@ class Interval(Record):
     high: float | None = None
 
 
+class StageExtrapolation(Record):
+    """What the seconds of a stage were computed from, when only a few of its network's evaluations were made."""
+
+    evaluation_samples_s: list[float]  # those that were made
+    evaluations: int  # those of a whole object, or of a whole extra stage its parts
+    rest_s: float  # what the stage took besides them, once
+
+
 class Latency(Record):
-    """Seconds from text to the model's output: one prompt, batch 1, synchronized, a sample a round."""
+    """Seconds from text to the model's output: one prompt, batch 1, synchronized, a sample a round.
+
+    An extrapolated one has a single sample, computed by `suite/metrics/extrapolation.py`, and its interval from the
+    spread of the evaluations.
+    """
 
     samples_s: list[float]
     stage_samples_s: dict[str, list[float]]
-    first_call_s: float
+    first_call_s: float | None  # None: no whole object was made
     median: Interval  # of samples_s
     stop_reason: Literal["interval", "rounds", "time"]
     warnings: list[str] = []
+    extrapolation: dict[str, StageExtrapolation] = {}  # by stage; empty where whole objects were timed
 
 
 class Memory(Record):
@@ -133,9 +146,9 @@ class PromptOutcome(Record):
 
     prompt: str
     rank_153: int
-    rank_3001: int
+    rank_3001: int | None = None  # None: its prompt set has no gallery of 3,001
     margin_153: float  # cosine
-    margin_3001: float
+    margin_3001: float | None = None
     chamfer: float | None = None  # to the ground truth, where there is one
 
 
@@ -145,7 +158,7 @@ class Quality(Record):
     judge: str
     outcomes: list[PromptOutcome]
     r_precision: Interval  # gallery of 153
-    r_precision_3001: Interval
+    r_precision_3001: Interval | None = None  # None: its prompt set has no such gallery
     chamfer: Interval | None = None
     diversity: Interval | None = None  # Chamfer distance between two objects of the same prompt
 
@@ -177,7 +190,7 @@ class Measurement(Record):
     output: str | None = None  # what was timed to its end: "point cloud (256)"
     smoke: bool = False
     simulated: bool = False
-    extrapolated: bool = False
+    extrapolated: bool = False  # its latency is told from a few of these:
     evaluations: int | None = None  # of the networks, an object
     parameters: int | None = None
     latency: Latency | None = None
@@ -186,6 +199,7 @@ class Measurement(Record):
     quality: Quality | None = None
     reference: Reference | None = None
     extra_stage_samples_s: dict[str, list[float]] = {}  # other decodings of the same object, outside its latency
+    extra_stage_extrapolation: dict[str, StageExtrapolation] = {}
     cost: Cost | None = None
     canary_s: float | None = None
     speedup_vs_original: float | None = None

@@ -23,16 +23,20 @@ from suite.records import (
 )
 
 
-def quality(hits: int | Collection[int], prompts: int = 153, judge: str = "clip-nano-judge") -> Quality:
-    """Outcomes of `prompts` prompts; the first `hits` of them hit, or those whose numbers are given."""
+def quality(
+    hits: int | Collection[int], prompts: int = 153, judge: str = "clip-nano-judge", large: bool = True
+) -> Quality:
+    """Outcomes of `prompts` prompts; the first `hits` of them hit, or those whose numbers are given.
+
+    large: whether their set has a gallery of 3,001."""
     numbers = set(range(hits)) if isinstance(hits, int) else set(hits)
     outcomes = [
         PromptOutcome(
             prompt=f"prompt {n}",
             rank_153=0 if n in numbers else 1 + n % 9,
-            rank_3001=0 if n in numbers and n % 3 else 2 + n % 50,
+            rank_3001=(0 if n in numbers and n % 3 else 2 + n % 50) if large else None,
             margin_153=0.1 if n in numbers else -0.1,
-            margin_3001=0.05 if n in numbers else -0.2,
+            margin_3001=(0.05 if n in numbers else -0.2) if large else None,
         )
         for n in range(prompts)
     ]
@@ -40,7 +44,7 @@ def quality(hits: int | Collection[int], prompts: int = 153, judge: str = "clip-
         judge=judge,
         outcomes=outcomes,
         r_precision=proportion(sum(o.rank_153 == 0 for o in outcomes), prompts),
-        r_precision_3001=proportion(sum(o.rank_3001 == 0 for o in outcomes), prompts),
+        r_precision_3001=proportion(sum(o.rank_3001 == 0 for o in outcomes), prompts) if large else None,
     )
 
 

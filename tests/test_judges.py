@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from suite.metrics import judges
 from suite.metrics.judges import build_openai, load_judge, openai_captions, openai_views, recognizer
 from suite.metrics.prompts import JUDGE_OF, JUDGES, NANO
-from suite.metrics.quality import Judge
+from suite.metrics.quality import Judge, summarize
 from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.clip import import_open_clip
@@ -139,7 +139,9 @@ def test_a_coco_object_is_ranked_as_by_hand(coco, weights):  # noqa: F811 - the 
     expected = by_hand(judge, clouds, prompts, judge.prompts)
     assert [o.rank_153 for o in outcomes] == [rank for rank, _ in expected]
     assert [o.margin_153 for o in outcomes] == pytest.approx([lead for _, lead in expected], abs=1e-4)
-    assert all(0 <= o.rank_153 <= 152 and o.rank_3001 >= o.rank_153 and o.chamfer is None for o in outcomes)
+    assert all(0 <= o.rank_153 <= 152 and o.chamfer is None for o in outcomes)
+    assert all(o.rank_3001 is None and o.margin_3001 is None for o in outcomes)
+    assert summarize(judge.name, outcomes).r_precision_3001 is None
     assert judge.name.startswith("clip-vit-b-32:")
 
 
@@ -162,4 +164,5 @@ def test_a_users_prompts_are_ranked_by_the_judge_of_the_models_set(tmp_path):
 def test_another_judge_is_told_by_its_name(weights, tmp_path):
     judge = Judge("embedded", judge="clip-vit-b-32", file=prompt_file(tmp_path, "a red cube\n"))
     assert judge.name.startswith("clip-vit-b-32:")
-    assert judge.score(objects(1), judge.prompts)[0].rank_3001 <= 3000
+    (outcome,) = judge.score(objects(1), judge.prompts)
+    assert outcome.rank_153 <= outcome.rank_3001 <= 3000 and outcome.margin_3001 <= outcome.margin_153

@@ -46,6 +46,13 @@ def test_the_gallery_decides_what_a_hit_is():
     assert sum(mine for mine, _ in hit_pairs(here, there, 3001)) == 6  # the factory misses every third there
 
 
+def test_a_gallery_that_a_prompt_set_lacks_has_no_pairs():
+    with_it, without = quality(range(9), prompts=9), quality(range(9), prompts=9, large=False)
+    assert len(hit_pairs(without, with_it)) == 9
+    for here, there in ((without, with_it), (with_it, without), (without, without)):
+        assert hit_pairs(here, there, 3001) == []
+
+
 def test_the_difference_is_that_of_the_hit_rates_inside_its_interval():
     pairs = [WON] * 4 + [LOST] * 19 + [BOTH] * 100 + [NEITHER] * 30
     interval = difference(pairs)

@@ -61,7 +61,7 @@ def test_the_embedded_set_is_the_committed_file():
     made = load_prompts("embedded")
     assert (list(made.prompts), list(made.captions)) == (gallery["prompts"], gallery["distractors"])
     assert made.sha256 == gallery_sha256() == hashlib.sha256(sets.GALLERY.read_bytes()).hexdigest()
-    assert made.rivals(made.prompts[0]) == gallery["distractors"]
+    assert made.rivals(made.prompts[0]) == gallery["distractors"] and made.large
 
 
 def test_the_coco_captions_are_read_in_dreamfields_own_form_and_their_code_is_not_run(cache, tmp_path):
@@ -77,8 +77,8 @@ def test_a_coco_object_is_ranked_among_the_other_152_captions(coco):
     assert len(made.prompts) == 153 and not made.scenes
     for own in (made.prompts[0], made.prompts[152]):
         assert set(made.rivals(own, sets.RIVALS)) == set(made.prompts) - {own}
-        large = made.rivals(own)
-        assert len(large) == 3000 and large[:152] == made.rivals(own, 152) and own not in large
+        assert made.rivals(own) == made.rivals(own, sets.RIVALS)  # there are no more, and no gallery of 3,001
+    assert not made.large
     assert made.sha256 == load_prompts("coco").sha256 != load_prompts("embedded").sha256
 
 
@@ -122,7 +122,7 @@ def test_a_users_prompts_stand_among_themselves_and_the_sets_captions(tmp_path):
     rivals = made.rivals("two blue balls", sets.RIVALS)
     assert rivals[:2] == ["a red cube", "a green cone"] and len(rivals) == 152
     assert rivals[2:] == list(load_prompts("embedded").captions[:150])
-    assert len(made.rivals("a red cube")) == 3000 and made.name == "file:mine.txt"
+    assert len(made.rivals("a red cube")) == 3000 and made.large and made.name == "file:mine.txt"
 
 
 def test_a_users_prompt_that_is_a_distractor_is_no_rival_of_itself(tmp_path):
@@ -134,7 +134,7 @@ def test_a_users_prompt_that_is_a_distractor_is_no_rival_of_itself(tmp_path):
 def test_a_users_prompts_stand_among_the_coco_captions_for_a_full_size_model(coco, tmp_path):
     made = load_prompts("coco", prompt_file(tmp_path, "a red cube\n"))
     assert made.prompts == ("a red cube",)
-    assert made.rivals("a red cube", sets.RIVALS) == list(load_prompts("coco").prompts[:152])
+    assert made.rivals("a red cube", sets.RIVALS) == list(load_prompts("coco").prompts[:152]) and not made.large
 
 
 def test_other_prompts_are_another_gallery(tmp_path):

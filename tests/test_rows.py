@@ -11,8 +11,8 @@ import pytest
 
 from leaderboards.literature import MalformedLiterature
 from leaderboards.rows import MalformedRows, literature_rows, load_published, measured_rows, repeat_command
-from leaderboards.tables import to_json
-from suite.records import PublishedRow, Status
+from leaderboards.tables import to_json, to_markdown
+from suite.records import Measurement, PublishedRow, Status
 from tests.factories import measurement, quality
 
 NANO = "point-e-nano-text"
@@ -67,6 +67,17 @@ def test_a_measurement_becomes_a_row():
     assert row.verdicts == m.verdicts
     assert row.artefacts == m.artefacts
     assert row.on_frontier is True
+
+
+def test_a_prompt_set_without_a_gallery_of_3001_leaves_its_share_null_and_its_column_out():
+    small = measurement(hits=None, quality=quality(130, large=False))
+    (row,) = rows = measured_rows([small])
+    assert (row.r_precision, row.r_precision_3001) == (pytest.approx(130 / 153), None)
+    assert row.on_frontier is True
+    assert "| of 3,001 |" not in to_markdown("cpu", rows, {})
+    page = to_markdown("cpu", [*rows, *measured_rows([measurement(f"{NANO}/bf16@cpu")])], {})
+    assert "| of 3,001 |" in page
+    assert Measurement.model_validate_json(small.model_dump_json()) == small
 
 
 def test_speedup_and_paired_quality_difference_are_against_the_reference():

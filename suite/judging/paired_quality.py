@@ -12,12 +12,15 @@ from suite.records import Interval, Quality
 
 
 def hit_pairs(quality: Quality, reference: Quality, gallery: int = 153) -> list[tuple[bool, bool]]:
-    """(this one hits, the reference hits) for every prompt that both were scored on."""
-    rank = f"rank_{gallery}"
-    known = {outcome.prompt: getattr(outcome, rank) == 0 for outcome in reference.outcomes}
-    return [
-        (getattr(outcome, rank) == 0, known[outcome.prompt]) for outcome in quality.outcomes if outcome.prompt in known
-    ]
+    """(this one hits, the reference hits) for every prompt that both were scored on in that gallery."""
+    known = _hits(reference, gallery)
+    return [(hit, known[prompt]) for prompt, hit in _hits(quality, gallery).items() if prompt in known]
+
+
+def _hits(quality: Quality, gallery: int) -> dict[str, bool]:
+    """By prompt; empty where the prompt set has no such gallery."""
+    ranks = {outcome.prompt: getattr(outcome, f"rank_{gallery}") for outcome in quality.outcomes}
+    return {prompt: rank == 0 for prompt, rank in ranks.items() if rank is not None}
 
 
 def difference(pairs: Sequence[tuple[bool, bool]]) -> Interval:

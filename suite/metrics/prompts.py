@@ -55,6 +55,7 @@ class PromptSet:
     captions: tuple[str, ...]  # what an object's own caption is ranked among, in this order; its own is left out
     sha256: str  # of all that decides a rank
     scenes: bool  # whether captions of the embedded grammar mean its scenes, so that there is a ground truth
+    large: bool  # whether there is a gallery of 3,001 besides that of 153
 
     def rivals(self, prompt: str, count: int = RIVALS_LARGE) -> list[str]:
         return [caption for caption in self.captions if caption != prompt][:count]
@@ -80,15 +81,15 @@ def find_judging(name: str, judge: str | None = None, file: Path | None = None) 
 
 def _embedded() -> PromptSet:
     gallery = json.loads(GALLERY.read_text())
-    return PromptSet("embedded", tuple(gallery["prompts"]), tuple(gallery["distractors"]), sha256_of(GALLERY), True)
+    prompts, captions = tuple(gallery["prompts"]), tuple(gallery["distractors"])
+    return PromptSet("embedded", prompts, captions, sha256_of(GALLERY), scenes=True, large=True)
 
 
 def _coco() -> PromptSet:
-    """Each caption among the other 152; the larger gallery goes on with embedded distractors, which are of another
-    kind, so that it is hardly harder."""
+    """Each caption among the other 152. No more are published, and captions of another kind would make no gallery harder."""
     path, _ = verified(COCO_CAPTIONS, "coco", read_coco)
     prompts = tuple(read_coco(path))
-    return _with_digest(PromptSet("coco", prompts, prompts + _embedded().captions, "", False))
+    return _with_digest(PromptSet("coco", prompts, prompts, "", scenes=False, large=False))
 
 
 SETS: dict[str, Callable[[], PromptSet]] = {"embedded": _embedded, "coco": _coco}

@@ -62,9 +62,9 @@ class Judge:
             PromptOutcome(
                 prompt=prompt,
                 rank_153=int((lead[k][:RIVALS] <= 0).sum()),
-                rank_3001=int((lead[k] <= 0).sum()),
+                rank_3001=int((lead[k] <= 0).sum()) if self._set.large else None,
                 margin_153=round(lead[k][:RIVALS].amin().item(), 5),
-                margin_3001=round(lead[k].amin().item(), 5),
+                margin_3001=round(lead[k].amin().item(), 5) if self._set.large else None,
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
@@ -140,11 +140,12 @@ def apart(objects: Tensor | list[Mesh], others: Tensor | list[Mesh]) -> list[flo
 
 def summarize(judge: str, outcomes: list[PromptOutcome], apart: Sequence[float] = ()) -> Quality:
     distances = [outcome.chamfer for outcome in outcomes if outcome.chamfer is not None]
+    large = [outcome.rank_3001 == 0 for outcome in outcomes if outcome.rank_3001 is not None]
     return Quality(
         judge=judge,
         outcomes=outcomes,
         r_precision=proportion(sum(o.rank_153 == 0 for o in outcomes), len(outcomes)),
-        r_precision_3001=proportion(sum(o.rank_3001 == 0 for o in outcomes), len(outcomes)),
+        r_precision_3001=proportion(sum(large), len(large)) if large else None,
         chamfer=mean_interval(distances) if distances else None,
         diversity=mean_interval(apart) if apart else None,
     )
