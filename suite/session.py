@@ -19,6 +19,7 @@ from suite.job import Job
 from suite.judging.budgets import judge
 from suite.live import LiveLine
 from suite.metrics.prompts import find_judging, load_prompts
+from suite.models import official
 from suite.models.weights import WeightsError
 from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from suite.records import Interval, Measurement, Reference, Status
@@ -158,6 +159,9 @@ class Bench:
                 Status.NEEDS_WEIGHTS,
                 f"{configuration.model.name} has no {self.config.getoption('weights')} weights; it has: {kinds}",
             )
+        if self.weights(configuration) == "official" and configuration.model.name in official.MODEL_FILES:
+            if (reason := official.absent(configuration.model.name)) is not None:
+                return Status.NEEDS_WEIGHTS, reason
         if self.quality_prompts and self.weights(configuration) != "random":
             try:
                 find_judging(configuration.model.prompts, self.config.getoption("judge"), self.prompt_file)

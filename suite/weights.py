@@ -29,6 +29,7 @@ from suite.models.official import (
     fetch,
     find_official,
     given_folder,
+    in_hub_cache,
     verified,
     where,
 )
@@ -90,7 +91,8 @@ def list_all() -> None:
     for name in (*OFFICIAL, CAPTIONS, PICTURES):
         file = file_of(name)
         path = folder / file.name
-        state = f"{path.stat().st_size / 1e6:10.1f} MB" if path.is_file() else "       not here"
+        elsewhere = "in Hub's cache" if in_hub_cache(name) else "not here"  # diffusers' conversion of it
+        state = f"{path.stat().st_size / 1e6:12.1f} MB" if path.is_file() else f"{elsewhere:>15}"
         known = expected(file)
         print(f"{name:20} {state}  {'no hash yet     ' if known is None else known[:16]}  {file.url}")
     print(f"models: {', '.join(MODEL_FILES)}")

@@ -128,7 +128,7 @@ def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(monkeypatch, tmp
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     save_file(to_renderer(decoder_state()) | {"mesh_decoder.cases": torch.zeros(256, 5, 3)}, path)
     monkeypatch.setattr(official, "load_official", absent)
-    monkeypatch.setattr(shap_e_official, "cached", lambda checkpoint: path)
+    monkeypatch.setattr(official, "cached", lambda checkpoint: path)
     state, digest = official_state("vector_decoder")
     assert digest == sha256_of(path)
     loaded_network(lambda: build_renderer(NARROW), state, CPU)
@@ -139,7 +139,7 @@ def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(monkeypatch, tmp
 
 def test_without_either_the_weights_are_absent(monkeypatch):
     monkeypatch.setattr(official, "load_official", absent)
-    monkeypatch.setattr(shap_e_official, "cached", lambda checkpoint: None)
+    monkeypatch.setattr(official, "cached", lambda checkpoint: None)
     with pytest.raises(WeightsAbsent, match="text_cond is not on this machine"):
         official_state("text_cond")
 

@@ -117,6 +117,13 @@ def test_the_list_says_what_is_here(web, capsys):
     assert "no hash yet" in lines["base_1b"] and "no hash yet" not in lines["sdf"]
 
 
+def test_the_list_says_what_the_hubs_cache_has_instead(cache, monkeypatch, capsys):
+    monkeypatch.setattr(official, "cached", lambda name: Path("anything") if name == "text_cond" else None)
+    assert weights.main(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "in Hub's cache" in lines["text_cond"] and "not here" in lines["vector_decoder"]
+
+
 def test_verify_takes_every_hash_again(web, capsys):
     weights.main(["fetch", "sdf", "coco"])
     assert weights.main(["verify"]) == 0
@@ -166,7 +173,7 @@ def session(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
 def test_a_session_says_the_command_and_downloads_nothing(tmp_path):
     result = session(tmp_path, CELL, "--weights", "official")
     assert result.returncode == 0 and "1 skipped" in result.stdout, result.stdout + result.stderr
-    assert "needs-weights: " in result.stdout and "python -m suite.weights fetch" in result.stdout
+    assert "needs-weights: " in result.stdout and "suite.weights fetch point-e-40m-text`" in result.stdout
     assert not (tmp_path / "cache").exists()
 
 

@@ -22,6 +22,7 @@ from suite.models.download import (
     pin,
     read_pins,
 )
+from suite.models.shap_e_cache import CONVERSIONS, cached
 from suite.models.weights import WeightsAbsent, sha256_of
 from suite.names import unknown
 
@@ -172,22 +173,37 @@ def where(file: RemoteFile) -> str:
 
 
 def absent(model: str) -> str | None:
-    """Why a model cannot be loaded with official weights here, before anything is tried; None if its files are here."""
+    """Why a model cannot be loaded with official weights here, before anything is tried; None if its files are here.
+
+    Asks for the same places as loading does: OpenAI's file, what was converted from it, or diffusers' conversion in
+    the Hugging Face cache.
+    """
     if model not in MODEL_FILES:
         return f"{model} has no official weights"
-    missing = []
-    for name in MODEL_FILES[model]:
-        file = find_official(name)
-        try:
-            if _whole_conversion(file) is None:
-                locate(file, name)
-        except WeightsAbsent:
-            missing.append(file.name)
+    lacking = [name for name in MODEL_FILES[model] if not _is_here(name)]
+    missing = [name for name in lacking if in_hub_cache(name) is None]
     if not missing:
         return None
+    files = ", ".join(find_official(name).name for name in missing)
     if (given := given_folder()) is not None:
-        return f"{given} lacks {', '.join(missing)}; files are only read from there (--weights-dir)"
-    return f"{', '.join(missing)} not on this machine; get them with `python -m suite.weights fetch {model}`"
+        return f"{given} lacks {files}; files are only read from there (--weights-dir)"
+    # By the model's name OpenAI's files would be fetched beside the conversions.
+    wanted = model if missing == lacking else " ".join(missing)
+    return f"{files} not on this machine; get what is missing with `python -m suite.weights fetch {wanted}`"
+
+
+def in_hub_cache(name: str) -> Path | None:
+    """diffusers' conversion of a checkpoint, where it may be read: a folder of weights that was named is the only place."""
+    return cached(name) if name in CONVERSIONS and given_folder() is None else None
+
+
+def _is_here(name: str) -> bool:
+    """Whether OpenAI's file, or what was converted from it, is on this machine."""
+    file = find_official(name)
+    try:
+        return _whole_conversion(file) is not None or locate(file, name).is_file()
+    except WeightsAbsent:
+        return False
 
 
 def _whole_conversion(file: OfficialFile) -> Path | None:

@@ -20,7 +20,6 @@ from suite.models.official_conditions import Condition, picture_condition, text_
 from suite.models.pipeline import Stage
 from suite.models.samplers import exponential_schedule
 from suite.models.shap_e import LatentLayout, ShapE
-from suite.models.shap_e_cache import cached
 from suite.models.shap_e_convert import to_prior, to_renderer
 from suite.models.shap_e_field import ALL_OCTAVES, encoding_columns
 from suite.models.shap_e_networks import PriorTransformer, ShapERenderer
@@ -155,7 +154,7 @@ def official_state(checkpoint: str) -> tuple[dict[str, Tensor], str]:
     try:
         state, digest = official.load_official(checkpoint)
     except WeightsAbsent:
-        path = cached(checkpoint) if official.given_folder() is None else None
+        path = official.in_hub_cache(checkpoint)
         if path is None:
             raise
         state = load_file(path)
