@@ -22,6 +22,7 @@ from suite.records import Measurement
 
 DEFAULT_NAME = "run"
 MEASUREMENT = "measurement"  # the key in a row's extra_info
+EXTRAPOLATED = "extrapolated"  # a row's group
 
 
 class DurationClock:
@@ -44,6 +45,11 @@ def feed(benchmark, samples_s: Sequence[float]) -> None:
     """Store these durations as the rounds of a benchmark whose timer is CLOCK."""
     remaining = iter(samples_s)
     benchmark.pedantic(lambda: CLOCK.advance(next(remaining)), rounds=len(samples_s), iterations=1)
+
+
+def group_of(measurement: Measurement) -> str | None:
+    """Extrapolated latencies stand in a table of their own, so that `pytest-benchmark compare` says what they are."""
+    return EXTRAPOLATED if measurement.extrapolated else None
 
 
 def allow_bare_save(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -107,7 +113,7 @@ def _row(measurement: Measurement) -> dict:
         stats.update(sample)
     name = f"test_configuration[{measurement.configuration}]"
     return {
-        "group": None,
+        "group": group_of(measurement),
         "name": name,
         "fullname": f"suite/test_configurations.py::{name}",
         "params": {"configuration": measurement.configuration},

@@ -83,7 +83,7 @@ def measure(
         configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
         device=configuration.device.name, board=board, status=status, reason=reason, session=session,
         measured_at=now(), commit=commit(), weights=job.weights, output=configuration.model.output, smoke=smoke,
-        simulated=configuration.optimization.simulated, artefacts=artefacts, **parts,
+        simulated=configuration.optimization.simulated, extrapolated=job.extrapolate, artefacts=artefacts, **parts,
     )  # fmt: skip
 
 

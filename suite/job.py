@@ -14,6 +14,7 @@ class Job:
     weights: str
     quality_prompts: int  # 0: no quality
     time_budget_s: float = 60.0  # of the latency rounds
+    extrapolate: bool = False  # the latency, from a few network evaluations
     artefacts: Path | None = None  # folder of the contact sheet
     prompts: Path | None = None  # a user's own, instead of the model's prompt set
     judge: str | None = None  # another than the set's own

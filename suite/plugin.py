@@ -68,6 +68,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )  # fmt: skip
     group.addoption("--time-budget", type=float, default=60.0, metavar="SECONDS", help="Of each cell's timed rounds.")
     group.addoption(
+        "--extrapolate", default="auto", choices=("auto", "always", "never"),
+        help="Tell latency from a few network evaluations instead of whole objects. auto: for full-size models with "
+        "random weights on a processor. Such rows say so, have no latency budgets and are not ranked.",
+    )  # fmt: skip
+    group.addoption(
         "--cell-timeout",
         type=float,
         default=execution.TIMEOUT_S,
@@ -218,6 +223,7 @@ def measure(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
         finally:
             bench.live.finish()
         if measurement.latency is not None and measurement.status == Status.OK:
+            benchmark.group = benchmark_bridge.group_of(measurement)
             benchmark.extra_info[benchmark_bridge.MEASUREMENT] = measurement.model_dump(mode="json")
             benchmark_bridge.feed(benchmark, measurement.latency.samples_s)
         expected = any(budget.expect is not None for budget in configuration.budgets)
@@ -328,9 +334,12 @@ def summary_table(measurements: list[Measurement]) -> list[str]:
         latency = (
             "-" if m.latency is None else f"{m.latency.median.value:.4g}" + ("" if half is None else f" ±{half:.2g}")
         )
+        latency = f"≈ {latency}" if m.extrapolated and m.latency is not None else latency
         memory = "-" if m.memory is None else f"{m.memory.peak_memory_bytes / 1e6:.1f}"
         r = m.quality and m.quality.r_precision
         quality = "-" if r is None else f"{r.value:.1%} ({r.low:.0%} to {r.high:.0%})"
         speed = "-" if m.speedup is None else f"{m.speedup:.2f}x"
         lines.append(f"{m.configuration:{width}}  {latency:>16}  {speed:>8}  {memory:>8}  {quality:>20}")
+    if any(m.extrapolated and m.status == Status.OK for m in measurements):
+        lines.append("≈ extrapolated from a few network evaluations (docs/measuring.md)")
     return lines

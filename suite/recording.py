@@ -149,6 +149,7 @@ class Wanted:
     weights: str | None
     prompts: int | None = None  # None: only its latency is wanted, as a reference
     smoke: bool = False
+    extrapolated: bool = False
     fingerprint: Fingerprint | str | None = None  # a string: why it cannot be told; None: nothing would be started
 
 
@@ -162,6 +163,9 @@ def differences(held: Measurement, wanted: Wanted) -> list[str]:
 
     compare("protocol", held.protocol, PROTOCOL)
     compare("weights", held.weights, wanted.weights, "asks for")
+    if held.status != Status.UNSUPPORTED and held.extrapolated != wanted.extrapolated:
+        kinds = {True: "an extrapolated latency", False: "that of whole objects"}
+        found.append(f"journal has {kinds[held.extrapolated]}, this session asks for {kinds[wanted.extrapolated]}")
     prompts = _prompts(held)
     if wanted.prompts is not None and prompts is not None and prompts != wanted.prompts:
         found.append(f"journal has {prompts} prompts, this session asks for {wanted.prompts}")

@@ -116,7 +116,10 @@ class Bench:
 
     def _wanted(self, configuration: Configuration, chosen: bool) -> Wanted:
         prompts = self.prompts(configuration) if chosen else None
-        return Wanted(self.weights(configuration), prompts, smoke=chosen and self._smoke(configuration, prompts))
+        return Wanted(
+            self.weights(configuration), prompts, smoke=chosen and self._smoke(configuration, prompts),
+            extrapolated=self.extrapolates(configuration),
+        )  # fmt: skip
 
     def say(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -162,6 +165,9 @@ class Bench:
         if self.weights(configuration) == "official" and configuration.model.name in official.MODEL_FILES:
             if (reason := official.absent(configuration.model.name)) is not None:
                 return Status.NEEDS_WEIGHTS, reason
+        if configuration.optimization.simulated and self.weights(configuration) == "random":
+            reason = "a simulated recipe has nothing but a quality, and random weights have none"
+            return Status.NEEDS_WEIGHTS, f"{configuration.model.name}: {reason}"
         if self.quality_prompts and self.weights(configuration) != "random":
             try:
                 find_judging(configuration.model.prompts, self.config.getoption("judge"), self.prompt_file)
@@ -184,6 +190,14 @@ class Bench:
     def _smoke(self, configuration: Configuration, prompts: int) -> bool:
         """Whether a run is less than a full one. With random weights there is nothing to score, so none is."""
         return prompts < FULL_PROMPTS and self.weights(configuration) != "random"
+
+    def extrapolates(self, configuration: Configuration) -> bool:
+        """Whether its latency is told from a few evaluations: by default where an object takes hours and is of no use."""
+        if configuration.optimization.simulated:
+            return False
+        asked = self.config.getoption("extrapolate")
+        useless = "fullsize" in configuration.model.marks and self.weights(configuration) == "random"
+        return asked == "always" or (asked == "auto" and configuration.device.extrapolates and useless)
 
     def weights(self, configuration: Configuration) -> str | None:
         asked, kinds = self.config.getoption("weights"), configuration.model.weights
@@ -221,7 +235,7 @@ class Bench:
     def _job(self, configuration: Configuration, prompts: int) -> Job:
         return Job(
             configuration=configuration, weights=self.weights(configuration), quality_prompts=prompts,
-            time_budget_s=self.config.getoption("time_budget"),
+            time_budget_s=self.config.getoption("time_budget"), extrapolate=self.extrapolates(configuration),
             artefacts=self.folder / "artefacts" / self.recorder.session if prompts else None,
             prompts=self.prompt_file, judge=self.config.getoption("judge"),
         )  # fmt: skip

@@ -5,6 +5,8 @@ What is finished is sent at once, so that a crash in a later part loses nothing 
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 import platform
 import sys
@@ -13,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,14 +27,23 @@ from suite.devices.health import Watch
 from suite.job import Job
 from suite.metrics.canary import Canary
 from suite.metrics.cost import measure_cost, stage_parameters
+from suite.metrics.extrapolation import (
+    MEMORY_EVALUATIONS,
+    at_least,
+    diffusion_places,
+    extrapolate_extra,
+    extrapolate_latency,
+    few,
+)
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
 from suite.metrics.prompts import load_prompts
 from suite.metrics.quality import gallery_of, judge_of, measure_quality
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Pipeline, Stage
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
 from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.precision import cast_to
 from suite.records import Fingerprint, Status
 
 TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
@@ -59,6 +71,7 @@ class Answers:
 def main(task: Callable[[Any, Answers], str | None], asked: Any, pipe: Connection, lifeline: Connection) -> None:
     """The process's whole life: one task, `measure` or `identify`. Every failure becomes a status."""
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    _die_first()
     answers = Answers(pipe)
     try:
         throttle = task(asked, answers)
@@ -90,6 +103,12 @@ def _die_with(lifeline: Connection) -> None:
     os._exit(1)
 
 
+def _die_first() -> None:
+    """Where memory runs out, the kernel ends this process, which has a status for it, and not the session."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def measure(job: Job, answers: Answers) -> str | None:
     """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
     configuration = job.configuration
@@ -113,7 +132,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     answers.part("fingerprint", fingerprint(job, backend, board, pipeline))
 
     prompt = timing_prompt(job)
-    call = lambda stage: pipeline.generate([prompt], stage=stage)  # noqa: E731
+    call = lambda stage: generate(pipeline, prompt, stage, job.extrapolate)  # noqa: E731
     throttle = None
     # A simulated recipe would show the imitation's memory and time, not its own.
     if not configuration.optimization.simulated:
@@ -121,9 +140,12 @@ def measure(job: Job, answers: Answers) -> str | None:
         first_call_s = memory_pass(call, backend, gauge, answers)
         answers.phase("latency", 0.0)
         beside = canary if configuration.is_reference else None  # only its limit is in seconds
-        throttle = latency_pass(job, call, backend, first_call_s, meter, beside, answers)
-        extra_pass(pipeline, prompt, backend, answers)
-        cost_pass(pipeline, prompt, parameters, device, backend, answers)
+        if job.extrapolate:
+            throttle = extrapolated_pass(job, pipeline, prompt, backend, meter, answers)
+        else:
+            throttle = latency_pass(job, call, backend, first_call_s, meter, beside, answers)
+            extra_pass(pipeline, prompt, backend, answers)
+        cost_pass(pipeline, prompt, parameters, device, backend, answers, sparing=job.extrapolate)
     if job.quality_prompts:
         quality_pass(job, pipeline, answers)
     return throttle
@@ -150,7 +172,13 @@ def build(configuration: Configuration, weights: str, device: torch.device) -> P
 
 
 def load(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
-    return resolve(configuration.model.builder)(weights, device)
+    """Random networks in the type that the recipe casts to, where their builder can: a float32 copy beside them would be
+    taken for the recipe's own memory. Others are loaded as they are published, and cast."""
+    builder = resolve(configuration.model.builder)
+    dtype = cast_to(configuration.optimization)
+    if weights == "random" and dtype is not None and "dtype" in inspect.signature(builder).parameters:
+        return builder(weights, device, dtype=dtype)
+    return builder(weights, device)
 
 
 def apply_recipe(configuration: Configuration, pipeline: Pipeline, device: torch.device) -> Pipeline:
@@ -168,6 +196,12 @@ def timing_prompt(job: Job) -> str:
         return load_prompts(name).prompts[0]
     except WeightsAbsent:  # random weights need no captions, and any prompt takes as long
         return "a red motorcycle"
+
+
+def generate(pipeline: Pipeline, prompt: str, stage: Stage, sparingly: bool) -> None:
+    """One object; sparingly with two evaluations a diffusion stage, whose memory is that of all."""
+    with few(diffusion_places(pipeline) if sparingly else {}, at_least(MEMORY_EVALUATIONS)):
+        pipeline.generate([prompt], stage=stage)
 
 
 def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> float:
@@ -224,6 +258,27 @@ def latency_pass(
     return throttle
 
 
+def extrapolated_pass(
+    job: Job, pipeline: Pipeline, prompt: str, backend: Backend, meter: EnergyMeter | None, answers: Answers
+) -> str | None:
+    """Latency, and that of other decodings, from a few evaluations. Energy would need whole objects."""
+    watch = Watch(backend)
+    latency = extrapolate_latency(pipeline, prompt, backend.synchronize, job.time_budget_s, watch.look)
+    throttle = watch.throttled()
+    notes = [*watch.notes(), *(["energy is not known: no whole object was made"] if meter is not None else [])]
+    answers.part("latency", latency.model_copy(update={"warnings": latency.warnings + notes}))
+    samples, details = {}, {}
+    for name in pipeline.extra_stages:
+        answers.phase(name)
+        if (told := extrapolate_extra(pipeline, name, prompt, backend.synchronize)) is not None:
+            samples[name] = [told[0]]
+            details |= {name: told[1]} if told[1] is not None else {}
+    if samples:
+        answers.part("extra_stage_samples_s", samples)
+        answers.part("extra_stage_extrapolation", details)
+    return throttle
+
+
 def energy_pass(call: Callable, backend: Backend, meter: EnergyMeter, answers: Answers) -> str | None:
     """Calls that are not timed as samples, which a meter's thread would disturb. Returns why energy is not known."""
     answers.phase("energy")
@@ -256,11 +311,12 @@ def cost_pass(
     device: torch.device,
     backend: Backend,
     answers: Answers,
+    sparing: bool = False,
 ) -> None:
     """What an object costs, counted: nothing here is timed but the machine's peaks."""
     answers.phase("cost")
     try:
-        answers.part("cost", measure_cost(pipeline, prompt, parameters, device, backend.synchronize))
+        answers.part("cost", measure_cost(pipeline, prompt, parameters, device, backend.synchronize, sparing))
     except Exception:  # noqa: BLE001 - a network that runs but cannot be counted is no failure: its cost is not known
         traceback.print_exc(file=sys.stderr)
 

@@ -107,6 +107,40 @@ def uncountable(weights, device):
     return Fixed(lambda: time.sleep(0.01))
 
 
+CRAWLING_S = 0.01  # an evaluation
+
+
+def crawling(weights, device):
+    """Takes its time for each of 127 evaluations."""
+
+    class Network(torch.nn.Linear):
+        def forward(self, x):
+            time.sleep(CRAWLING_S)
+            return super().forward(x)
+
+    class Crawling(Bad):
+        diffusion = ("only",)
+        evaluations = 127
+
+        @torch.inference_mode()
+        def generate(self, prompts, sample=0, stage=None):
+            with stage("only"):
+                for _ in range(self.evaluations):
+                    self.networks["only"](torch.zeros(1, 64))
+            return torch.zeros(len(prompts), 8, 6)
+
+    pipeline = Crawling(None)
+    pipeline.networks = {"only": Network(64, 64)}
+    return pipeline
+
+
+def typed(weights, device, dtype=torch.float32):
+    """Can be built in another type."""
+    pipeline = Bad(None)
+    pipeline.dtype = dtype
+    return pipeline
+
+
 def refuse(pipeline, device):
     raise UnsupportedRecipe("this torch has no such engine")
 

@@ -20,6 +20,8 @@ from suite.metrics.cost import (
     measure_cost,
     object_counts,
     published_table,
+    sparing_counts,
+    sparing_extra_counts,
     stage_parameters,
 )
 from suite.models.point_e import build_nano_text
@@ -62,6 +64,9 @@ class Toy:
         with stage("decoder"):
             return self.networks["decoder"](x.expand(2, 8).repeat(1 + (self.steps == 1), 1))
 
+    def extra_part(self, name):
+        return self.networks["decoder"], "forward"
+
     @torch.inference_mode()
     def extra(self, name, prompts, stage=lambda name: nullcontext()):
         made = self.generate(prompts)
@@ -89,9 +94,13 @@ def test_an_objects_cost_is_told_from_two_short_samplings(steps):
     assert diffusion[0] == {"float32": 2 * 8 * 8 * (100 + 2 * evaluations(steps))}
 
 
-def test_an_object_of_more_evaluations_than_are_run_is_told_as_well():
-    short = object_counts(Toy(4), PROMPT, evaluations=evaluations(64))
-    assert {s: (dict(count.flops), count.bytes_moved) for s, count in short.items()} == whole(Toy(64))
+@pytest.mark.parametrize("steps", [1, 2, 64])
+def test_an_objects_cost_is_told_from_one_evaluation_as_well(steps):
+    toy = Toy(steps)
+    found = sparing_counts(toy, PROMPT)
+    assert {s: (dict(count.flops), count.bytes_moved) for s, count in found.items()} == whole(Toy(steps))
+    (count,) = sparing_extra_counts(Toy(64), PROMPT).values()
+    assert count.total_flops == 2 * 8 * 8 * 2 * 10  # of a 64-step object, which has half as much to decode
 
 
 def test_only_few_evaluations_are_run():
@@ -99,6 +108,16 @@ def test_only_few_evaluations_are_run():
     toy.networks["diffusion"].register_forward_hook(lambda *_: calls.append(True))
     object_counts(toy, PROMPT)
     assert len(calls) == (1 + 1) + (1 + 3)
+
+
+def test_only_one_evaluation_of_a_shape_is_run_sparingly_and_the_network_is_itself_again():
+    toy, calls = Toy(64), []
+    network = toy.networks["diffusion"]
+    network.forward = lambda x, made=network.forward: calls.append(len(x)) or made(x)
+    own = network.forward
+    sparing_counts(toy, PROMPT)
+    assert calls == [100, 2]
+    assert network.forward is own and "forward" not in vars(toy.networks["decoder"])
 
 
 def test_other_decodings_are_counted_apart_and_leave_the_steps_as_they_were():

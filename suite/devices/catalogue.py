@@ -16,6 +16,7 @@ class Device:
     backend: str  # "module:class", called as class(device)
     chip: str | None = None  # what the driver calls it; a part of the name is enough
     latency_limit: str = "latency_s"  # budgets in seconds, or as a ratio to the reference of the same session
+    extrapolates: bool = False  # an object of a full-size model takes so long that a few evaluations must tell it
     peaks: dict[str, float] = field(default_factory=dict)  # dense, nominal: tflops_fp32, ..., gb_per_s
     source: str
 
@@ -28,6 +29,7 @@ DEVICES = {
             title="this machine's processor",
             backend="suite.devices.cpu:Cpu",
             latency_limit="latency_ratio",
+            extrapolates=True,
             source="any x86-64 or Arm machine",
         ),
         Device(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from suite.judging.roofline import floor_s
+from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
 from suite.metrics.roofline import Count, Counting, counted, machine_peak
 from suite.models.pipeline import Pipeline
 from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer
@@ -33,6 +34,12 @@ class StageCounts:
         with Counting(self.by_stage.setdefault(name, Count())):
             yield
 
+    def so_far(self) -> Count:
+        """Of all stages, as it is now."""
+        counts = self.by_stage.values()
+        flops = sum((count.flops for count in counts), Counter())
+        return Count(flops, sum(count.bytes_moved for count in counts))
+
 
 def stage_parameters(pipeline: Pipeline) -> dict[str, int]:
     """By stage; asked before a recipe, since a quantized layer packs its weights away."""
@@ -45,13 +52,16 @@ def measure_cost(
     parameters: Mapping[str, int],
     device: torch.device,
     synchronize: Callable[[], None],
-    evaluations: int | None = None,
+    sparing: bool = False,
 ) -> Cost:
     """The cost of one object, counted on a few steps, held against the peaks of this machine, measured here.
 
-    evaluations: of the object, where they are more than the pipeline is set to run just now (its latency is extrapolated).
+    sparing: where an evaluation takes long, one a stage is counted instead of the four of two short samplings.
     """
-    stages, extra = object_counts(pipeline, prompt, evaluations), extra_counts(pipeline, prompt)
+    if sparing:
+        stages, extra = sparing_counts(pipeline, prompt), sparing_extra_counts(pipeline, prompt)
+    else:
+        stages, extra = object_counts(pipeline, prompt), extra_counts(pipeline, prompt)
     kinds = {kind for count in (*stages.values(), *extra.values()) for kind in count.flops}
     peak = machine_peak(device, synchronize, kinds)
 
@@ -70,14 +80,14 @@ def measure_cost(
     return Cost(stages=priced(stages), extra_stages=priced(extra), peak=peak)
 
 
-def object_counts(pipeline: Pipeline, prompt: str, evaluations: int | None = None) -> dict[str, Count]:
+def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     """What each stage does for an object of all its steps.
 
     An evaluation always does the same, so two short samplings tell what one costs and what the stage does besides: the
     whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages that are no diffusion are
     those of the longer of the two; a mesh decoder's differ a little from object to object, by its surface.
     """
-    wanted = pipeline.evaluations if evaluations is None else evaluations
+    wanted = pipeline.evaluations
     (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
     if wanted <= fewer or fewer == more:
         return first if wanted <= fewer else second
@@ -96,6 +106,33 @@ def extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
             pipeline.extra(name, [prompt], counts := StageCounts())
             found |= counts.by_stage
     return found
+
+
+def sparing_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
+    """The same from one evaluation a diffusion stage, counted apart from what the stage does besides."""
+    return _counted_sparingly(diffusion_places(pipeline), lambda stage: pipeline.generate([prompt], stage=stage))
+
+
+def sparing_extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
+    """The other decodings of the newest object from one of the parts that each asks its network in; without those whose
+    parts are not known."""
+    found: dict[str, Count] = {}
+    for name in pipeline.extra_stages:
+        if (place := pipeline.extra_part(name)) is not None:
+            make = lambda stage, name=name: pipeline.extra(name, [prompt], stage)
+            found |= _counted_sparingly({name: place}, make)
+    return found
+
+
+def _counted_sparingly(places: Mapping[str, Place], call: Callable[[StageCounts], object]) -> dict[str, Count]:
+    counts = StageCounts()
+    with few(places, at_least(1), counts.so_far) as asked:
+        call(counts)
+    for stage in asked:
+        for alike in asked[stage].alike.values():
+            (one,), made = alike.samples, counts.by_stage[stage]
+            counts.by_stage[stage] = _drawn_on(made - one, made, alike.calls - 1)
+    return counts.by_stage
 
 
 def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[int, dict[str, Count]]:

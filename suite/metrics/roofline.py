@@ -38,6 +38,10 @@ class Count:
         self.flops[kind] += flops
         self.bytes_moved += bytes_moved
 
+    def __sub__(self, other: Count) -> Count:
+        flops = {kind: count - other.flops[kind] for kind, count in self.flops.items()}
+        return Count(Counter(flops), self.bytes_moved - other.bytes_moved)
+
     @property
     def total_flops(self) -> int:
         return sum(self.flops.values())

@@ -158,6 +158,9 @@ class OriginalShapE(ShapE):
         colours = asked.channels[0]
         return Mesh(made.verts.cpu(), made.faces.cpu(), colours.float().cpu())
 
+    def extra_part(self, name: str) -> None:
+        return None  # their pictures ask by a way of their own
+
     @torch.inference_mode()
     def views(self, latent: Tensor, draws: torch.Generator, count: int = 20, size_px: int = 64) -> Tensor:
         """Their NeRF pictures with their cameras, of which there are 20."""

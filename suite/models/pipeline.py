@@ -27,6 +27,8 @@ class Pipeline(Protocol):
     steps: int
     weights_sha256: str | None
     extra_stages: tuple[str, ...]  # other decodings of the same object; `extra(name, prompts, stage)` makes them
+    # With extra stages, `extra_part(name)` gives an object and the name of its method that such a stage calls for one
+    # equal part of its work after the other, so that it can be told from a few; None where that is not known.
 
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor | list[Mesh]:
         """Prompts -> what the model is timed to deliver: clouds [B, points, 6], xyz within ±1, rgb 0–1; or meshes."""

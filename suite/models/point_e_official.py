@@ -74,10 +74,18 @@ class OfficialPointE(PointE):
             raise ValueError(f"{self.model} has no extra stage {name!r}; it has {', '.join(self.extra_stages)}")
         if self._made is None or self._made[0] != list(prompts):
             self.generate(prompts)
+        sdf = self._loaded_sdf()
+        with stage(name):
+            return [mesh_of_cloud(sdf, cloud, self.grid) for cloud in self._made[1]]
+
+    def extra_part(self, name: str) -> tuple[object, str]:
+        """What an extra stage asks a part of its work of, after the other."""
+        return self._loaded_sdf(), "forward"
+
+    def _loaded_sdf(self) -> SdfNetwork:
         if self._sdf is None:
             self._sdf = self.load_sdf()
-        with stage(name):
-            return [mesh_of_cloud(self._sdf, cloud, self.grid) for cloud in self._made[1]]
+        return self._sdf
 
 
 def build_40m_text(weights: str, device: torch.device, dtype: torch.dtype = torch.float32) -> OfficialPointE:

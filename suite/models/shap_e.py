@@ -119,12 +119,14 @@ class ShapE:
 
     def asked(self, weights: dict[int, Tensor], positions: Tensor, what: Callable[[Field], Tensor]) -> Tensor:
         """What one object's field says at positions [P, 3], a part of them after the other."""
-        renderer = self.networks["mesh decoder"]
-        parts = [
-            what(ask(renderer, weights, part[None].to(self.device), self.octaves))[0]
-            for part in positions.split(QUERY_POINTS)
-        ]
-        return torch.cat(parts)
+        return torch.cat([what(self.ask_part(weights, part))[0] for part in positions.split(QUERY_POINTS)])
+
+    def ask_part(self, weights: dict[int, Tensor], positions: Tensor) -> Field:
+        return ask(self.networks["mesh decoder"], weights, positions[None].to(self.device), self.octaves)
+
+    def extra_part(self, name: str) -> tuple[object, str] | None:
+        """What an extra stage asks a part of its work of, after the other."""
+        return self, "ask_part"
 
     @torch.inference_mode()
     def mesh(self, latent: Tensor) -> Mesh:

@@ -6,8 +6,10 @@ import torch
 
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
+from suite.optimizations.catalogue import Optimization
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+CAST = "suite.optimizations.precision:cast"
 
 
 def cast(pipeline: Pipeline, device: object, *, dtype: str) -> Pipeline:
@@ -17,3 +19,9 @@ def cast(pipeline: Pipeline, device: object, *, dtype: str) -> Pipeline:
     for stage in pipeline.diffusion:
         pipeline.networks[stage].to(DTYPES[dtype])
     return pipeline
+
+
+def cast_to(optimization: Optimization) -> torch.dtype | None:
+    """The type that a recipe casts to before it does anything else, or None."""
+    first = optimization.techniques[0] if optimization.techniques else None
+    return DTYPES.get(first.parameters["dtype"]) if first is not None and first.apply == CAST else None
