@@ -197,7 +197,9 @@ class _Look:
         if identity(row) not in self.positions:
             return ""
         model = f"{row.model}/" if len(self.colours) > 1 else ""
-        return f"  {model}{row.optimization}{' (smoke)' if row.smoke else ''}  "  # spaces keep it off its marker
+        kinds = [kind for kind in ("smoke", "extrapolated") if getattr(row, kind)]
+        kinds = f" ({', '.join(kinds)})" if kinds else ""
+        return f"  {model}{row.optimization}{kinds}  "  # spaces keep it off its marker
 
 
 def _points(rows: Sequence[PublishedRow], title: str, look: _Look, style: dict) -> go.Scatter:

@@ -101,7 +101,8 @@ def stages_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
 def name(row: PublishedRow) -> str:
     """A row among those of one board: without the device; the weights where they are not the model's own."""
     recipe = row.configuration.partition("@")[0]
-    return recipe if row.weights in (None, "embedded") else f"{recipe}, {row.weights} weights"
+    kinds = [] if row.weights in (None, "embedded") else [f"{row.weights} weights"]
+    return ", ".join([recipe, *kinds, *(["extrapolated"] if row.extrapolated else [])])
 
 
 def _colours(stages: Sequence[str]) -> Mapping[str, str]:

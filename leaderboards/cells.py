@@ -40,10 +40,13 @@ def _with_interval(value, low, high, text: Callable[[float], str], unit: str) ->
 
 
 def latency(row: PublishedRow) -> str:
+    """With its interval; "≈" where it is extrapolated, which the notes say in words."""
+
     def text(value: float) -> str:
         return plain_seconds(value, like=row.latency_s)
 
     shown = _with_interval(row.latency_s, row.latency_low_s, row.latency_high_s, text, " s")
+    shown = f"≈ {shown}" if row.extrapolated and row.latency_s is not None else shown
     if row.latency_s is None or row.latency_s < 100:
         return shown
     return shown + (f" = {row.latency_s / 3600:.3g} h" if row.latency_s >= 7200 else f" = {row.latency_s / 60:.3g} min")

@@ -199,7 +199,8 @@ def repeat_command(row: PublishedRow) -> str:
         command = find(row.configuration).command
     except UnknownName:
         return f"{row.configuration} is no longer in the matrix"
-    return command + (" --weights random" if row.weights == "random" else "")
+    command += " --weights random" if row.weights == "random" else ""
+    return command + (" --extrapolate always" if row.extrapolated and row.weights != "random" else "")
 
 
 def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:

@@ -167,7 +167,9 @@ def _peaks(rows: Sequence[PublishedRow]) -> str:
 def _name(row: PublishedRow) -> str:
     """Without the device, which the page's title names."""
     name = row.configuration.partition("@")[0]
-    return name if row.weights in (None, "embedded") else f"{name} ({row.weights} weights)"
+    kinds = [] if row.weights in (None, "embedded") else [f"{row.weights} weights"]
+    kinds += ["extrapolated"] if row.extrapolated else []
+    return f"{name} ({', '.join(kinds)})" if kinds else name
 
 
 def _with_share(value: float | None, share: float | None, text) -> str:

@@ -152,7 +152,7 @@ def _why(error: Exception) -> str:
 
 def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
     """The newest measurement of each configuration, board and kind of weights; a smoke run never replaces a full one,
-    nor one that failed to start (needs-weights) one that ran."""
+    nor an extrapolated latency that of whole objects, nor one that failed to start (needs-weights) one that ran."""
     chosen: dict[tuple, Measurement] = {}
     for m in sorted(measurements, key=lambda m: m.measured_at):
         key = (m.configuration, m.board, m.weights)
@@ -163,9 +163,10 @@ def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
 
 
 def _weight(measurement: Measurement) -> int:
-    if measurement.status in (Status.NOT_HERE, Status.NEEDS_WEIGHTS):
+    unread = measurement.status == Status.UNSUPPORTED and measurement.smoke  # that session's own prompts ruled it out
+    if measurement.status in (Status.NOT_HERE, Status.NEEDS_WEIGHTS) or unread:
         return 0
-    return 1 if measurement.smoke else 2
+    return 1 if measurement.extrapolated else 2 if measurement.smoke else 3
 
 
 def write_atomically(path: Path, text: str) -> None:

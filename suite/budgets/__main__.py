@@ -64,7 +64,9 @@ def _latency_kind(configuration: Configuration) -> str:
 
 def _latency(configuration: Configuration, good: list[Measurement]) -> str:
     kind = _latency_kind(configuration)
-    found = [m for m in good if (m.speedup if kind == "latency_ratio" else m.latency) is not None]
+    found = [
+        m for m in good if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
+    ]
     if line := _enough(kind, found):
         return line
     if kind == "latency_ratio":

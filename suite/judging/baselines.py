@@ -179,6 +179,8 @@ def _latency(m: Measurement, baseline: Baseline) -> Change | None:
     name = "latency_ratio" if baseline.latency_per == "reference" else "latency_s"
     if m.latency is None or m.simulated:
         return None
+    if m.extrapolated:
+        return Change(name, Verdict.NO_BASELINE, None, "extrapolated, where the baseline timed whole objects")
     if baseline.latency is None:
         return Change(name, Verdict.NO_BASELINE, None, "no latency is pinned")
     unit = unit_of(m, baseline.latency_per)

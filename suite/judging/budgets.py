@@ -138,6 +138,8 @@ def judge(budget: Budget, measurement: Measurement) -> Judgement:
 
 
 def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
+    if measurement.extrapolated and budget.name.startswith("latency"):
+        return None  # limits come from whole objects
     if budget.name == "latency_s":
         return measurement.latency and measurement.latency.median
     if budget.name == "latency_ratio":
@@ -164,6 +166,8 @@ def _why_missing(budget: Budget, measurement: Measurement) -> str:
         return f"status {measurement.status.value}: {measurement.reason}"
     if measurement.simulated and budget.name.startswith("latency"):
         return "a simulated recipe has no latency"
+    if measurement.extrapolated and budget.name.startswith("latency"):
+        return "extrapolated from a few evaluations"
     if budget.name == "latency_ratio" and measurement.reference is None:
         return "no reference in this session"
     return "no value in this run"
