@@ -17,7 +17,6 @@ from suite.models.catalogue import MODELS
 from suite.models.clip import embed_views
 from suite.models.conditions import enlarged
 from suite.models.mesh import Mesh
-from suite.models.point_e import load_nano_upsampler
 from suite.names import resolve
 
 EMBEDDED = [name for name, model in MODELS.items() if "embedded" in model.weights]
@@ -89,7 +88,6 @@ def test_the_pictures_between_are_pictures_of_the_prompt(name):
 
 def test_new_points_lie_on_the_surface():
     made = resolve(MODELS["point-e-nano-text"].builder)("embedded", CPU)
-    made.networks["upsampler"] = load_nano_upsampler(CPU)[0]
     made.steps = 16
     found = off_surface(made, judge().prompts[:16])
     assert found["new"] <= 1.1 * ALLOWED * found["floor"], found  # sixteen prompts, sixteen steps

@@ -25,6 +25,7 @@ def embed_captions(clip: nn.Module, captions: list[str]) -> Tensor:
     )
 
 
+@torch.inference_mode()
 def hits(clip: nn.Module, pictures: Tensor, captions: list[str], distractors: list[str]) -> Tensor:
     """Whether each object's own caption ranks before all distractors; pictures as unit vectors [B, width]."""
     own = (pictures * embed_captions(clip, captions)).sum(-1)

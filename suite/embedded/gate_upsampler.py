@@ -21,8 +21,10 @@ from suite.embedded.fields import field
 from suite.embedded.shapes import SceneTable
 from suite.judging.paired_quality import difference
 from suite.metrics.quality import CHUNK, Judge
+from suite.models.catalogue import find_model
 from suite.models.clip import load_clip_nano
-from suite.models.point_e import PointE, build_nano_text, clip_vector, load_nano_upsampler, to_channels, to_cloud
+from suite.models.point_e import PointE, clip_vector, to_channels, to_cloud
+from suite.names import resolve
 
 SURFACE_POINTS = 2048
 ALLOWED = 2.0  # times the floor
@@ -74,14 +76,14 @@ def recognition(pipeline: PointE, judge: Judge, prompts: list[str]) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m suite.embedded.gate_upsampler", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="point-e-nano-text", help="whose base it is: point-e-nano-text or -image")
     parser.add_argument("--prompts", type=int, default=153)
     parser.add_argument("--steps", type=int, default=64)
     options = parser.parse_args()
     torch.set_num_threads(threads())
     judge = Judge()
     prompts = judge.prompts[: options.prompts]
-    pipeline = build_nano_text("embedded", torch.device("cpu"))
-    pipeline.networks["upsampler"] = load_nano_upsampler(torch.device("cpu"))[0]
+    pipeline = resolve(find_model(options.model).builder)("embedded", torch.device("cpu"))
     pipeline.steps = options.steps
     found = off_surface(pipeline, prompts)
     print(

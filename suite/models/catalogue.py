@@ -29,6 +29,26 @@ OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022,
 OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, arXiv:2305.02463"
 
 
+NANO_CLOUD = dict(family="point-e", output="point cloud of 1,024 points", stages=("base diffusion", "upsampler"))
+NANO_MESH = dict(family="shap-e", output="coloured mesh of a grid of 64", stages=("latent diffusion", "mesh decoder"))
+
+
+def _nano(name: str, builder: str, *, pictures: bool, **of_the_family: Any) -> Model:
+    """An embedded model, conditioned by text or by pictures that another embedded network makes of it."""
+    before = ("text encoder", "text-to-image", "image encoder") if pictures else ("text encoder",)
+    return Model(
+        name=name,
+        builder=f"suite.models.{builder}",
+        conditioning="text to image to 3D" if pictures else "text",
+        stages=(*before, *of_the_family.pop("stages")),
+        prompts="embedded",
+        weights=("embedded",),
+        source=f"trained here: suite/embedded/cards/{name}.md",
+        smoke=True,
+        **of_the_family,
+    )
+
+
 def _published(name: str, builder: str, *, pictures: bool, **of_the_family: Any) -> Model:
     """A published size, conditioned by text or by pictures of it."""
     stages = ("text-to-image", "image encoder") if pictures else ("text encoder",)
@@ -61,18 +81,10 @@ def _shap_e(name: str, builder: str, pictures: bool) -> Model:
 MODELS = {
     model.name: model
     for model in (
-        Model(
-            name="point-e-nano-text",
-            family="point-e",
-            builder="suite.models.point_e:build_nano_text",
-            conditioning="text",
-            output="point cloud of 256 points",
-            stages=("text encoder", "base diffusion"),
-            prompts="embedded",
-            weights=("embedded",),
-            source="trained here: suite/embedded/cards/point-e-nano-text.md",
-            smoke=True,
-        ),
+        _nano("point-e-nano-text", "point_e:build_nano_text", pictures=False, **NANO_CLOUD),
+        _nano("point-e-nano-image", "point_e:build_nano_image", pictures=True, **NANO_CLOUD),
+        _nano("shap-e-nano-text", "shap_e:build_nano_text", pictures=False, **NANO_MESH),
+        _nano("shap-e-nano-image", "shap_e:build_nano_image", pictures=True, **NANO_MESH),
         _point_e("point-e-40m-text", "build_40m_text", pictures=False),
         _point_e("point-e-40m-imagevec", "build_40m_imagevec", pictures=True),
         _point_e("point-e-40m-image", "build_40m_image", pictures=True),

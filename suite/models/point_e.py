@@ -28,7 +28,6 @@ NANO_UPSAMPLER = UpsamplerSettings(
     points=768, low_resolution_points=256, width=96, heads=3, context_layers=2, layers=3, clip_width=128
 )
 UPSAMPLER_SIGMA_MAX = 0.5  # where its sampling starts, from noisy copies of the base's points
-UPSAMPLED = False  # until its gate's recognition is run again and the whole matrix measured with it: see its card
 POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would deviate by 0.2 where noise deviates by 1
 NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
@@ -133,11 +132,9 @@ def _build_nano(
     if weights != "embedded":
         raise ValueError(f"{name} has embedded weights only, not {weights!r}")
     base, base_digest = _load(name, lambda: PointDiffusionTransformer(settings), device)
-    made = {"base diffusion": base}
-    digests = [*digests, load_embedded("clip-nano")[1], base_digest]
-    if UPSAMPLED:
-        made["upsampler"], digest = load_nano_upsampler(device)
-        digests.append(digest)
+    upsampler, upsampler_digest = load_nano_upsampler(device)
+    made = {"base diffusion": base, "upsampler": upsampler}
+    digests = [*digests, load_embedded("clip-nano")[1], base_digest, upsampler_digest]
     return PointE(
         model=name,
         networks=condition.networks | made,
