@@ -18,7 +18,7 @@ from suite.history import HistoryError, Journal
 from suite.job import Job
 from suite.judging.budgets import judge
 from suite.live import LiveLine
-from suite.metrics.prompts import find_judging, load_prompts
+from suite.metrics.prompts import find_judging, load_prompts, why_unreadable
 from suite.models import official
 from suite.models.weights import WeightsError
 from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
@@ -102,7 +102,14 @@ class Bench:
         cells = {name: c for name, c in cells.items() if name in held and self.absent(c) is None}
         wanted = {name: self._wanted(c, name in chosen) for name, c in cells.items()}
         # A worker loads the model to tell its fingerprint, so only where all else is the same.
-        same = [c for name, c in cells.items() if not c.unsupported and not differences(held[name], wanted[name])]
+        still = {
+            name for name, c in cells.items() if name in chosen and held[name].reason == self._unread(c) is not None
+        }
+        same = [
+            c
+            for name, c in cells.items()
+            if not c.unsupported and name not in still and not differences(held[name], wanted[name])
+        ]
         jobs = [self._job(c, 0) for c in same]
         found = execution.identify(jobs, timeout_s=self.config.getoption("cell_timeout")) if jobs else {}
         for name, fingerprint in found.items():
@@ -138,6 +145,9 @@ class Bench:
             return recorder.measurements[configuration.id]
         if configuration.unsupported:
             measurement = self._unmeasured(configuration, Status.UNSUPPORTED, configuration.unsupported)
+        elif (unread := self._unread(configuration)) is not None:
+            # Of this session only, like a smoke run: it takes no place from what was measured.
+            measurement = self._unmeasured(configuration, Status.UNSUPPORTED, unread).model_copy(update={"smoke": True})
         else:
             reference = self._reference(configuration)
             measurement = self._run(configuration, self.prompts(configuration))
@@ -174,6 +184,12 @@ class Bench:
             except WeightsError as error:
                 return Status.NEEDS_WEIGHTS, str(error)
         return None
+
+    def _unread(self, configuration: Configuration) -> str | None:
+        """Why its model or the judge cannot read the prompts; None where they can, or none are scored."""
+        if not self.prompts(configuration):
+            return None
+        return why_unreadable(configuration.model.prompts, self.config.getoption("judge"), self.prompt_file)
 
     @property
     def prompt_file(self) -> Path | None:

@@ -216,6 +216,13 @@ def test_what_could_not_start_replaces_nothing_that_ran():
         assert [m.session for m in latest([at(1, smoke=True), at(2, status=status)])] == ["s1"]
 
 
+def test_a_session_whose_prompts_a_model_cannot_read_replaces_nothing_that_ran():
+    unread = at(3, status=Status.UNSUPPORTED, smoke=True)
+    assert [m.session for m in latest([at(1), at(2, smoke=True), unread])] == ["s1"]
+    assert [m.session for m in latest([at(2, smoke=True), unread])] == ["s2"]
+    assert [m.session for m in latest([unread])] == ["s3"]
+
+
 def test_a_failed_full_run_is_the_latest_word():
     assert [m.status for m in latest([at(1), at(2, status=Status.CRASHED)])] == [Status.CRASHED]
 

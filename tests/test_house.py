@@ -31,6 +31,7 @@ FLOORS: dict[str, float] = {
     "suite.recording": 2.5,
     "suite.devices": 3.0,
     "suite.embedded.captions": 3.0,
+    "suite.embedded.vocabulary": 3.05,
     "suite.embedded.tokenizer": 3.1,
     "suite.embedded.shapes": 3.1,
     "suite.embedded.renderer": 3.1,

@@ -267,6 +267,22 @@ def test_a_history_that_cannot_be_written_is_said_before_anything_is_measured(be
     assert time.monotonic() - started < 30
 
 
+def test_words_that_an_embedded_model_does_not_know_make_its_cell_unsupported_and_nothing_else(bench, tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("a red cube\na red zebra\n")
+    full_size = "suite/test_configurations.py::test_configuration[point-e-40m-text/fp32@cpu]"
+    cells = [CELL.format("fp32"), full_size]
+    result = bench(*cells, *FAST, "--prompts", str(file), "-rs", TEXT3D_WEIGHTS=str(tmp_path / "none"))
+    assert result.returncode == 0 and "2 skipped" in result.stdout, result.stdout
+    assert "unsupported: mine.txt, line 2: the embedded models do not know the word 'zebra'" in result.stdout
+    assert "needs-weights: " in result.stdout  # as far as a full-size model comes here
+    (journal,) = journals(bench.folder)
+    (kept,) = journal.read().measurements
+    assert (kept.status.value, kept.model, kept.smoke) == ("unsupported", "point-e-nano-text", True)
+    unscored = bench(CELL.format("w3"), "--quality-prompts", "0", "--prompts", str(file))
+    assert unscored.returncode == 0 and "1 passed" in unscored.stdout, unscored.stdout  # nothing is asked of the file
+
+
 def test_random_weights_of_an_embedded_model_are_skipped_with_what_exists(bench):
     result = bench(CELL.format("steps-4"), "--weights", "random", "-rs")
     assert result.returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import pytest
 
 from suite.embedded import renderer
 from suite.metrics import prompts as sets
-from suite.metrics.prompts import COCO_CAPTIONS, PromptsError, find_judging, load_prompts, read_coco, read_prompts
+from suite.metrics.prompts import (
+    COCO_CAPTIONS,
+    PromptsError,
+    find_judging,
+    load_prompts,
+    read_coco,
+    read_prompts,
+    why_unreadable,
+)
 from suite.metrics.quality import DIVERSITY_PROMPTS, gallery_sha256
 from suite.metrics.seen import MESH_POINTS
 from suite.models.catalogue import MODELS
@@ -157,6 +166,32 @@ def test_other_prompts_are_another_gallery(tmp_path):
 def test_a_wrong_line_is_named(tmp_path, text, words):
     with pytest.raises(PromptsError, match=words):
         read_prompts(prompt_file(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a red cube\na blue kube\n", "mine.txt, line 2: .* do not know the word 'kube'; nearest: .*cube"),
+        ("A Red Cube.\na red cube on a zebra\na dog\n", r"line 2 \(and in 1 more\): .*'zebra'"),
+        ("a xylophone\n", "'xylophone'; they know a, two, three, .*purple.*floating"),
+        ("a medium red cube\n", "line 1: .*'medium'"),
+        (". .\n", "line 1: it has no word"),
+        ("red " * 15, "line 1: 15 words, at most 14"),
+    ],
+)
+def test_embedded_models_cannot_read_other_words_and_full_size_ones_can(tmp_path, text, words):
+    path = prompt_file(tmp_path, text)
+    found = why_unreadable("embedded", None, path)
+    assert re.search(words, found) and found.endswith("; full-size models read any words")
+    assert why_unreadable("embedded", "clip-vit-b-32", path) == found  # another judge, the same model
+    assert why_unreadable("coco", None, path) is None
+
+
+def test_prompts_of_the_grammar_are_read_by_all(tmp_path):
+    path = prompt_file(tmp_path, "A red cube.\ntwo small blue balls\n")
+    assert [why_unreadable(name, None, file) for name in sets.SETS for file in (None, path)] == [None] * 4
+    assert "--judge clip-vit-b-32 reads them" in why_unreadable("coco", sets.NANO)
+    assert why_unreadable("embedded", sets.NANO) is None
 
 
 def test_files_that_are_no_text_are_named(tmp_path):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suite.embedded import vocabulary
 from suite.models.download import RemoteFile, Report, download
 from suite.models.official import OFFICIAL, cache_folder, locate, verified
 from suite.models.weights import WeightsError, sha256_of
@@ -77,6 +78,21 @@ def find_judging(name: str, judge: str | None = None, file: Path | None = None) 
         raise unknown("judge", judge, JUDGES)
     if judge in OFFICIAL:
         locate(OFFICIAL[judge], judge)
+
+
+def why_unreadable(name: str, judge: str | None = None, file: Path | None = None) -> str | None:
+    """Why the models of a prompt set, or the judge, cannot read what is asked: a file's first such line with the word,
+    and what can be done; None where they can. Embedded networks know the words of their grammar, published ones all."""
+    if judge == NANO != JUDGE_OF[name]:
+        return f"{NANO} knows the words of the embedded grammar only, and {name} has others; --judge {JUDGE_OF[name]} reads them"
+    if name != "embedded" or file is None:
+        return None
+    wrong = [(n, why) for n, prompt in enumerate(read_prompts(file), 1) if (why := vocabulary.why_unreadable(prompt))]
+    if not wrong:
+        return None
+    line, why = wrong[0]
+    more = f" (and in {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return f"{file.name}, line {line}{more}: {why}; full-size models read any words"
 
 
 def _embedded() -> PromptSet:
