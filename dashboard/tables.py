@@ -17,6 +17,7 @@ from suite.records import PublishedRow, Status, Verdict
 FORMATS = {  # of the number columns, as sprintf writes them
     "latency, s": "%.3g",
     "speedup": "×%.2f",
+    "to the original": "×%.2f",
     "memory, MB": "%.1f",
     "R-Precision, %": "%.1f",
     "R-Precision of 3,001, %": "%.1f",
@@ -24,7 +25,7 @@ FORMATS = {  # of the number columns, as sprintf writes them
     "over the floor": "×%.2f",
     "diversity": "%.4g",
 }
-OPTIONAL = ("over the floor", "R-Precision of 3,001, %", "diversity")
+OPTIONAL = ("to the original", "over the floor", "R-Precision of 3,001, %", "diversity")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -50,6 +51,7 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "remarks": remarks(row),
             "budgets": verdicts(row),
             "speedup": row.speedup,
+            "to the original": row.speedup_vs_original,
             "over the floor": over_floor(row.latency_s, row.floor_s),
             "R-Precision of 3,001, %": _scaled(row.r_precision_3001, 100),
             "diversity": row.diversity,
@@ -93,7 +95,7 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "budgets": verdicts(row),
         "remarks": remarks(row),
         "speedup to fp32": cells.times(row.speedup),
-        "… to the original code": cells.times(row.speedup_vs_original),
+        "… to the original code": cells.against_original(row),
         "energy an object": cells.energy(row),
         "Chamfer to the ground truth": cells.chamfer(row),
         "Chamfer between two of a prompt": cells.diversity(row),

@@ -73,6 +73,13 @@ def times(value: float | None) -> str:
     return DASH if value is None else f"×{value:.2f}"
 
 
+def against_original(row: PublishedRow) -> str:
+    """The original's own is 1 by definition, and published ones come without an interval."""
+    low, high = row.speedup_vs_original_low, row.speedup_vs_original_high
+    shown = times(row.speedup_vs_original)
+    return shown if low is None or high is None or low == high else f"{shown} ({low:.2f} to {high:.2f})"
+
+
 def over_floor(row: PublishedRow) -> str:
     """The latency over what the machine's peak allows at least."""
     return DASH if row.latency_s is None or not row.floor_s else times(row.latency_s / row.floor_s)

@@ -90,7 +90,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
         speedup=None if latency is None else _finite(m.speedup),
-        speedup_vs_original=None if latency is None else _finite(m.speedup_vs_original),
+        **_interval("speedup_vs_original{}", None if latency is None else m.speedup_vs_original),
         **_interval("quality_difference{}", quality_difference),
         extrapolated=m.extrapolated,
         simulated=m.simulated,

@@ -15,6 +15,7 @@ COLUMNS = [
     Column("configuration", lambda row: row.configuration.partition("@")[0]),  # the device stands above the table
     Column("latency", cells.latency),
     Column("speed-up", lambda row: cells.times(row.speedup), optional=True),
+    Column("against the original", cells.against_original, optional=True),
     Column("peak memory", cells.memory),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference, optional=True),

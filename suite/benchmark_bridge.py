@@ -47,6 +47,16 @@ def feed(benchmark, samples_s: Sequence[float]) -> None:
     benchmark.pedantic(lambda: CLOCK.advance(next(remaining)), rounds=len(samples_s), iterations=1)
 
 
+def repeat_cells(output_json: dict, measurements: dict[str, Measurement]) -> None:
+    """Put a session's measurements into the file that it saves: all of them as cells, and each row's as it is by now,
+    since the original's latency changes what was measured before it."""
+    cells = {name: m.model_dump(mode="json") for name, m in measurements.items()}
+    output_json[CELLS] = list(cells.values())
+    for row in output_json["benchmarks"]:
+        if MEASUREMENT in row["extra_info"]:
+            row["extra_info"][MEASUREMENT] = cells[row["extra_info"][MEASUREMENT]["configuration"]]
+
+
 def group_of(measurement: Measurement) -> str | None:
     """Extrapolated latencies stand in a table of their own, so that `pytest-benchmark compare` says what they are."""
     return EXTRAPOLATED if measurement.extrapolated else None

@@ -11,7 +11,7 @@ from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.models.catalogue import MODELS, Model, find_model
 from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
 from suite.names import unknown
-from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, Optimization, find_optimization
+from suite.optimizations.catalogue import OPTIMIZATIONS, ORIGINAL, REFERENCE, Optimization, find_optimization
 from suite.records import Budget
 
 
@@ -42,6 +42,11 @@ class Configuration:
     @property
     def reference(self) -> Configuration:
         return Configuration(self.model, OPTIMIZATIONS[REFERENCE], self.device)
+
+    @property
+    def original(self) -> Configuration:
+        """The same model by its authors' own code, where there is any."""
+        return Configuration(self.model, OPTIMIZATIONS[ORIGINAL], self.device)
 
     @property
     def unsupported(self) -> str | None:
@@ -85,8 +90,9 @@ def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
 
 @lru_cache(maxsize=1)
 def matrix() -> tuple[Configuration, ...]:
-    """Every configuration; a model's reference comes first on each device, since ratios are taken to it."""
-    recipes = sorted(OPTIMIZATIONS.values(), key=lambda optimization: optimization.name != REFERENCE)
+    """Every configuration; a model's reference and its original come first on each device: ratios are taken to them."""
+    first = (REFERENCE, ORIGINAL)
+    recipes = sorted(OPTIMIZATIONS.values(), key=lambda o: first.index(o.name) if o.name in first else len(first))
     return tuple(
         Configuration(model, optimization, device)
         for device in DEVICES.values()

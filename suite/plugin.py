@@ -17,7 +17,6 @@ from suite import benchmark_bridge, execution
 from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board
 from suite.devices.catalogue import find_device
-from suite.history import CELLS
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
@@ -142,7 +141,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
     bench = config.stash[BENCH]
     if bench.recorder is not None:
-        output_json[CELLS] = [m.model_dump(mode="json") for m in bench.recorder.measurements.values()]
+        benchmark_bridge.repeat_cells(output_json, bench.recorder.measurements)
 
 
 # Selection.
@@ -321,7 +320,11 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 def summary_table(measurements: list[Measurement]) -> list[str]:
     """One line a cell: latency, speed-up, memory, quality, or why there is none."""
     width = max(len(m.configuration) for m in measurements)
-    lines = [f"{'configuration':{width}}  {'latency s':>16}  {'speed-up':>8}  {'peak MB':>8}  {'first of 153':>20}"]
+    original = any(m.speedup_vs_original is not None for m in measurements)
+    lines = [
+        f"{'configuration':{width}}  {'latency s':>16}  {'speed-up':>8}  {'peak MB':>8}  {'first of 153':>20}"
+        + ("  of original" if original else "")
+    ]
     for m in measurements:
         if m.status != Status.OK:
             lines.append(f"{m.configuration:{width}}  {m.status.value}: {m.reason}")
@@ -339,7 +342,11 @@ def summary_table(measurements: list[Measurement]) -> list[str]:
         r = m.quality and m.quality.r_precision
         quality = "-" if r is None else f"{r.value:.1%} ({r.low:.0%} to {r.high:.0%})"
         speed = "-" if m.speedup is None else f"{m.speedup:.2f}x"
-        lines.append(f"{m.configuration:{width}}  {latency:>16}  {speed:>8}  {memory:>8}  {quality:>20}")
+        faster = "-" if m.speedup_vs_original is None else f"{m.speedup_vs_original.value:.2f}x"
+        lines.append(
+            f"{m.configuration:{width}}  {latency:>16}  {speed:>8}  {memory:>8}  {quality:>20}"
+            + (f"  {faster:>11}" if original else "")
+        )
     if any(m.extrapolated and m.status == Status.OK for m in measurements):
         lines.append("≈ extrapolated from a few network evaluations (docs/measuring.md)")
     return lines

@@ -202,7 +202,7 @@ class Measurement(Record):
     extra_stage_extrapolation: dict[str, StageExtrapolation] = {}
     cost: Cost | None = None
     canary_s: float | None = None
-    speedup_vs_original: float | None = None
+    speedup_vs_original: Interval | None = None  # the original's latency of the same session over this one
     fingerprint: Fingerprint | None = None
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
     verdicts: dict[str, Verdict] = {}  # by budget
@@ -269,6 +269,8 @@ class PublishedRow(Record):
     gallery_sha256: str | None = None
     speedup: float | None = None
     speedup_vs_original: float | None = None
+    speedup_vs_original_low: float | None = None
+    speedup_vs_original_high: float | None = None
     quality_difference: float | None = None  # r_precision minus the reference's, on the same prompts
     quality_difference_low: float | None = None
     quality_difference_high: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from suite import benchmark_bridge, execution
-from suite.configurations import Configuration, find
+from suite.configurations import Configuration, UnknownName, find
 from suite.devices.backend import Board, board_of, machine_board
 from suite.history import HistoryError, Journal
 from suite.job import Job
+from suite.judging.against_original import against_original
 from suite.judging.budgets import judge
 from suite.live import LiveLine
 from suite.metrics.prompts import find_judging, load_prompts, why_unreadable
@@ -159,7 +161,21 @@ class Bench:
         measurement = measurement.model_copy(update={"verdicts": verdicts})
         if measurement.status not in UNRECORDED:
             recorder.keep(configuration, measurement)
-        return measurement
+            self._hold_against_original(configuration)
+        return recorder.measurements.get(configuration.id, measurement)
+
+    def _hold_against_original(self, configuration: Configuration) -> None:
+        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since it
+        takes long; what was kept before it is kept anew."""
+        held = self.recorder.measurements
+        original = held.get(configuration.original.id)
+        for name, m in list(held.items()):
+            if (m.model, m.device) != (configuration.model.name, configuration.device.name):
+                continue
+            ratio = against_original(m, original)
+            if ratio != m.speedup_vs_original:
+                with suppress(UnknownName):  # a resumed one that has left the catalogues
+                    self.recorder.keep(find(name), m.model_copy(update={"speedup_vs_original": ratio}))
 
     def absent(self, configuration: Configuration) -> tuple[Status, str] | None:
         """Why this configuration cannot run here, before anything is started."""

@@ -12,7 +12,7 @@ import pytest
 from leaderboards.literature import MalformedLiterature
 from leaderboards.rows import MalformedRows, literature_rows, load_published, measured_rows, repeat_command
 from leaderboards.tables import to_json, to_markdown
-from suite.records import Measurement, PublishedRow, Status
+from suite.records import Interval, Measurement, PublishedRow, Status
 from tests.factories import measurement, quality
 
 NANO = "point-e-nano-text"
@@ -132,7 +132,7 @@ def test_the_same_sessions_reference_comes_before_a_newer_one():
 
 def test_a_simulated_recipe_has_quality_but_no_latency_and_is_not_ranked():
     m = measurement(f"{NANO}/w3@cpu", hits=90, reference_s=2.0)
-    timed = m.model_copy(update={"latency": measurement().latency, "speedup_vs_original": 9.0})
+    timed = m.model_copy(update={"latency": measurement().latency, "speedup_vs_original": Interval(value=9.0)})
     (row,) = measured_rows([timed])
     assert row.simulated
     assert (row.latency_s, row.latency_low_s, row.speedup, row.speedup_vs_original) == (None, None, None, None)

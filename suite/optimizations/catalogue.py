@@ -8,6 +8,7 @@ from typing import Any
 from suite.names import unknown
 
 REFERENCE = "fp32"
+ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
 
 
 class UnsupportedRecipe(RuntimeError):
@@ -55,7 +56,7 @@ OPTIMIZATIONS = {
             unsupported=NO_BF16,
         ),
         Optimization(
-            name="original",
+            name=ORIGINAL,
             techniques=(Technique("original", "suite.optimizations.original:use_original"),),
             source="OpenAI's own code and sampler as shipped, where installed: docs/parity.md",
         ),
