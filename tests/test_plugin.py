@@ -288,3 +288,10 @@ def test_random_weights_of_an_embedded_model_are_skipped_with_what_exists(bench)
     assert result.returncode == 0
     assert "has no random weights; it has: embedded" in result.stdout
     assert not bench.folder.exists() or not list(bench.folder.glob("journal/*/*.json"))
+
+
+def test_a_simulated_recipe_with_random_weights_has_nothing_to_measure(bench):
+    cell = "suite/test_configurations.py::test_configuration[point-e-40m-text/w3@cpu]"
+    result = bench(cell, "--weights", "random", "-rs")
+    assert result.returncode == 0, result.stdout
+    assert "a simulated recipe has nothing but a quality, and random weights have none" in result.stdout
