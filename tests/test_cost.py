@@ -25,7 +25,7 @@ from suite.metrics.cost import (
     stage_parameters,
 )
 from suite.models.point_e import build_nano_text
-from suite.models.samplers import evaluations
+from suite.models.solvers import evaluations
 from suite.optimizations.dynamic_int8 import quantize
 from suite.optimizations.precision import cast
 from suite.records import Cost, Status

@@ -35,8 +35,8 @@ from suite.metrics.extrapolation import (
     interval,
     stop_reason,
 )
-from suite.models.samplers import evaluations
 from suite.models.shap_e import ShapE
+from suite.models.solvers import evaluations
 from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.precision import cast_to
 from suite.recording import Wanted, differences

@@ -15,7 +15,8 @@ from suite.models.noise import PromptNoise
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e_network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
 from suite.models.point_upsampler import PointUpsampler, UpsamplerSettings
-from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule, evaluations, heun, karras_sigmas
+from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule
+from suite.models.solvers import evaluations, levels, solve
 from suite.models.weights import load_embedded
 
 NANO_TEXT = PointTransformerSettings(
@@ -45,6 +46,8 @@ class PointE:
     position_scale: float = 1.0
     clamp: bool = True  # each predicted x0 to ±1, as the original does
     steps: int = 64
+    solver: str = "heun"
+    spacing: str = "karras"
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
     churn: float = 3.0
@@ -54,7 +57,7 @@ class PointE:
 
     @property
     def evaluations(self) -> int:
-        return len(self.diffusion) * evaluations(self.steps)
+        return len(self.diffusion) * evaluations(self.steps, self.solver)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
@@ -75,10 +78,11 @@ class PointE:
             base, self.schedule, base.settings.prediction, {"clip": condition},
             guidance=self.guidance, clamp=self.clamp,
         )  # fmt: skip
-        return heun(
+        return solve(
+            self.solver,
             denoise,
             noise.start().to(self.device),
-            karras_sigmas(self.steps, self.sigma_min, self.sigma_max),
+            levels(self.spacing, self.schedule, self.steps, self.sigma_min, self.sigma_max),
             churn=self.churn,
             churn_noise=lambda step: noise.churn(step).to(self.device),
         )
@@ -90,10 +94,11 @@ class PointE:
         noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
         copies = points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new]
         context = network.context(points, vector)
-        made = heun(
+        made = solve(
+            self.solver,
             lambda x, sigma: network(x, x.new_full((len(x),), sigma), context),
             copies / UPSAMPLER_SIGMA_MAX + noise,
-            karras_sigmas(self.steps, self.sigma_min, UPSAMPLER_SIGMA_MAX),
+            levels(self.spacing, self.schedule, self.steps, self.sigma_min, UPSAMPLER_SIGMA_MAX),
         )
         return torch.cat([points, made], dim=-1)
 

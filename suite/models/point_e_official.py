@@ -20,8 +20,9 @@ from suite.models.official_conditions import Condition, picture_condition, text_
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e import PointE, to_cloud
 from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer, to_physical_units
-from suite.models.samplers import Denoiser, NoiseSchedule, heun, karras_sigmas, linear_schedule
+from suite.models.samplers import Denoiser, NoiseSchedule, linear_schedule
 from suite.models.sdf_network import GRID, SdfNetwork, mesh_of_cloud
+from suite.models.solvers import levels, solve
 
 SDF_MESH = "SDF mesh"
 
@@ -64,8 +65,8 @@ class OfficialPointE(PointE):
             {"clip": grid, "low_resolution": to_physical_units(points)},
             guidance=self.guidance if grid is not None else 1.0, clamp=self.clamp,
         )  # fmt: skip
-        sigmas = karras_sigmas(self.steps, self.sigma_min, self.upsampler_sigma_max)
-        return torch.cat([points, heun(denoise, noise.start().to(self.device), sigmas)], dim=-1)
+        sigmas = levels(self.spacing, self.upsampler_schedule, self.steps, self.sigma_min, self.upsampler_sigma_max)
+        return torch.cat([points, solve(self.solver, denoise, noise.start().to(self.device), sigmas)], dim=-1)
 
     @torch.inference_mode()
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> list[Mesh]:

@@ -194,8 +194,3 @@ def heun(
             slope_ahead = (ahead - denoise(ahead, following)) / following
             x = x + (slope + slope_ahead) * ((following - sigma) / 2)
     return x0
-
-
-def evaluations(steps: int) -> int:
-    """How often `heun` calls its denoiser for this many steps; a guided denoiser works on twice the batch each time."""
-    return 2 * steps - 1

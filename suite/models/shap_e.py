@@ -19,7 +19,7 @@ from suite.models.conditions import PictureTokens, TextVector, picture_condition
 from suite.models.mesh import Mesh, marching_cubes
 from suite.models.noise import PromptNoise, generator
 from suite.models.pipeline import Stage, untimed
-from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule, evaluations, heun, karras_sigmas
+from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule
 from suite.models.shap_e_field import Field, ask, object_weights
 from suite.models.shap_e_networks import (
     D_LATENT,
@@ -30,6 +30,7 @@ from suite.models.shap_e_networks import (
     build_nano_prior,
     build_nano_renderer,
 )  # fmt: skip
+from suite.models.solvers import evaluations, levels, solve
 from suite.models.views import CoarseToFine, render_views
 from suite.models.weights import load_embedded
 
@@ -71,6 +72,8 @@ class ShapE:
     ray_samples: tuple[int, int] | None  # of a NeRF view: coarse and fine, drawn; None: evenly, once
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
     steps: int = 64
+    solver: str = "heun"
+    spacing: str = "karras"
     sigma_min: float = 1e-3
     sigma_max: float = 160.0
     diffusion: tuple[str, ...] = ("latent diffusion",)
@@ -79,7 +82,7 @@ class ShapE:
 
     @property
     def evaluations(self) -> int:
-        return evaluations(self.steps)
+        return evaluations(self.steps, self.solver)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> list[Mesh]:
@@ -108,7 +111,8 @@ class ShapE:
             lambda x, t, clip: predict(prior, x, t, clip), self.schedule, self.prediction, {"clip": condition},
             guidance=self.guidance, clamp=self.clamp,
         )  # fmt: skip
-        made = heun(denoise, noise, karras_sigmas(self.steps, self.sigma_min, self.sigma_max))
+        sigmas = levels(self.spacing, self.schedule, self.steps, self.sigma_min, self.sigma_max)
+        made = solve(self.solver, denoise, noise, sigmas)
         return prior.post_process_latents(made) if self.whitened else made
 
     def object_weights(self, latent: Tensor) -> dict[int, Tensor]:

@@ -1,12 +1,24 @@
-"""Fewer sampler steps on the same Karras grid (Karras et al. 2022, arXiv:2206.00364, equation 5)."""
+"""Fewer evaluations of the networks: fewer steps, another solver, other noise levels to stop at.
+
+Karras et al. 2022, arXiv:2206.00364, equation 5, for the grid that the models' own recipe has; the solvers' sources are
+in `suite.models.solvers`. It takes no training and no calibration.
+"""
 
 from __future__ import annotations
 
 from suite.models.pipeline import Pipeline
+from suite.models.solvers import SOLVERS, SPACINGS
+from suite.names import unknown
 
 
-def set_steps(pipeline: Pipeline, device: object, *, steps: int) -> Pipeline:
+def set_steps(
+    pipeline: Pipeline, device: object, *, steps: int, solver: str = "heun", spacing: str = "karras"
+) -> Pipeline:
     if steps < 1:
         raise ValueError(f"steps: {steps} is not possible; at least 1")
-    pipeline.steps = steps
+    if solver not in SOLVERS:
+        raise unknown("solver", solver, SOLVERS)
+    if spacing not in SPACINGS:
+        raise unknown("spacing", spacing, SPACINGS)
+    pipeline.steps, pipeline.solver, pipeline.spacing = steps, solver, spacing
     return pipeline

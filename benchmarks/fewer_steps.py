@@ -1,0 +1,58 @@
+"""How few evaluations do, by solver and spacing of noise levels: quality on tuning captions, which are never scored.
+
+    .venv/bin/python benchmarks/fewer_steps.py shap-e-nano-text [--prompts 64] [--evaluations 31 15 8] [--solvers unipc]
+
+Every recipe is compared at equal evaluations of the network, Heun's two a step counted. No latency: that is the matrix's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+
+from suite.devices.cpu import threads
+from suite.embedded.evaluate import GALLERY
+from suite.metrics.quality import CHUNK, Judge, summarize
+from suite.models.catalogue import MODELS, find_model
+from suite.models.solvers import SOLVERS, SPACINGS
+from suite.names import resolve
+from suite.optimizations.steps import set_steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", choices=[name for name, model in MODELS.items() if "embedded" in model.weights])
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[31, 15, 8, 4])
+    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS))
+    parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
+    options = parser.parse_args()
+    torch.set_num_threads(threads())
+    tuning = json.loads(GALLERY.read_text())["tuning"][: options.prompts]
+    judge, device = Judge(), torch.device("cpu")
+    pipeline = resolve(find_model(options.model).builder)("embedded", device)
+    print(
+        "| evaluations | solver | spacing | first of 153 | first of 3,001 | Chamfer |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for wanted in options.evaluations:
+        for solver in options.solvers:
+            for spacing in options.spacings:
+                steps = (wanted + 1) // 2 if solver == "heun" else wanted
+                made = set_steps(pipeline, device, steps=steps, solver=solver, spacing=spacing)
+                outcomes = []
+                for start in range(0, len(tuning), CHUNK):
+                    batch = tuning[start : start + CHUNK]
+                    outcomes += judge.score(made.generate(batch), batch)
+                found = summarize(judge.name, outcomes)
+                first = found.r_precision
+                print(
+                    f"| {wanted} | {solver} | {spacing} | {first.value:.3f} ({first.low:.3f} to {first.high:.3f}) | "
+                    f"{found.r_precision_3001.value:.3f} | {found.chamfer.value:.4f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
