@@ -64,6 +64,8 @@ class Configuration:
     def budgets(self) -> tuple[Budget, ...]:
         path = BUDGETS / f"{self.device.name}.toml"
         entries = _budgets(self.device.name)
+        if self.recipe not in entries and self.optimization.name not in OPTIMIZATIONS:
+            return ()  # composed on the command line: nobody keeps budgets of it
         if self.recipe not in entries:
             raise MalformedBudgets(
                 f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '

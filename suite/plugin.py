@@ -121,11 +121,15 @@ def _use_files(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--prompts: {error}") from None
 
 
+def _asked(config: pytest.Config) -> list[Configuration]:
+    """The configurations that the command line names, one by one."""
+    cells = [a for a in config.args if f"{BENCHMARK_FILE.name}::" in a and "[" in a]
+    return [find(cell.partition("[")[2].removesuffix("]")) for cell in cells]
+
+
 def _check_names(config: pytest.Config) -> None:
     """Answer an unknown configuration or mark on the command line with the nearest ones; pytest only says "not found"."""
-    for argument in config.args:
-        if f"{BENCHMARK_FILE.name}::" in argument and "[" in argument:
-            find(argument.partition("[")[2].removesuffix("]"))
+    _asked(config)
     known = {line.split(":")[0].split("(")[0].strip() for line in config.getini("markers")}
     for word in re.findall(r"[A-Za-z_][\w-]*", config.option.markexpr or ""):
         if word not in known | {"and", "or", "not", "True", "False", "None"}:
@@ -150,12 +154,13 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> No
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.path != BENCHMARK_FILE:
         return
+    wanted = {c.id: c for c in (*matrix(), *_asked(metafunc.config))}  # a composed recipe is in no matrix
     cells = [
         pytest.param(
             c.id, id=c.id,
             marks=[*(getattr(pytest.mark, mark) for mark in c.marks), pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now)],
         )
-        for c in matrix()
+        for c in wanted.values()
     ]  # fmt: skip
     metafunc.parametrize("configuration", cells, indirect=True)
 

@@ -123,9 +123,9 @@ def test_a_real_configuration_gives_every_part(tmp_path):
     )  # fmt: skip
     m = execution.measure(job, session="s", board="b", progress=lambda name, fraction: phases.append(name))
     assert m.status == Status.OK and m.reason is None
-    assert m.evaluations == 7
+    assert m.evaluations == 2 * 7
     assert len(m.latency.samples_s) >= 2
-    assert set(m.latency.stage_samples_s) == {"text encoder", "base diffusion"}
+    assert set(m.latency.stage_samples_s) == {"text encoder", "base diffusion", "upsampler"}
     for k, total in enumerate(m.latency.samples_s):
         stages = sum(samples[k] for samples in m.latency.stage_samples_s.values())
         assert 0.9 * total < stages <= total

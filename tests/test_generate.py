@@ -22,9 +22,9 @@ def test_a_prompt_becomes_a_ply_and_a_picture(tmp_path):
     assert result.returncode == 0, result.stderr
     ply, png = (Path(line) for line in result.stdout.splitlines()[:2])
     header, _, body = ply.read_bytes().partition(b"end_header\n")
-    assert header.startswith(b"ply\n") and b"element vertex 256" in header
+    assert header.startswith(b"ply\n") and b"element vertex 1024" in header
     vertices = np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])
-    assert len(vertices) == 256 and np.abs(vertices["xyz"]).max() < 1.5
+    assert len(vertices) == 1024 and np.abs(vertices["xyz"]).max() < 1.5
     red, green, blue = vertices["rgb"].mean(0)
     assert red > 2 * green and red > 2 * blue
     assert Image.open(png).size == (4 * 224, 224)
@@ -32,7 +32,7 @@ def test_a_prompt_becomes_a_ply_and_a_picture(tmp_path):
 
 def test_mistakes_are_answered_with_what_is_possible(tmp_path):
     word = run("a red elephant", "--output", str(tmp_path))
-    assert word.returncode == 2 and "'elephant'" in word.stderr and "nearest" in word.stderr
+    assert word.returncode == 2 and "'elephant'" in word.stderr and "they know a, two" in word.stderr
     model = run("a red cube", "--configuration", "point-e-nano-txt/fp32@cpu")
     assert model.returncode == 2 and "nearest: point-e-nano-text" in model.stderr
     device = run("a red cube", "--configuration", "point-e-nano-text/fp32@orin")

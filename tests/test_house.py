@@ -40,6 +40,7 @@ FLOORS: dict[str, float] = {
     "suite.embedded": 3.4,  # training
     "suite.embedded.choose_guidance": 3.5,
     "suite.embedded.gate_upsampler": 3.5,
+    "suite.embedded.evaluate_pictures": 3.5,
     "suite.metrics": 3.4,
     "suite.optimizations": 3.5,
     "suite.weights": 3.6,

@@ -100,8 +100,11 @@ def test_batching_never_changes_an_object(optimization):
     # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last step,
     # from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
     alone, together = objects(optimization, PROMPTS[1:2], 32), objects(optimization, PROMPTS, 32)
-    assert together.shape == (3, 256, 6)
-    assert torch.allclose(together[1], alone[0], atol=1e-5)
+    assert together.shape == (3, 1024, 6)
+    apart = (together[1] - alone[0]).abs()
+    assert apart[:256].max() < 1e-5  # the base's points
+    # Of the upsampler's, one in a thousand may find another nearest point where two are as near.
+    assert (apart > 1e-5).float().mean() < 2e-3 and apart.max() < 2e-3
 
 
 @pytest.mark.parametrize("optimization", ["fp32", "bf16", "int8-fbgemm-linear", "w3"])

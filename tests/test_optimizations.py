@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
 from suite.names import UnknownName
 from suite.optimizations import simulated_integers
-from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe
+from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe, find_optimization
 from suite.optimizations.dynamic_int8 import quantize as dynamic
 from suite.optimizations.precision import cast
 from suite.optimizations.simulated_integers import quantize as simulate
@@ -204,18 +205,36 @@ def test_impossible_bits_of_activations_are_answered_with_what_is_possible(bits,
 @pytest.mark.parametrize("name", ["steps-32", "steps-16", "steps-8", "steps-4"])
 def test_a_steps_recipe_has_its_steps_and_evaluations(name):
     made, count = pipeline(name), int(name.removeprefix("steps-"))
-    assert (made.steps, made.evaluations) == (count, 2 * count - 1)
+    assert (made.steps, made.evaluations) == (count, 2 * (2 * count - 1))  # base and upsampler
 
 
 def test_the_reference_has_64_steps():
-    assert (pipeline().steps, pipeline().evaluations) == (64, 127)
+    assert (pipeline().steps, pipeline().evaluations) == (64, 2 * 127)
 
 
 def test_the_evaluations_that_a_recipe_claims_are_those_that_run():
     made, calls = pipeline("steps-4"), []
-    made.networks["base diffusion"].register_forward_pre_hook(lambda *_: calls.append(1))
+    for stage in made.diffusion:
+        made.networks[stage].register_forward_pre_hook(lambda *_: calls.append(1))
     made.generate(PROMPTS[:1])
     assert len(calls) == made.evaluations
+
+
+def test_another_solver_asks_once_a_step_and_makes_another_object(reference):
+    made = set_steps(pipeline(), CPU, steps=STEPS, solver="dpmpp-2m", spacing="timesteps")
+    assert made.evaluations == 2 * STEPS
+    calls = []
+    made.networks["base diffusion"].register_forward_pre_hook(lambda *_: calls.append(1))
+    cloud = made.generate(PROMPTS)
+    assert len(calls) == STEPS
+    assert cloud.isfinite().all() and 0.01 < distance(cloud, reference) < 0.5
+
+
+def test_an_unknown_solver_or_spacing_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="unknown solver 'unipcc'; nearest: unipc"):
+        set_steps(pipeline(), CPU, steps=4, solver="unipcc")
+    with pytest.raises(UnknownName, match="unknown spacing 'karas'; nearest: karras"):
+        set_steps(pipeline(), CPU, steps=4, spacing="karas")
 
 
 @pytest.mark.parametrize("steps", [0, -4])
@@ -263,4 +282,31 @@ def test_every_recipe_of_the_catalogue_runs_and_gives_finite_clouds(short_calibr
             continue
         made.steps = 2
         cloud = made.generate(PROMPTS[:1])
-        assert cloud.shape == (1, 256, 6) and cloud.isfinite().all(), name
+        assert cloud.shape == (1, 1024, 6) and cloud.isfinite().all(), name
+
+
+# Compositions.
+
+
+def test_recipes_compose_in_order():
+    made = find_optimization("int8-fbgemm-linear+steps-4")
+    assert [technique.name for technique in made.techniques] == ["quantization", "steps"]
+    assert made.unsupported.keys() == {"t4", "orin", "h100"} and not made.simulated
+    assert find_optimization("w3").simulated and find_optimization("steps-4").name == "steps-4"
+    engine_or_skip()
+    together = pipeline("int8-fbgemm-linear+steps-4")
+    assert together.steps == 4 and not [m for m in linears(together) if type(m) is nn.Linear]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bf16+int8-fbgemm-linear", "bf16 and int8-fbgemm-linear both set the arithmetic"),
+        ("w3+steps-4", "w3 and steps-4 both set the steps"),
+        ("fp32+steps-4", "fp32 is the reference"),
+        ("bf16+steps-61", "unknown optimization 'steps-61'; nearest: steps-16"),
+    ],
+)
+def test_impossible_compositions_say_why(name, words):
+    with pytest.raises(UnknownName, match=re.escape(words)):
+        find_optimization(name)

@@ -283,11 +283,36 @@ def test_words_that_an_embedded_model_does_not_know_make_its_cell_unsupported_an
     assert unscored.returncode == 0 and "1 passed" in unscored.stdout, unscored.stdout  # nothing is asked of the file
 
 
+def test_a_composed_recipe_is_measured_by_its_name(bench):
+    result = bench(CELL.format("bf16+steps-4"), *FAST, "--benchmark-save=made")
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout
+    (row,) = json.loads((bench.folder / "0001_made.json").read_text())["cells"]
+    assert row["optimization"] == "bf16+steps-4" and row["evaluations"] == 14 and row["speedup"] > 1
+    wrong = bench(CELL.format("bf16+w3"), *FAST)
+    assert wrong.returncode != 0 and "bf16 and w3 both set the arithmetic" in wrong.stdout
+
+
 def test_random_weights_of_an_embedded_model_are_skipped_with_what_exists(bench):
     result = bench(CELL.format("steps-4"), "--weights", "random", "-rs")
     assert result.returncode == 0
     assert "has no random weights; it has: embedded" in result.stdout
     assert not bench.folder.exists() or not list(bench.folder.glob("journal/*/*.json"))
+
+
+def test_an_extrapolated_latency_is_said_everywhere_and_has_no_latency_budget(bench, budgets):
+    more = budgets(latency_ratio=1e-9, peak_memory_bytes=1e12)
+    options = ["--extrapolate", "always", "--quality-prompts", "0", "--time-budget", "0.3", "--benchmark-save=told"]
+    result = bench("-p", "tests.other_budgets", CELL.format("steps-4"), *options, "-rs", **more)
+    assert result.returncode == 0, result.stdout
+    assert (
+        "≈ extrapolated from a few network evaluations" in result.stdout and "benchmark 'extrapolated'" in result.stdout
+    )
+    content = json.loads((bench.folder / "0001_told.json").read_text())
+    (row,), (cell,) = content["benchmarks"], content["cells"]
+    assert row["group"] == "extrapolated" and row["extra_info"]["measurement"] == cell
+    assert cell["extrapolated"] and cell["quality"] is None and cell["verdicts"] == {"peak_memory_bytes": "pass"}
+    assert cell["latency"]["extrapolation"]["base diffusion"]["evaluations"] == 7
+    assert cell["reference"]["latency"]["value"] > cell["latency"]["median"]["value"]  # of 127 evaluations, told too
 
 
 def test_a_simulated_recipe_with_random_weights_has_nothing_to_measure(bench):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.names import unknown
+from suite.names import UnknownName, unknown
 
 REFERENCE = "fp32"
 ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
@@ -99,6 +99,41 @@ OPTIMIZATIONS = {
 
 
 def find_optimization(name: str) -> Optimization:
-    if name not in OPTIMIZATIONS:
-        raise unknown("optimization", name, OPTIMIZATIONS)
-    return OPTIMIZATIONS[name]
+    """An entry, or several composed: `bf16+steps-16`."""
+    if name in OPTIMIZATIONS:
+        return OPTIMIZATIONS[name]
+    if "+" in name:
+        return composed(name)
+    raise unknown("optimization", name, OPTIMIZATIONS)
+
+
+ARITHMETIC = {"precision", "quantization", "onednn", "original"}  # techniques that say what the networks compute in
+
+
+class ImpossibleComposition(UnknownName):
+    """Recipes that cannot be one; says which techniques are in each other's way."""
+
+
+def composed(name: str) -> Optimization:
+    """The recipe that entries joined by "+" make, their techniques in that order.
+
+    ImpossibleComposition where two of them set the same thing: each technique once, and one kind of arithmetic.
+    """
+    parts = [find_optimization(part) for part in name.split("+")]
+    held: dict[str, str] = {}  # what is set -> by which part
+    for part in parts:
+        if not part.techniques:
+            raise ImpossibleComposition(f"{name}: {part.name} is the reference, and adds nothing to another recipe")
+        for kind in {"arithmetic" if t.name in ARITHMETIC else t.name for t in part.techniques}:
+            if kind in held:
+                raise ImpossibleComposition(
+                    f"{name}: {held[kind]} and {part.name} both set the {kind}; take one of them"
+                )
+            held[kind] = part.name
+    return Optimization(
+        name=name,
+        techniques=tuple(technique for part in parts for technique in part.techniques),
+        source="; ".join(f"{part.name}: {part.source}" for part in parts),
+        simulated=any(part.simulated for part in parts),
+        unsupported={device: why for part in parts for device, why in part.unsupported.items()},
+    )
