@@ -37,7 +37,7 @@ from suite.metrics.extrapolation import (
 )
 from suite.models.shap_e import ShapE
 from suite.models.solvers import evaluations
-from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
 from suite.optimizations.precision import cast_to
 from suite.recording import Wanted, differences
 from suite.records import Budget, Latency, Measurement, StageExtrapolation, Status, Verdict
@@ -249,6 +249,7 @@ def test_networks_with_random_weights_are_built_in_the_type_of_their_recipe():
     assert load(bad_models.configuration("typed"), "random", CPU).dtype == torch.float32
     assert load(dataclasses.replace(bf16, model=bad_models.model("crash")), "random", CPU).model == "bad"
     assert cast_to(OPTIMIZATIONS["steps-4"]) is None
+    assert cast_to(find_optimization("steps-4+bf16")) == cast_to(find_optimization("bf16+steps-4")) == torch.bfloat16
 
 
 # Labels: judged, kept and shown for what it is.

@@ -118,7 +118,7 @@ class OriginalShapE(ShapE):
         with stage("latent diffusion"):
             seeds = [generator("original latent", self.model, p, sample).initial_seed() for p in prompts]
             made = torch.cat([self.sampled(condition[k : k + 1], seed) for k, seed in enumerate(seeds)])
-        self._made = (list(prompts), self.steps, made) if sample == 0 else self._made
+        self._made = (self._asked_for(prompts), made) if sample == 0 else self._made
         return made
 
     def sampled(self, condition: Tensor, seed: int) -> Tensor:

@@ -78,7 +78,7 @@ class ShapE:
     sigma_max: float = 160.0
     diffusion: tuple[str, ...] = ("latent diffusion",)
     extra_stages: tuple[str, ...] = ("NeRF views",)
-    _made: tuple[list[str], int, Tensor] | None = None  # the newest latents, which extra stages decode again
+    _made: tuple[tuple, Tensor] | None = None  # the newest latents, which extra stages decode again, and what made them
 
     @property
     def evaluations(self) -> int:
@@ -98,8 +98,11 @@ class ShapE:
         shape = (self.latent.tokens, self.latent.width)
         with stage("latent diffusion"):
             made = self.diffuse(condition, PromptNoise(self.model, prompts, shape, sample).start().to(self.device))
-        self._made = (list(prompts), self.steps, made) if sample == 0 else self._made
+        self._made = (self._asked_for(prompts), made) if sample == 0 else self._made
         return made
+
+    def _asked_for(self, prompts: list[str]) -> tuple:
+        return tuple(prompts), self.steps, self.solver, self.spacing
 
     @torch.inference_mode()
     def diffuse(self, condition: Tensor, noise: Tensor) -> Tensor:
@@ -148,9 +151,9 @@ class ShapE:
     @torch.inference_mode()
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> Tensor:
         """An extra stage's output. "NeRF views": pictures [B, 20, 3, 64, 64], fractions 0–1, from around the object."""
-        if self._made is None or self._made[:2] != (list(prompts), self.steps):
+        if self._made is None or self._made[0] != self._asked_for(prompts):
             self.latents(prompts)
-        latents = self._made[2]
+        latents = self._made[1]
         with stage(name):
             views = [self.views(latent[None], generator(name, self.model, p, 0)) for latent, p in zip(latents, prompts)]
             return torch.cat(views)

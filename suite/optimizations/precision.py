@@ -6,7 +6,7 @@ import torch
 
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.catalogue import Optimization
+from suite.optimizations.catalogue import ARITHMETIC, Optimization
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CAST = "suite.optimizations.precision:cast"
@@ -22,6 +22,6 @@ def cast(pipeline: Pipeline, device: object, *, dtype: str) -> Pipeline:
 
 
 def cast_to(optimization: Optimization) -> torch.dtype | None:
-    """The type that a recipe casts to before it does anything else, or None."""
-    first = optimization.techniques[0] if optimization.techniques else None
+    """The type that a recipe casts to before it changes the networks otherwise, or None. Fewer steps change none."""
+    first = next((technique for technique in optimization.techniques if technique.name in ARITHMETIC), None)
     return DTYPES.get(first.parameters["dtype"]) if first is not None and first.apply == CAST else None
