@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import ClassVar
+from itertools import accumulate
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from suite.embedded.captions import Scene, all_scenes
 from suite.embedded.shapes import SceneTable
 from suite.embedded.tokenizer import tokenize
 from suite.models.clip import load_clip_nano
+from suite.models.samplers import NoiseSchedule, cosine_schedule
 
 LONE_SHARE = 16  # one in so many scenes is of one to three equal things, which would else be one in two hundred
 
@@ -77,6 +80,34 @@ class GeneratorRecipe(ABC):
         return {}
 
 
+class Stage(NamedTuple):
+    """Where a step lies in a recipe of several stages."""
+
+    number: int
+    step: int  # within the stage
+    steps: int  # of the stage
+
+
+class StagedRecipe(GeneratorRecipe):
+    """Several stages after each other, each with its own warm-up, decay and running mean."""
+
+    STAGES: ClassVar[tuple[int, ...]]  # steps
+    DECAYS_FROM: ClassVar[tuple[float, ...]]  # as DECAY_FROM, by stage
+
+    def stage(self, step: int) -> Stage:
+        ends = list(accumulate(self.STAGES))
+        number = min(bisect_right(ends, step), len(ends) - 1)
+        return Stage(number, step - ends[number] + self.STAGES[number], self.STAGES[number])
+
+    def learning_rate(self, step: int) -> float:
+        stage = self.stage(step)
+        decay = min(1.0, (1 - stage.step / stage.steps) / (1 - self.DECAYS_FROM[stage.number]))
+        return self.PEAK_RATE * min(1.0, (stage.step + 1) / self.WARM_UP) * max(decay, 0.01)
+
+    def after_step(self, step: int) -> None:
+        super().after_step(self.stage(step).step)
+
+
 @lru_cache(maxsize=1)
 def training_scenes() -> tuple[list[Scene], SceneTable, Tensor]:
     """All scenes that may be trained on, their layouts, and the rows of those with one to three equal things."""
@@ -89,7 +120,34 @@ def spread(batch: int, generator: torch.Generator) -> Tensor:
     return (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
 
 
-def v_example(x0: Tensor, schedule, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+class VelocityRecipe(GeneratorRecipe):
+    """A diffusion network trained to predict v (Salimans & Ho 2022, arXiv:2202.00512). Subclasses draw the examples."""
+
+    UNCONDITIONAL_SHARE: ClassVar[float] = 0.1  # of the examples; what guidance compares with
+    schedule = cosine_schedule()
+
+    @abstractmethod
+    def example(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Clean samples in the network's units and their conditions, both [B, ...]."""
+
+    @abstractmethod
+    def velocity(self, network: nn.Module, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """What a network of this architecture predicts, in the shape of the samples."""
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The loss of predictions that are off by so much, [B, ...]."""
+        return difference.square().mean()
+
+    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+        x0, condition = self.example(step, generator)
+        condition[torch.rand(len(x0), generator=generator) < self.UNCONDITIONAL_SHARE] = 0
+        noisy, t, v = v_example(x0, self.schedule, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = self.velocity(self.network, noisy, t, condition)
+        return self.error(predicted.float() - v)
+
+
+def v_example(x0: Tensor, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy samples, their time steps and their velocities v (Salimans & Ho 2022, arXiv:2202.00512)."""
     t = spread(len(x0), generator) * 1023
     alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t))

@@ -12,19 +12,17 @@ how the committed weights came about.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from suite.embedded.recipe import GeneratorRecipe, v_example
+from suite.embedded.recipe import StagedRecipe, VelocityRecipe
 from suite.embedded.train_text_to_image import seen_photographs
 from suite.models.clip_features import image_tokens
 from suite.models.point_e import NANO_IMAGE, NANO_TEXT, POSITION_SCALE, to_channels
 from suite.models.point_e_network import PointDiffusionTransformer
-from suite.models.samplers import cosine_schedule
 from suite.models.weights import load_embedded
 
 FIRST_STEPS, SECOND_STEPS = 5_000, 2_700
 COARSE, FINE = (64, 128), (32, 256)  # (batch, points)
-UNCONDITIONAL_SHARE = 0.1
 POSITION_WEIGHT = 2.0  # colours are easy: two a scene
 
 
@@ -36,50 +34,34 @@ def point_e_nano_image() -> ImageRecipe:
     return ImageRecipe("point-e-nano-image", seed=9, steps=2_400)
 
 
-class PointERecipe(GeneratorRecipe):
+class PointERecipe(VelocityRecipe):
     """Clouds from a condition. Subclasses draw both."""
 
     COARSE_SHARE = 0.7  # of the steps
-    schedule = cosine_schedule()
 
-    def conditional_loss(self, x0: Tensor, clip: Tensor, generator: torch.Generator) -> Tensor:
-        """x0 [B, 6, N] in the network's units; clip [B, ...], some of which are dropped here."""
-        clip[torch.rand(len(x0), generator=generator) < UNCONDITIONAL_SHARE] = 0
-        noisy, t, v = v_example(x0, self.schedule, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = self.network(noisy, t, clip=clip)
-        error = (predicted.float() - v).square().mean((0, 2))
-        return (POSITION_WEIGHT * error[:3].mean() + error[3:].mean()) / (POSITION_WEIGHT + 1)
+    def velocity(self, network: nn.Module, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return network(noisy, t, clip=condition)
+
+    def error(self, difference: Tensor) -> Tensor:
+        by_channel = difference.square().mean((0, 2))
+        return (POSITION_WEIGHT * by_channel[:3].mean() + by_channel[3:].mean()) / (POSITION_WEIGHT + 1)
 
 
-class TextRecipe(PointERecipe):
+class TextRecipe(PointERecipe, StagedRecipe):
     PEAK_RATE = 1.2e-3
-    DECAYS_FROM = (0.6, 0.2)  # by stage
+    STAGES = (FIRST_STEPS, SECOND_STEPS)
+    DECAYS_FROM = (0.6, 0.2)
 
     def __init__(self, name: str, seed: int, steps: int):
         super().__init__(name, seed, steps)
         self.train(PointDiffusionTransformer(NANO_TEXT))
 
-    def stage(self, step: int) -> tuple[int, int, int]:
-        """Number of the stage, the step within it, and its length."""
-        return (0, step, FIRST_STEPS) if step < FIRST_STEPS else (1, step - FIRST_STEPS, SECOND_STEPS)
-
-    def learning_rate(self, step: int) -> float:
-        stage, done, length = self.stage(step)
-        decay = min(1.0, (1 - done / length) / (1 - self.DECAYS_FROM[stage]))
-        return self.PEAK_RATE * min(1.0, (done + 1) / self.WARM_UP) * max(decay, 0.01)
-
-    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+    def example(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         stage, done, length = self.stage(step)
         batch, points = COARSE if done < self.COARSE_SHARE * length else FINE
         rows = self.draw(batch, generator)
         cloud = self.table.clouds(rows, points, generator)[0]
-        return self.conditional_loss(
-            to_channels(cloud, POSITION_SCALE if stage else 1.0), self.text_vectors(rows), generator
-        )
-
-    def after_step(self, step: int) -> None:
-        super().after_step(self.stage(step)[1])
+        return to_channels(cloud, POSITION_SCALE if stage else 1.0), self.text_vectors(rows)
 
 
 class ImageRecipe(PointERecipe):
@@ -96,9 +78,9 @@ class ImageRecipe(PointERecipe):
         assert all(name.startswith("clip_embed") for name in missing), missing
         self.train(network)
 
-    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+    def example(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch, points = COARSE if step < self.COARSE_SHARE * self.steps else FINE
         pictures, cloud = seen_photographs(self.table, self.draw(batch, generator), generator)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             clip = image_tokens(self.clip.visual, pictures).float()
-        return self.conditional_loss(to_channels(cloud[:, :points], POSITION_SCALE), clip, generator)
+        return to_channels(cloud[:, :points], POSITION_SCALE), clip

@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.embedded.fields import field as scene_field
-from suite.embedded.recipe import GeneratorRecipe, v_example
+from suite.embedded.recipe import GeneratorRecipe, VelocityRecipe
 from suite.embedded.shap_e_encoder import CloudEncoder
 from suite.embedded.train_text_to_image import seen_photographs
 from suite.models.clip_features import image_tokens
-from suite.models.samplers import cosine_schedule
 from suite.models.shap_e_field import ask, object_weights
 from suite.models.shap_e_networks import D_LATENT, NANO_OCTAVES, VECTORS, build_nano_prior, build_nano_renderer
 from suite.models.weights import load_embedded
@@ -98,7 +97,7 @@ def shap_e_nano_image() -> PriorRecipe:
     return PriorRecipe("shap-e-nano-image", seed=8, steps=2_000, start="shap-e-nano-text")
 
 
-class PriorRecipe(GeneratorRecipe):
+class PriorRecipe(VelocityRecipe):
     """CLIP vector, or image tokens, -> latent, by v-prediction; each step encodes clouds that it has just drawn.
 
     start: a network to go on from. Then the conditions are image tokens.
@@ -106,7 +105,6 @@ class PriorRecipe(GeneratorRecipe):
 
     PEAK_RATE = 1e-3
     BATCH = 64
-    UNCONDITIONAL_SHARE = 0.1
 
     def __init__(self, name: str, seed: int, steps: int, start: str | None = None):
         super().__init__(name, seed, steps)
@@ -127,7 +125,6 @@ class PriorRecipe(GeneratorRecipe):
         prior.clip_mean.requires_grad_(False)
         prior.clip_std.requires_grad_(False)
         self.train(prior, [p for p in prior.parameters() if p.requires_grad])
-        self.schedule = cosine_schedule()
 
     @torch.no_grad()
     def _scale(self, prior: nn.Module) -> None:
@@ -139,7 +136,8 @@ class PriorRecipe(GeneratorRecipe):
         prior.clip_std.copy_(latents.std((0, 1))[None])
 
     @torch.no_grad()
-    def example(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    @torch.autocast("cpu", torch.bfloat16)
+    def example(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents [B, 32, 64] with unit deviation, and their conditions [B, 128] or [B, 18, 128]."""
         rows = self.draw(self.BATCH, generator)
         if self.sees_pictures:
@@ -150,15 +148,7 @@ class PriorRecipe(GeneratorRecipe):
             cloud = self.table.clouds(rows, CLOUD_POINTS, generator)[0]
             condition = self.text_vectors(rows)
             condition = condition * condition.shape[1] ** 0.5
-        latents = (self.encoder(cloud).float() - self.network.clip_mean) / self.network.clip_std
-        dropped = torch.rand(self.BATCH, generator=generator) < self.UNCONDITIONAL_SHARE
-        condition[dropped] = 0
-        return latents, condition
+        return (self.encoder(cloud).float() - self.network.clip_mean) / self.network.clip_std, condition
 
-    def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            x0, condition = self.example(generator)
-        noisy, t, v = v_example(x0, self.schedule, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = self.network(noisy, t, condition, return_dict=False)[0]
-        return (predicted.float() - v).square().mean()
+    def velocity(self, network: nn.Module, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return network(noisy, t, condition, return_dict=False)[0]
