@@ -24,6 +24,7 @@ class Bad:
     diffusion = ()
     steps = 1
     evaluations = 1
+    stage_evaluations: dict[str, int] = {}
     weights_sha256 = None
     extra_stages = ()
 
@@ -121,6 +122,7 @@ def crawling(weights, device):
     class Crawling(Bad):
         diffusion = ("only",)
         evaluations = 127
+        stage_evaluations = {"only": 127}
 
         @torch.inference_mode()
         def generate(self, prompts, sample=0, stage=None):

@@ -53,6 +53,10 @@ class Toy:
     def evaluations(self) -> int:
         return evaluations(self.steps)
 
+    @property
+    def stage_evaluations(self) -> dict[str, int]:
+        return {"diffusion": self.evaluations}
+
     @torch.inference_mode()
     def generate(self, prompts, sample=0, stage=lambda name: nullcontext()):
         with stage("encoder"):

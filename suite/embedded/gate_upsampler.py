@@ -23,7 +23,7 @@ from suite.judging.paired_quality import difference
 from suite.metrics.quality import CHUNK, Judge
 from suite.models.catalogue import find_model
 from suite.models.clip import load_clip_nano
-from suite.models.point_e import PointE, clip_vector, to_channels, to_cloud
+from suite.models.point_e import PointE, clip_vector, load_nano_upsampler, to_channels, to_cloud
 from suite.names import resolve
 
 SURFACE_POINTS = 2048
@@ -84,6 +84,7 @@ def main() -> None:
     judge = Judge()
     prompts = judge.prompts[: options.prompts]
     pipeline = resolve(find_model(options.model).builder)("embedded", torch.device("cpu"))
+    pipeline.networks.setdefault("upsampler", load_nano_upsampler(pipeline.device)[0])  # also where it does not ship
     pipeline.steps = options.steps
     found = off_surface(pipeline, prompts)
     print(

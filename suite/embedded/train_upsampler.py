@@ -2,11 +2,6 @@
 
 Sampling starts from the low-resolution points with noise of UPSAMPLER_SIGMA_MAX, not from pure noise: noisy copies of
 surface points are distributed as noisy new ones are, so that only levels below need to be learned.
-
-First stage: low-resolution points that are close to the surface. What it learned copied each point that a base had put
-off the surface three times over. Second stage: points that are as far off as those of a base in few steps, so that new
-points are placed by what all of them and the text say together (noise on the condition: Ho et al. 2022, "Cascaded
-Diffusion Models", arXiv:2106.15282, section 4).
 """
 
 from __future__ import annotations
@@ -16,24 +11,21 @@ import math
 import torch
 from torch import Tensor
 
-from suite.embedded.recipe import StagedRecipe, spread
+from suite.embedded.recipe import GeneratorRecipe, spread
 from suite.models.point_e import NANO_UPSAMPLER, POSITION_SCALE, UPSAMPLER_SIGMA_MAX, to_channels
 from suite.models.point_upsampler import PointUpsampler
 
 BATCH, NEW_POINTS = 32, 256
 LOWEST_SIGMA = 0.002
-FIRST_STEPS, SECOND_STEPS = 2_400, 1_200
-LOW_RESOLUTION_NOISE = (0.06, 0.3)  # at most, by stage; most scenes get much less
+LOW_RESOLUTION_NOISE = 0.06  # at most; the base's points are a little off, its colours too
 
 
 def point_e_nano_upsampler() -> UpsamplerRecipe:
-    return UpsamplerRecipe("point-e-nano-upsampler", seed=4, steps=FIRST_STEPS + SECOND_STEPS)
+    return UpsamplerRecipe("point-e-nano-upsampler", seed=4, steps=2_400)
 
 
-class UpsamplerRecipe(StagedRecipe):
+class UpsamplerRecipe(GeneratorRecipe):
     PEAK_RATE = 2e-3
-    STAGES = (FIRST_STEPS, SECOND_STEPS)
-    DECAYS_FROM = (0.5, 0.3)
 
     def __init__(self, name: str, seed: int, steps: int):
         super().__init__(name, seed, steps)
@@ -44,7 +36,7 @@ class UpsamplerRecipe(StagedRecipe):
         rows = torch.randint(len(self.scenes), (BATCH,), generator=generator)
         cloud = to_channels(self.table.clouds(rows, low_points + NEW_POINTS, generator)[0], POSITION_SCALE)
         low, new = cloud[..., :low_points], cloud[..., low_points:]
-        off = LOW_RESOLUTION_NOISE[self.stage(step).number] * torch.rand(BATCH, 1, 1, generator=generator).square()
+        off = LOW_RESOLUTION_NOISE * torch.rand(BATCH, 1, 1, generator=generator).square()
         low = low + off * torch.randn(low.shape, generator=generator)
         span = math.log(1.2 * UPSAMPLER_SIGMA_MAX / LOWEST_SIGMA)
         sigma = LOWEST_SIGMA * (spread(BATCH, generator) * span).exp()

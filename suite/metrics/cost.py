@@ -84,18 +84,19 @@ def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     """What each stage does for an object of all its steps.
 
     An evaluation always does the same, so two short samplings tell what one costs and what the stage does besides: the
-    whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages that are no diffusion are
-    those of the longer of the two; a mesh decoder's differ a little from object to object, by its surface.
+    whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages whose evaluations do not
+    change, or that are no diffusion, are those of the longer of the two; a mesh decoder's differ a little from object to
+    object, by its surface.
     """
-    wanted = pipeline.evaluations
+    wanted = pipeline.stage_evaluations
     (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
-    if wanted <= fewer or fewer == more:
-        return first if wanted <= fewer else second
-    ahead = (wanted - more) / (more - fewer)
-    return {
-        stage: _drawn_on(first[stage], count, ahead) if stage in pipeline.diffusion and stage in first else count
-        for stage, count in second.items()
-    }
+
+    def whole(stage: str, count: Count) -> Count:
+        if stage not in first or fewer.get(stage) == more.get(stage):
+            return count
+        return _drawn_on(first[stage], count, (wanted[stage] - more[stage]) / (more[stage] - fewer[stage]))
+
+    return {stage: whole(stage, count) for stage, count in second.items()}
 
 
 def extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
@@ -135,11 +136,11 @@ def _counted_sparingly(places: Mapping[str, Place], call: Callable[[StageCounts]
     return counts.by_stage
 
 
-def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[int, dict[str, Count]]:
+def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[dict[str, int], dict[str, Count]]:
     with _steps(pipeline, steps):
         counts = StageCounts()
         pipeline.generate([prompt], stage=counts)
-        return pipeline.evaluations, counts.by_stage
+        return pipeline.stage_evaluations, counts.by_stage
 
 
 @contextmanager

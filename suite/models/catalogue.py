@@ -29,7 +29,8 @@ OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022,
 OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, arXiv:2305.02463"
 
 
-NANO_CLOUD = dict(family="point-e", output="point cloud of 1,024 points", stages=("base diffusion", "upsampler"))
+NANO_CLOUD = dict(family="point-e", output="point cloud of 256 points", stages=("base diffusion",))
+NANO_FINE_CLOUD = dict(family="point-e", output="point cloud of 1,024 points", stages=("base diffusion", "upsampler"))
 NANO_MESH = dict(family="shap-e", output="coloured mesh of a grid of 64", stages=("latent diffusion", "mesh decoder"))
 
 
@@ -81,7 +82,7 @@ def _shap_e(name: str, builder: str, pictures: bool) -> Model:
 MODELS = {
     model.name: model
     for model in (
-        _nano("point-e-nano-text", "point_e:build_nano_text", pictures=False, **NANO_CLOUD),
+        _nano("point-e-nano-text", "point_e:build_nano_text", pictures=False, **NANO_FINE_CLOUD),
         _nano("point-e-nano-image", "point_e:build_nano_image", pictures=True, **NANO_CLOUD),
         _nano("shap-e-nano-text", "shap_e:build_nano_text", pictures=False, **NANO_MESH),
         _nano("shap-e-nano-image", "shap_e:build_nano_image", pictures=True, **NANO_MESH),

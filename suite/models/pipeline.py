@@ -35,6 +35,11 @@ class Pipeline(Protocol):
         ...
 
     @property
+    def stage_evaluations(self) -> dict[str, int]:
+        """Network evaluations an object by diffusion stage, guidance's doubled batch counted once."""
+        ...
+
+    @property
     def evaluations(self) -> int:
-        """Network evaluations an object, guidance's doubled batch counted once."""
+        """All of them."""
         ...

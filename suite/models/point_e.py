@@ -16,7 +16,7 @@ from suite.models.pipeline import Stage, untimed
 from suite.models.point_e_network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
 from suite.models.point_upsampler import PointUpsampler, UpsamplerSettings
 from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule
-from suite.models.solvers import evaluations, levels, solve
+from suite.models.solvers import Sampling, solve
 from suite.models.weights import load_embedded
 
 NANO_TEXT = PointTransformerSettings(
@@ -48,6 +48,7 @@ class PointE:
     steps: int = 64
     solver: str = "heun"
     spacing: str = "karras"
+    apart: dict[str, Sampling] = field(default_factory=dict)  # stages that are sampled in another way than the others
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
     churn: float = 3.0
@@ -56,8 +57,15 @@ class PointE:
     extra_stages: tuple[str, ...] = ()
 
     @property
+    def stage_evaluations(self) -> dict[str, int]:
+        return {stage: self.sampling(stage).evaluations for stage in self.diffusion}
+
+    @property
     def evaluations(self) -> int:
-        return len(self.diffusion) * evaluations(self.steps, self.solver)
+        return sum(self.stage_evaluations.values())
+
+    def sampling(self, stage: str) -> Sampling:
+        return self.apart.get(stage) or Sampling(self.steps, self.solver, self.spacing)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
@@ -78,11 +86,12 @@ class PointE:
             base, self.schedule, base.settings.prediction, {"clip": condition},
             guidance=self.guidance, clamp=self.clamp,
         )  # fmt: skip
+        sampling = self.sampling("base diffusion")
         return solve(
-            self.solver,
+            sampling.solver,
             denoise,
             noise.start().to(self.device),
-            levels(self.spacing, self.schedule, self.steps, self.sigma_min, self.sigma_max),
+            sampling.levels(self.schedule, self.sigma_min, self.sigma_max),
             churn=self.churn,
             churn_noise=lambda step: noise.churn(step).to(self.device),
         )
@@ -94,11 +103,12 @@ class PointE:
         noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
         copies = points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new]
         context = network.context(points, vector)
+        sampling = self.sampling("upsampler")
         made = solve(
-            self.solver,
+            sampling.solver,
             lambda x, sigma: network(x, x.new_full((len(x),), sigma), context),
             copies / UPSAMPLER_SIGMA_MAX + noise,
-            levels(self.spacing, self.schedule, self.steps, self.sigma_min, UPSAMPLER_SIGMA_MAX),
+            sampling.levels(self.schedule, self.sigma_min, UPSAMPLER_SIGMA_MAX),
         )
         return torch.cat([points, made], dim=-1)
 
@@ -125,21 +135,25 @@ def build_nano_text(weights: str, device: torch.device) -> PointE:
 
 
 def build_nano_image(weights: str, device: torch.device) -> PointE:
-    """`point-e-nano-image` with its embedded weights: text -> picture -> cloud."""
+    """`point-e-nano-image` with its embedded weights: text -> picture -> cloud of 256 points.
+
+    Without the upsampler, which does not pass its gate here: suite/embedded/cards/point-e-nano-image.md.
+    """
     condition, digest = picture_condition("point-e-nano-image", device)
-    return _build_nano("point-e-nano-image", weights, device, NANO_IMAGE, condition, [digest])
+    return _build_nano("point-e-nano-image", weights, device, NANO_IMAGE, condition, [digest], upsampled=False)
 
 
 def _build_nano(
     name: str, weights: str, device: torch.device, settings: PointTransformerSettings,
-    condition: TextVector | PictureTokens, digests: list[str],
+    condition: TextVector | PictureTokens, digests: list[str], upsampled: bool = True,
 ) -> PointE:  # fmt: skip
     if weights != "embedded":
         raise ValueError(f"{name} has embedded weights only, not {weights!r}")
     base, base_digest = _load(name, lambda: PointDiffusionTransformer(settings), device)
-    upsampler, upsampler_digest = load_nano_upsampler(device)
-    made = {"base diffusion": base, "upsampler": upsampler}
-    digests = [*digests, load_embedded("clip-nano")[1], base_digest, upsampler_digest]
+    made, digests = {"base diffusion": base}, [*digests, load_embedded("clip-nano")[1], base_digest]
+    if upsampled:
+        made["upsampler"], digest = load_nano_upsampler(device)
+        digests.append(digest)
     return PointE(
         model=name,
         networks=condition.networks | made,

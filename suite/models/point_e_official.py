@@ -22,7 +22,7 @@ from suite.models.point_e import PointE, to_cloud
 from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer, to_physical_units
 from suite.models.samplers import Denoiser, NoiseSchedule, linear_schedule
 from suite.models.sdf_network import GRID, SdfNetwork, mesh_of_cloud
-from suite.models.solvers import levels, solve
+from suite.models.solvers import solve
 
 SDF_MESH = "SDF mesh"
 
@@ -65,8 +65,9 @@ class OfficialPointE(PointE):
             {"clip": grid, "low_resolution": to_physical_units(points)},
             guidance=self.guidance if grid is not None else 1.0, clamp=self.clamp,
         )  # fmt: skip
-        sigmas = levels(self.spacing, self.upsampler_schedule, self.steps, self.sigma_min, self.upsampler_sigma_max)
-        return torch.cat([points, solve(self.solver, denoise, noise.start().to(self.device), sigmas)], dim=-1)
+        sampling = self.sampling("upsampler")
+        sigmas = sampling.levels(self.upsampler_schedule, self.sigma_min, self.upsampler_sigma_max)
+        return torch.cat([points, solve(sampling.solver, denoise, noise.start().to(self.device), sigmas)], dim=-1)
 
     @torch.inference_mode()
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> list[Mesh]:

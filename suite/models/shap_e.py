@@ -30,7 +30,7 @@ from suite.models.shap_e_networks import (
     build_nano_prior,
     build_nano_renderer,
 )  # fmt: skip
-from suite.models.solvers import evaluations, levels, solve
+from suite.models.solvers import Sampling, solve
 from suite.models.views import CoarseToFine, render_views
 from suite.models.weights import load_embedded
 
@@ -74,6 +74,7 @@ class ShapE:
     steps: int = 64
     solver: str = "heun"
     spacing: str = "karras"
+    apart: dict[str, Sampling] = field(default_factory=dict)  # stages that are sampled in another way than these say
     sigma_min: float = 1e-3
     sigma_max: float = 160.0
     diffusion: tuple[str, ...] = ("latent diffusion",)
@@ -81,8 +82,15 @@ class ShapE:
     _made: tuple[tuple, Tensor] | None = None  # the newest latents, which extra stages decode again, and what made them
 
     @property
+    def stage_evaluations(self) -> dict[str, int]:
+        return {"latent diffusion": self.sampling("latent diffusion").evaluations}
+
+    @property
     def evaluations(self) -> int:
-        return evaluations(self.steps, self.solver)
+        return sum(self.stage_evaluations.values())
+
+    def sampling(self, stage: str) -> Sampling:
+        return self.apart.get(stage) or Sampling(self.steps, self.solver, self.spacing)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> list[Mesh]:
@@ -102,7 +110,7 @@ class ShapE:
         return made
 
     def _asked_for(self, prompts: list[str]) -> tuple:
-        return tuple(prompts), self.steps, self.solver, self.spacing
+        return tuple(prompts), self.sampling("latent diffusion")
 
     @torch.inference_mode()
     def diffuse(self, condition: Tensor, noise: Tensor) -> Tensor:
@@ -114,8 +122,10 @@ class ShapE:
             lambda x, t, clip: predict(prior, x, t, clip), self.schedule, self.prediction, {"clip": condition},
             guidance=self.guidance, clamp=self.clamp,
         )  # fmt: skip
-        sigmas = levels(self.spacing, self.schedule, self.steps, self.sigma_min, self.sigma_max)
-        made = solve(self.solver, denoise, noise, sigmas)
+        sampling = self.sampling("latent diffusion")
+        made = solve(
+            sampling.solver, denoise, noise, sampling.levels(self.schedule, self.sigma_min, self.sigma_max)
+        )
         return prior.post_process_latents(made) if self.whitened else made
 
     def object_weights(self, latent: Tensor) -> dict[int, Tensor]:

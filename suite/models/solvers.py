@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,20 +18,38 @@ from suite.models.samplers import NoiseSchedule, heun, karras_sigmas
 from suite.names import unknown
 
 Denoise = Callable[[Tensor, float], Tensor]
-SPACINGS = ("karras", "timesteps")
+SPACINGS = ("karras", "timesteps", "trailing")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a diffusion stage is sampled: so many steps of a solver, between noise levels spaced by a rule."""
+
+    steps: int = 64
+    solver: str = "heun"
+    spacing: str = "karras"
+
+    @property
+    def evaluations(self) -> int:
+        return evaluations(self.steps, self.solver)
+
+    def levels(self, schedule: NoiseSchedule, sigma_min: float, sigma_max: float) -> Tensor:
+        return levels(self.spacing, schedule, self.steps, sigma_min, sigma_max)
 
 
 def levels(spacing: str, schedule: NoiseSchedule, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
     """Noise levels from sigma_max to sigma_min, then 0: float64 [steps + 1].
 
     "karras": equation 5 of Karras et al. 2022, arXiv:2206.00364. "timesteps": evenly spaced in the time that the
-    network was trained on, as DDIM does (Song et al. 2020, arXiv:2010.02502).
+    network was trained on, as DDIM does (Song et al. 2020, arXiv:2010.02502). "trailing": evenly spaced in that time
+    too, with the step to 0 as long as the others; sigma_min plays no part (Lin et al. 2023, arXiv:2305.08891, table 2).
     """
     if spacing not in SPACINGS:
         raise unknown("spacing", spacing, SPACINGS)
     if spacing == "karras":
         return karras_sigmas(steps, sigma_min, sigma_max)
-    t = torch.linspace(schedule.timestep(sigma_max), schedule.timestep(sigma_min), steps, dtype=torch.float64)
+    last = schedule.timestep(sigma_max) / steps if spacing == "trailing" else schedule.timestep(sigma_min)
+    t = torch.linspace(schedule.timestep(sigma_max), last, steps, dtype=torch.float64)
     alpha, sigma = schedule.alpha_sigma(t)
     return torch.cat([(sigma.double() / alpha.double()), t.new_zeros(1)])
 
