@@ -21,5 +21,5 @@ if "$python" -c 'import torch' 2>/dev/null; then
         "$venv/bin/python" -m pip install -q --no-deps torchvision # its Python part is enough
 else
     "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install -q -c constraints.txt -e ".[torch,dev]"
+    "$venv/bin/python" -m pip install -q -c constraints.txt -e ".[torch,dev,onnx]"
 fi

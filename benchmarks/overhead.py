@@ -10,9 +10,10 @@ pairs), and the ratio of two bare loops, which is the noise.
 from __future__ import annotations
 
 import argparse
-import random
 import time
 from statistics import fmean, median
+
+from ratios import interval
 
 from suite.configurations import find
 from suite.devices.backend import backend_of
@@ -53,12 +54,6 @@ def main() -> None:
     for name, values in (("harness / bare", ratios), ("bare / bare", noise)):
         low, high = interval(values)
         print(f"{name}: median ratio {median(values):.4f} (95 % interval {low:.4f} to {high:.4f}, {len(values)} pairs)")
-
-
-def interval(values: list[float], resamples: int = 2000) -> tuple[float, float]:
-    generator = random.Random(0)
-    medians = sorted(median(generator.choices(values, k=len(values))) for _ in range(resamples))
-    return medians[int(0.025 * resamples)], medians[int(0.975 * resamples)]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leaderboards import tables
+from leaderboards import reproduction, tables
 from leaderboards.frontier import Key
 from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities
 from suite.configurations import unknown
@@ -60,7 +60,7 @@ def publish(board: Board, output: Path = PUBLISHED) -> list[Path]:
     """Write `<device>.md`, `.csv` and `.json` and the index; the files written. Each is there whole or not at all."""
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"cannot write tables to {output}: it is a file; give a folder with --output")
-    texts = {"README.md": tables.index(board.rows)}
+    texts = {"README.md": tables.index(board.rows), "reproduction.md": reproduction.to_markdown(board.rows)}
     for device, rows in board.rows.items():
         texts[f"{device}.md"] = tables.to_markdown(device, rows, board.fingerprints)
         texts[f"{device}.csv"] = tables.to_csv(rows)

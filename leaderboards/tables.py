@@ -18,7 +18,8 @@ GENERATED = "<!-- written by `python -m leaderboards publish`; changes made here
 FIELDS = "[docs/published-rows.md](../../docs/published-rows.md)"
 INDEX = (
     "One page a device; the same rows as data beside it. A measured row is ranked only with rows of the same board, "
-    f"gallery and conditions; figures published by others are never ranked. Fields: {FIELDS}."
+    f"gallery and conditions; figures published by others are never ranked. Fields: {FIELDS}. "
+    "The paper's optimizations beside ours: [reproduction.md](reproduction.md)."
 )
 
 MEASURED = [

@@ -54,6 +54,11 @@ class Configuration:
         return self.optimization.unsupported.get(self.device.name)
 
     @property
+    def in_matrix(self) -> bool:
+        """Whether a session runs it that does not name it. A composed recipe is in no matrix."""
+        return self.optimization.name in OPTIMIZATIONS and self.device.name not in self.optimization.by_name_only
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """pytest marks: device, family, techniques, and the runs it belongs to."""
         techniques = [technique.name for technique in self.optimization.techniques] or ["reference"]
@@ -64,8 +69,8 @@ class Configuration:
     def budgets(self) -> tuple[Budget, ...]:
         path = BUDGETS / f"{self.device.name}.toml"
         entries = _budgets(self.device.name)
-        if self.recipe not in entries and self.optimization.name not in OPTIMIZATIONS:
-            return ()  # composed on the command line: nobody keeps budgets of it
+        if self.recipe not in entries and not self.in_matrix:
+            return ()  # asked for on the command line: nobody keeps budgets of it
         if self.recipe not in entries:
             raise MalformedBudgets(
                 f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '
@@ -92,7 +97,10 @@ def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
 
 @lru_cache(maxsize=1)
 def matrix() -> tuple[Configuration, ...]:
-    """Every configuration; a model's reference and its original come first on each device: ratios are taken to them."""
+    """Every configuration but those that run only when they are named, as composed ones do.
+
+    A model's reference and its original come first on each device: ratios are taken to them.
+    """
     first = (REFERENCE, ORIGINAL)
     recipes = sorted(OPTIMIZATIONS.values(), key=lambda o: first.index(o.name) if o.name in first else len(first))
     return tuple(
@@ -100,6 +108,7 @@ def matrix() -> tuple[Configuration, ...]:
         for device in DEVICES.values()
         for model in MODELS.values()
         for optimization in recipes
+        if device.name not in optimization.by_name_only
     )
 
 
@@ -113,4 +122,5 @@ def find(identifier: str) -> Configuration:
 
 
 def all_marks() -> list[str]:
-    return sorted({mark for configuration in matrix() for mark in configuration.marks} | {"fullsize"})
+    techniques = {technique.name for optimization in OPTIMIZATIONS.values() for technique in optimization.techniques}
+    return sorted({mark for configuration in matrix() for mark in configuration.marks} | techniques | {"fullsize"})

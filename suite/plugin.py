@@ -154,7 +154,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> No
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.path != BENCHMARK_FILE:
         return
-    wanted = {c.id: c for c in (*matrix(), *_asked(metafunc.config))}  # a composed recipe is in no matrix
+    wanted = {c.id: c for c in (*matrix(), *_asked(metafunc.config))}  # not all recipes are in the matrix
     cells = [
         pytest.param(
             c.id, id=c.id,

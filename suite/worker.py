@@ -137,7 +137,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     # A simulated recipe would show the imitation's memory and time, not its own.
     if not configuration.optimization.simulated:
         answers.phase("memory")
-        first_call_s = memory_pass(call, backend, gauge, answers)
+        first_call_s = memory_pass(call, backend, gauge, answers, outside_torch(pipeline))
         answers.phase("latency", 0.0)
         beside = canary if configuration.is_reference else None  # only its limit is in seconds
         if job.extrapolate:
@@ -204,7 +204,12 @@ def generate(pipeline: Pipeline, prompt: str, stage: Stage, sparingly: bool) -> 
         pipeline.generate([prompt], stage=stage)
 
 
-def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> float:
+def outside_torch(pipeline: Pipeline) -> bool:
+    """Whether a network computes in another library, whose memory on a GPU torch's allocator does not see."""
+    return any(getattr(network, "outside_torch", False) for network in pipeline.networks.values())
+
+
+def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers, unseen: bool = False) -> float:
     """One call, not timed as a sample: the peak of each stage. Its time is the first call's."""
     stages: dict[str, int] = {}
 
@@ -227,7 +232,9 @@ def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers) -> fl
     call(Peaks(backend.synchronize))
     backend.synchronize()
     first_call_s = time.perf_counter() - started
-    answers.part("memory", gauge.record(stages))
+    memory = gauge.record(stages)
+    if memory.kind == "process" or not unseen:  # what an allocator missed is not known, rather than too little
+        answers.part("memory", memory)
     return first_call_s
 
 

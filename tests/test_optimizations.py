@@ -19,22 +19,10 @@ from suite.optimizations.precision import cast
 from suite.optimizations.simulated_integers import quantize as simulate
 from suite.optimizations.simulated_integers import round_activations, round_weights
 from suite.optimizations.steps import set_steps
-from suite.worker import build
+from tests.techniques import CPU, PROMPTS, STEPS, distance, engine_or_skip, linears, objects, pipeline
 
-CPU = torch.device("cpu")
-PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
-STEPS = 16  # fewer multiply every rounding error by the length of the last step
-# Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.004,
+# Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.036,
 # weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
-
-
-def pipeline(optimization: str = "fp32"):
-    return build(find(f"point-e-nano-text/{optimization}@cpu"), "embedded", CPU)
-
-
-def objects(made) -> torch.Tensor:
-    made.steps = STEPS
-    return made.generate(PROMPTS)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +34,6 @@ def reference() -> torch.Tensor:
 def short_calibration(monkeypatch):
     monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
     monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
-
-
-def distance(cloud: torch.Tensor, reference: torch.Tensor) -> float:
-    """Root mean square difference of coordinates and colours, on the same start noise."""
-    return (cloud - reference).square().mean().sqrt().item()
-
-
-def linears(made) -> list[nn.Linear]:
-    return [m for m in made.networks["base diffusion"].modules() if isinstance(m, nn.Linear)]
 
 
 # bf16.
@@ -75,11 +54,6 @@ def test_an_unknown_precision_is_answered_with_the_known_ones():
 
 
 # Dynamic int8.
-
-
-def engine_or_skip() -> None:
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
-        pytest.skip("this torch has no fbgemm engine")
 
 
 def test_dynamic_int8_replaces_every_ordinary_linear_and_stays_near_the_reference(reference):

@@ -18,6 +18,7 @@ from suite.models.official_conditions import Condition, picture_condition
 from suite.models.pipeline import untimed
 from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer, to_physical_units
 from suite.models.point_e_official import SDF_MESH, OfficialPointE
+from suite.models.sampling import Sampling
 from suite.models.sdf_network import SdfNetwork, SdfSettings
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
@@ -76,7 +77,7 @@ def narrow(kind: str, steps: int = 2, spied: bool = True) -> OfficialPointE:
         weights_sha256=None,
         device=CPU,
         conditioning=PUBLISHED[base].conditioning,
-        steps=steps,
+        sampling=Sampling(steps),
         grid=6,
         load_sdf=lambda: random_network(lambda: SdfNetwork(SdfSettings(width=16, heads=4)), CPU).eval(),
     )

@@ -244,8 +244,8 @@ def test_every_value_of_the_quantization_table_is_published():
     rows = by_id(literature_rows())
     places = {
         "original": ("original@t4", "original@cpu"),
-        "TensorRT Linear": ("tensorrt-int8-linear@t4",),
-        "TensorRT all": ("tensorrt-int8-all@t4",),
+        "TensorRT Linear": ("int8-tensorrt-linear@t4",),
+        "TensorRT all": ("int8-tensorrt-all@t4",),
         "PyTorch (FBGEMM) Linear": ("int8-fbgemm-linear@cpu",),
     }
     found = set()

@@ -18,6 +18,7 @@ from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
 from suite.metrics.roofline import Count, Counting, counted, machine_peak
 from suite.models.pipeline import Pipeline
 from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer
+from suite.models.samplers import EVERYWHERE
 from suite.records import Cost, StageCost
 
 EVALUATIONS = 127  # an object's of each published network: 64 steps
@@ -88,6 +89,8 @@ def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     change, or that are no diffusion, are those of the longer of the two; a mesh decoder's differ a little from object to
     object, by its surface.
     """
+    if getattr(pipeline, "guided_within", EVERYWHERE) != EVERYWHERE:  # then evaluations differ
+        return _at_steps(pipeline, pipeline.steps, prompt)[1]
     wanted = pipeline.stage_evaluations
     (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
 

@@ -66,6 +66,8 @@ def same_network(ours: PointDiffusionTransformer) -> nn.Module:
 class OriginalPointE(OfficialPointE):
     """The same stages by the original's code. Its noise comes from torch's global generator, seeded by the prompt."""
 
+    own_sampler = True
+
     def base_points(self, condition: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
         kwargs = {"embeddings": condition} if self.conditioning == "vector" else {"images": condition.transpose(1, 2)}
         sigmas = self.sigma_min, self.sigma_max

@@ -113,6 +113,8 @@ def original_decoder(
 class OriginalShapE(ShapE):
     """The same stages by the original's code. Its noise comes from torch's global generator, seeded by the prompt."""
 
+    own_sampler = True
+
     def latents(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
         condition = self.condition(prompts, sample, stage)
         with stage("latent diffusion"):

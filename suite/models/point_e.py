@@ -15,8 +15,9 @@ from suite.models.noise import PromptNoise
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e_network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
 from suite.models.point_upsampler import PointUpsampler, UpsamplerSettings
-from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule
-from suite.models.solvers import Sampling, solve
+from suite.models.samplers import EVERYWHERE, Denoiser, NoiseSchedule, cosine_schedule
+from suite.models.sampling import Sampled, Sampling
+from suite.models.solvers import solve
 from suite.models.weights import load_embedded
 
 NANO_TEXT = PointTransformerSettings(
@@ -34,7 +35,7 @@ NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/c
 
 
 @dataclass
-class PointE:
+class PointE(Sampled):
     """Condition -> base cloud -> more points. Sampling as in the original: Karras sigmas 1e-3 to 120, Heun, churn 3."""
 
     model: str
@@ -45,27 +46,15 @@ class PointE:
     guidance: float
     position_scale: float = 1.0
     clamp: bool = True  # each predicted x0 to ±1, as the original does
-    steps: int = 64
-    solver: str = "heun"
-    spacing: str = "karras"
-    apart: dict[str, Sampling] = field(default_factory=dict)  # stages that are sampled in another way than the others
+    sampling: Sampling = Sampling()
+    apart: dict[str, Sampling] = field(default_factory=dict)
+    guided_within: tuple[float, float] = EVERYWHERE  # sigmas
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
     churn: float = 3.0
     diffusion: tuple[str, ...] = ("base diffusion", "upsampler")
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
     extra_stages: tuple[str, ...] = ()
-
-    @property
-    def stage_evaluations(self) -> dict[str, int]:
-        return {stage: self.sampling(stage).evaluations for stage in self.diffusion}
-
-    @property
-    def evaluations(self) -> int:
-        return sum(self.stage_evaluations.values())
-
-    def sampling(self, stage: str) -> Sampling:
-        return self.apart.get(stage) or Sampling(self.steps, self.solver, self.spacing)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
@@ -84,9 +73,9 @@ class PointE:
         noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
         denoise = Denoiser(
             base, self.schedule, base.settings.prediction, {"clip": condition},
-            guidance=self.guidance, clamp=self.clamp,
+            guidance=self.guidance, guided_within=self.guided_within, clamp=self.clamp,
         )  # fmt: skip
-        sampling = self.sampling("base diffusion")
+        sampling = self.sampling_of("base diffusion")
         return solve(
             sampling.solver,
             denoise,
@@ -103,12 +92,13 @@ class PointE:
         noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
         copies = points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new]
         context = network.context(points, vector)
-        sampling = self.sampling("upsampler")
+        sampling = self.sampling_of("upsampler")
+        sigmas = sampling.levels(self.schedule, self.sigma_min, UPSAMPLER_SIGMA_MAX)
         made = solve(
             sampling.solver,
             lambda x, sigma: network(x, x.new_full((len(x),), sigma), context),
-            copies / UPSAMPLER_SIGMA_MAX + noise,
-            sampling.levels(self.schedule, self.sigma_min, UPSAMPLER_SIGMA_MAX),
+            copies / float(sigmas[0]) + noise,
+            sigmas,
         )
         return torch.cat([points, made], dim=-1)
 

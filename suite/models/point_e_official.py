@@ -63,9 +63,9 @@ class OfficialPointE(PointE):
         denoise = Denoiser(
             network, self.upsampler_schedule, network.settings.prediction,
             {"clip": grid, "low_resolution": to_physical_units(points)},
-            guidance=self.guidance if grid is not None else 1.0, clamp=self.clamp,
+            guidance=self.guidance if grid is not None else 1.0, guided_within=self.guided_within, clamp=self.clamp,
         )  # fmt: skip
-        sampling = self.sampling("upsampler")
+        sampling = self.sampling_of("upsampler")
         sigmas = sampling.levels(self.upsampler_schedule, self.sigma_min, self.upsampler_sigma_max)
         return torch.cat([points, solve(sampling.solver, denoise, noise.start().to(self.device), sigmas)], dim=-1)
 

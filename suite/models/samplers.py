@@ -16,6 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+EVERYWHERE = (0.0, math.inf)
+"""The interval of all noise levels."""
+
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
     """Noise levels from sigma_max down to sigma_min, then 0: float64 [steps + 1]. Equation 5 of Karras et al. 2022.
@@ -90,6 +93,7 @@ class Denoiser:
     guidance: s in x0 = x0_without + s * (x0_with - x0_without), by one call of the network on 2B rows: B with the
     conditions, then B with every condition zeroed. As in the original 0 and 1 both mean conditioned and unguided,
     B rows; so 0 is not "without the conditions".
+    guided_within: sigmas between which the guidance holds; elsewhere as if it were 1 (arXiv:2404.07724).
     clamp: keep each predicted x0 within ±1, as the original does: with and without the conditions apart, before they
     are combined. A guided x0 can leave ±1.
     truncate: use the whole time step below sigma, and the schedule's alpha there in place of sigma's own. The official
@@ -105,6 +109,7 @@ class Denoiser:
         conditions: Mapping[str, Tensor | None] | None = None,
         *,
         guidance: float = 1.0,
+        guided_within: tuple[float, float] = EVERYWHERE,
         clamp: bool = True,
         truncate: bool | None = None,
     ):
@@ -114,6 +119,7 @@ class Denoiser:
         self.schedule = schedule
         self.prediction = prediction
         self.guidance = guidance
+        self.guided_within = guided_within
         self.clamp = clamp
         self.truncate = prediction != "v" if truncate is None else truncate
         self.conditions = {name: value for name, value in (conditions or {}).items() if value is not None}
@@ -125,7 +131,7 @@ class Denoiser:
 
     @property
     def guided(self) -> bool:
-        """Whether each evaluation takes the network on twice the batch."""
+        """Whether evaluations within the interval take the network on twice the batch."""
         return self.guidance not in (0, 1)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -133,13 +139,17 @@ class Denoiser:
         t = self.schedule.timestep(sigma)
         kept = 1 / (1 + sigma**2)
         x = x * math.sqrt(kept)
-        if self.guided:
+        guided = self.guided and self.guided_within[0] <= sigma <= self.guided_within[1]
+        conditions = self.conditions
+        if guided:
             x = torch.cat([x, x])
+        elif self.guided:
+            conditions = {name: value[: len(x)] for name, value in conditions.items()}
         if self.truncate:
             t = int(t)
             kept = self.schedule.alphas_cumprod[t].item()
         times = torch.full((len(x),), t, device=x.device)
-        predicted = self.network(x, times, **self.conditions)[:, : x.shape[1]].to(x.dtype)
+        predicted = self.network(x, times, **conditions)[:, : x.shape[1]].to(x.dtype)
         if self.prediction == "epsilon":
             x0 = x / math.sqrt(kept) - predicted * math.sqrt(1 / kept - 1)
         elif self.prediction == "x0":
@@ -148,7 +158,7 @@ class Denoiser:
             x0 = x * math.sqrt(kept) - predicted * math.sqrt(1 - kept)
         if self.clamp:
             x0 = x0.clamp(-1, 1)
-        if self.guided:
+        if guided:
             given, without = x0.chunk(2)
             x0 = torch.lerp(without, given, self.guidance)
         return x0

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
 from suite.models.mesh import Mesh, marching_cubes
+from suite.models.near_surface import Refinement, near_surface
 from suite.models.noise import PromptNoise, generator
 from suite.models.pipeline import Stage, untimed
-from suite.models.samplers import Denoiser, NoiseSchedule, cosine_schedule
+from suite.models.samplers import EVERYWHERE, Denoiser, NoiseSchedule, cosine_schedule
+from suite.models.sampling import Sampled, Sampling
 from suite.models.shap_e_field import Field, ask, object_weights
 from suite.models.shap_e_networks import (
     D_LATENT,
@@ -30,12 +32,13 @@ from suite.models.shap_e_networks import (
     build_nano_prior,
     build_nano_renderer,
 )  # fmt: skip
-from suite.models.solvers import Sampling, solve
+from suite.models.solvers import solve
 from suite.models.views import CoarseToFine, render_views
 from suite.models.weights import load_embedded
 
 NANO_GRID = 64
 NANO_GUIDANCE = 1.5
+NANO_SLOPE = 2.0  # INSIDE_UNIT / SOFTNESS of suite/embedded/train_shap_e.py
 QUERY_POINTS = 2**15  # asked at once: more only costs memory
 
 
@@ -53,7 +56,7 @@ NANO_LATENT = LatentLayout(TOKENS, TOKEN_WIDTH, VECTORS, D_LATENT)
 
 
 @dataclass
-class ShapE:
+class ShapE(Sampled):
     """Condition -> latent -> mesh. Sampling as in the original: Karras sigmas 1e-3 to 160, Heun without churn."""
 
     model: str
@@ -69,28 +72,18 @@ class ShapE:
     clamp: bool  # each predicted x0 to ±1
     whitened: bool  # the prior's latents have mean 0 and deviation 1, and are scaled back behind it
     squashed: bool  # tanh of the signed distance before its surface is found, as in the original
+    field_slope: float  # how much `inside` changes over a unit of length, at most
     ray_samples: tuple[int, int] | None  # of a NeRF view: coarse and fine, drawn; None: evenly, once
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
-    steps: int = 64
-    solver: str = "heun"
-    spacing: str = "karras"
-    apart: dict[str, Sampling] = field(default_factory=dict)  # stages that are sampled in another way than these say
+    sampling: Sampling = Sampling()
+    apart: dict[str, Sampling] = field(default_factory=dict)
+    guided_within: tuple[float, float] = EVERYWHERE  # sigmas
     sigma_min: float = 1e-3
     sigma_max: float = 160.0
     diffusion: tuple[str, ...] = ("latent diffusion",)
     extra_stages: tuple[str, ...] = ("NeRF views",)
+    refinement: Refinement | None = None  # ask the grid closely only near the surface
     _made: tuple[tuple, Tensor] | None = None  # the newest latents, which extra stages decode again, and what made them
-
-    @property
-    def stage_evaluations(self) -> dict[str, int]:
-        return {"latent diffusion": self.sampling("latent diffusion").evaluations}
-
-    @property
-    def evaluations(self) -> int:
-        return sum(self.stage_evaluations.values())
-
-    def sampling(self, stage: str) -> Sampling:
-        return self.apart.get(stage) or Sampling(self.steps, self.solver, self.spacing)
 
     @torch.inference_mode()
     def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> list[Mesh]:
@@ -110,7 +103,7 @@ class ShapE:
         return made
 
     def _asked_for(self, prompts: list[str]) -> tuple:
-        return tuple(prompts), self.sampling("latent diffusion")
+        return tuple(prompts), self.sampling_of("latent diffusion")
 
     @torch.inference_mode()
     def diffuse(self, condition: Tensor, noise: Tensor) -> Tensor:
@@ -120,12 +113,10 @@ class ShapE:
         prior = self.networks["latent diffusion"]
         denoise = Denoiser(
             lambda x, t, clip: predict(prior, x, t, clip), self.schedule, self.prediction, {"clip": condition},
-            guidance=self.guidance, clamp=self.clamp,
+            guidance=self.guidance, guided_within=self.guided_within, clamp=self.clamp,
         )  # fmt: skip
-        sampling = self.sampling("latent diffusion")
-        made = solve(
-            sampling.solver, denoise, noise, sampling.levels(self.schedule, self.sigma_min, self.sigma_max)
-        )
+        sampling = self.sampling_of("latent diffusion")
+        made = solve(sampling.solver, denoise, noise, sampling.levels(self.schedule, self.sigma_min, self.sigma_max))
         return prior.post_process_latents(made) if self.whitened else made
 
     def object_weights(self, latent: Tensor) -> dict[int, Tensor]:
@@ -149,11 +140,11 @@ class ShapE:
     def mesh(self, latent: Tensor) -> Mesh:
         """One latent [1, tokens, width] -> its mesh."""
         weights = self.object_weights(latent)
-        axis = torch.arange(self.grid, device=self.device) / (self.grid - 1) * 2 - 1
-        inside = self.asked(weights, torch.cartesian_prod(axis, axis, axis), lambda made: made.inside)
-        if self.squashed:
-            inside = inside.tanh()
-        vertices, faces = marching_cubes(inside.view(self.grid, self.grid, self.grid))
+        inside = near_surface(
+            lambda positions: self.asked(weights, positions, lambda made: made.inside),
+            self.grid, self.field_slope, self.refinement, self.device,
+        )  # fmt: skip
+        vertices, faces = marching_cubes(inside.tanh() if self.squashed else inside)
         if len(faces) == 0:
             return Mesh(vertices, faces, vertices)
         return Mesh(vertices, faces, self.asked(weights, vertices, lambda made: made.colour).float().cpu())
@@ -245,5 +236,6 @@ def assemble_nano(
         clamp=False,
         whitened=True,
         squashed=False,
+        field_slope=NANO_SLOPE,
         ray_samples=None,
     )

@@ -127,6 +127,7 @@ def assemble(
         clamp=True,
         whitened=False,
         squashed=True,
+        field_slope=1.0,  # of a signed distance; not checked with official weights
         ray_samples=RAY_SAMPLES,
         schedule=exponential_schedule(),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,22 +18,6 @@ from suite.names import unknown
 
 Denoise = Callable[[Tensor, float], Tensor]
 SPACINGS = ("karras", "timesteps", "trailing")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a diffusion stage is sampled: so many steps of a solver, between noise levels spaced by a rule."""
-
-    steps: int = 64
-    solver: str = "heun"
-    spacing: str = "karras"
-
-    @property
-    def evaluations(self) -> int:
-        return evaluations(self.steps, self.solver)
-
-    def levels(self, schedule: NoiseSchedule, sigma_min: float, sigma_max: float) -> Tensor:
-        return levels(self.spacing, schedule, self.steps, sigma_min, sigma_max)
 
 
 def levels(spacing: str, schedule: NoiseSchedule, steps: int, sigma_min: float, sigma_max: float) -> Tensor:

@@ -32,17 +32,46 @@ class Optimization:
     simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
     smoke: bool = False
     unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
+    by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
 
 
 def _steps(count: int) -> Technique:
     return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
 
 
+def _distilled(count: int) -> Optimization:
+    """A student for the first diffusion stage, and as few of Heun's steps for those behind it."""
+    parameters = {"evaluations": count, "others": {"steps": 2}}
+    return Optimization(
+        name=f"distilled-{count}",
+        techniques=(Technique("distillation", "suite.optimizations.distilled:use_student", parameters),),
+        source="a student network: Frans et al. 2024, arXiv:2410.12557; Meng et al. 2022, arXiv:2210.03142",
+    )
+
+
+def _pictures(count: int) -> Optimization:
+    return Optimization(
+        name=f"pictures-{count}",
+        techniques=(Technique("pictures", "suite.optimizations.picture_steps:set_picture_steps", {"steps": count}),),
+        source="fewer steps of the embedded text-to-image network; Liu et al. 2022, arXiv:2209.03003",
+        by_name_only=("cpu", "t4", "orin", "h100"),
+    )
+
+
+def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
+    parameters = {"arithmetic": arithmetic, "provider": provider}
+    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters)
+
+
 def _not_cuda(reason: str) -> dict[str, str]:
     return dict.fromkeys(("t4", "orin", "h100"), reason)
 
 
+BY_NAME = ("cpu",)  # of a recipe that costs a processor minutes a cell and is a step towards another
 NO_BF16 = {"t4": "Turing has no bfloat16 arithmetic"}
+NO_TENSORRT = {"cpu": "TensorRT needs an NVIDIA GPU"}
+ONNX_CPU = "ONNX Runtime's kernels for the processor; the tensorrt recipes are for GPUs"
+EMS23 = "Zhang et al., EMS'23, doi:10.1145/3609395.3610594"
 KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
 
 OPTIMIZATIONS = {
@@ -94,6 +123,139 @@ OPTIMIZATIONS = {
         Optimization(name="steps-16", techniques=(_steps(16),), source=KARRAS, smoke=True),
         Optimization(name="steps-8", techniques=(_steps(8),), source=KARRAS, smoke=True),
         Optimization(name="steps-4", techniques=(_steps(4),), source=KARRAS, smoke=True),
+        *(_distilled(count) for count in (8, 4, 2, 1)),
+        *(_pictures(count) for count in (4, 2)),
+        Optimization(
+            name="sparse-decode",
+            techniques=(
+                Technique("decoder", "suite.optimizations.sparse_decode:refine", {"stride": 3, "margin": 1.25}),
+            ),
+            source="Shap-E's mesh from the field near its surface alone; Hart 1996, doi:10.1007/s003710050084",
+        ),
+        Optimization(
+            name="guidance-interval",
+            techniques=(
+                Technique("guidance", "suite.optimizations.guidance:limit", {"low_sigma": 0.3, "high_sigma": 5.0}),
+            ),
+            source="guidance at middle noise only; Kynkäänniemi et al. 2024, arXiv:2404.07724",
+            by_name_only=BY_NAME,
+        ),
+        # Applied to the networks as torch has them.
+        Optimization(
+            name="fp16",
+            techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "float16"}),),
+            source="weights and activations in float16, sampler in float32; unsupported by processors without its arithmetic",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="compile",
+            techniques=(Technique("compile", "suite.optimizations.compiled:compile_networks"),),
+            source="torch.compile, the inductor's default mode; Ansel et al. 2024, doi:10.1145/3620665.3640366",
+        ),
+        Optimization(
+            name="cuda-graphs",
+            techniques=(Technique("cuda-graphs", "suite.optimizations.cuda_graphs:use_cuda_graphs"),),
+            source="each network evaluation one CUDA graph: PyTorch's notes on CUDA; not run on a GPU yet",
+            unsupported={"cpu": "CUDA graphs need a CUDA device"},
+        ),
+        Optimization(
+            name="int8-fbgemm-upsampler",
+            techniques=(
+                Technique(
+                    "quantization", "suite.optimizations.dynamic_int8:quantize",
+                    {"engine": "fbgemm", "stages": ("upsampler",)},
+                ),
+            ),
+            source="int8-fbgemm-linear in the upsampler alone; Zhang et al., EMS'23, doi:10.1145/3609395.3610594",
+            unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="int8-qnnpack-linear",
+            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "qnnpack"}),),
+            source="int8-fbgemm-linear's integers by QNNPACK, for ARM processors; not run on one yet",
+            unsupported=_not_cuda("QNNPACK is an ARM CPU engine"),
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="int8-torchao-linear",
+            techniques=(Technique("quantization", "suite.optimizations.torchao_int8:quantize"),),
+            source="torchao's dynamic int8, the successor of int8-fbgemm-linear's: docs.pytorch.org/ao; extra `torchao`",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="w8",
+            techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 8}),),
+            source="weights stored in 8 bits, a scale an output channel: memory, not time; Frantar et al. 2022, arXiv:2210.17323",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="w4",
+            techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 4, "group": 32}),),
+            source="weights stored in 4 bits, a scale for 32: memory, not time; Frantar et al. 2022, arXiv:2210.17323",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="mixed",
+            techniques=(
+                Technique(
+                    "mixed", "suite.optimizations.mixed:choose",
+                    {"layers": {"*blocks.*": "w8", "*blocks.middle.*": "w4"}},
+                ),
+            ),
+            source="by hand: blocks stored in 8 bits, those in the middle in 4, all else float32; Li et al. 2023, arXiv:2302.04304",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="smoothquant",
+            techniques=(Technique("smoothquant", "suite.optimizations.smooth_quant:smooth", {"alpha": 0.5}),),
+            source="outliers of activations moved into the weights, for an int8 recipe behind it; Xiao et al. 2022, arXiv:2211.10438",
+            by_name_only=BY_NAME,
+        ),
+        # Through ONNX Runtime: the same graphs on a processor and with TensorRT.
+        Optimization(
+            name="onnx",
+            techniques=(_onnx("onnx", "float32", "cpu"),),
+            source="float32 through ONNX Runtime's own kernels: onnxruntime.ai; extra `onnx`",
+            unsupported=_not_cuda(ONNX_CPU),
+        ),
+        Optimization(
+            name="int8-onnx-dynamic",
+            techniques=(_onnx("quantization", "int8-dynamic", "cpu"),),
+            source="Linear layers in int8, activations ranged at each call: ONNX Runtime's dynamic quantization; extra `onnx`",
+            unsupported=_not_cuda(ONNX_CPU),
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="int8-onnx-linear",
+            techniques=(_onnx("quantization", "int8-linear", "cpu"),),
+            source=f"the graph of int8-tensorrt-linear on a processor; {EMS23}; extra `onnx`",
+            unsupported=_not_cuda(ONNX_CPU),
+        ),
+        Optimization(
+            name="int8-onnx-all",
+            techniques=(_onnx("quantization", "int8-all", "cpu"),),
+            source=f"the graph of int8-tensorrt-all on a processor; {EMS23}; extra `onnx`",
+            unsupported=_not_cuda(ONNX_CPU),
+        ),
+        Optimization(
+            name="int8-tensorrt-linear",
+            techniques=(_onnx("quantization", "int8-linear", "tensorrt"),),
+            source=f"static int8 of the Linear layers; {EMS23}: TensorRT, Linear; extra `tensorrt`; not run on a GPU yet",
+            unsupported=NO_TENSORRT,
+        ),
+        Optimization(
+            name="int8-tensorrt-all",
+            techniques=(_onnx("quantization", "int8-all", "tensorrt"),),
+            source=f"and of attention's products; {EMS23}: TensorRT, All; extra `tensorrt`; not run on a GPU yet",
+            unsupported=NO_TENSORRT,
+        ),
+        Optimization(
+            name="fp16-tensorrt",
+            techniques=(_onnx("precision", "float16", "tensorrt"),),
+            source="weights and activations in float16 by TensorRT; extra `tensorrt`; not run on a GPU yet",
+            unsupported=NO_TENSORRT,
+        ),
     )
 }  # fmt: skip
 
@@ -107,7 +269,16 @@ def find_optimization(name: str) -> Optimization:
     raise unknown("optimization", name, OPTIMIZATIONS)
 
 
-ARITHMETIC = {"precision", "quantization", "onednn", "original"}  # techniques that say what the networks compute in
+# Techniques that say what the networks compute in.
+ARITHMETIC = {"precision", "quantization", "weight-only", "mixed", "onednn", "onnx", "original"}
+# What a technique finds must not have been changed by a later one; those without a place go anywhere.
+PLACES = {"distillation": 0, "smoothquant": 1, **dict.fromkeys(ARITHMETIC, 2), "compile": 3, "cuda-graphs": 4}
+# What a technique sets besides itself, so that no other may.
+SETS = {
+    **dict.fromkeys(ARITHMETIC, ("arithmetic",)),
+    "original": ("arithmetic", "guidance", "decoder"),
+    "distillation": ("steps", "guidance"),
+}
 
 
 class ImpossibleComposition(UnknownName):
@@ -117,19 +288,27 @@ class ImpossibleComposition(UnknownName):
 def composed(name: str) -> Optimization:
     """The recipe that entries joined by "+" make, their techniques in that order.
 
-    ImpossibleComposition where two of them set the same thing: each technique once, and one kind of arithmetic.
+    ImpossibleComposition where two of them set the same thing: each technique once, and one kind of arithmetic; and
+    where one comes before another that it must follow.
     """
     parts = [find_optimization(part) for part in name.split("+")]
     held: dict[str, str] = {}  # what is set -> by which part
     for part in parts:
         if not part.techniques:
             raise ImpossibleComposition(f"{name}: {part.name} is the reference, and adds nothing to another recipe")
-        for kind in {"arithmetic" if t.name in ARITHMETIC else t.name for t in part.techniques}:
+        for kind in {kind for t in part.techniques for kind in SETS.get(t.name, (t.name,))}:
             if kind in held:
                 raise ImpossibleComposition(
                     f"{name}: {held[kind]} and {part.name} both set the {kind}; take one of them"
                 )
             held[kind] = part.name
+    placed = [(PLACES[t.name], part.name) for part in parts for t in part.techniques if t.name in PLACES]
+    for (here, early), (there, late) in zip(placed, placed[1:]):
+        if here > there:
+            right = sorted(parts, key=lambda part: min(PLACES.get(t.name, 9) for t in part.techniques))
+            raise ImpossibleComposition(
+                f"{name}: {early} comes behind {late}; write {'+'.join(part.name for part in right)}"
+            )
     return Optimization(
         name=name,
         techniques=tuple(technique for part in parts for technique in part.techniques),

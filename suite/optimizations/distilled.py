@@ -12,7 +12,7 @@ import torch
 
 from suite.models.long_steps import COUNTS, set_evaluations, with_step_length
 from suite.models.pipeline import Pipeline
-from suite.models.solvers import Sampling
+from suite.models.sampling import Sampling
 from suite.models.weights import EMBEDDED, load_embedded
 from suite.names import unknown
 from suite.optimizations.catalogue import UnsupportedRecipe

@@ -7,21 +7,25 @@ The GELU between the two layers of a feed-forward part is computed in the first 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from suite.models.pipeline import Pipeline
 from suite.models.point_e_network import FeedForward
 from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.chosen import chosen
 
 
-def use_onednn(pipeline: Pipeline, device: torch.device) -> Pipeline:
+def use_onednn(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Replace every float32 Linear of the diffusion networks. UnsupportedRecipe where torch has no oneDNN."""
-    if not all(p.is_cpu for stage in pipeline.diffusion for p in pipeline.networks[stage].parameters()):
+    stages = chosen(pipeline, stages)
+    if not all(p.is_cpu for stage in stages for p in pipeline.networks[stage].parameters()):
         raise UnsupportedRecipe("oneDNN's Linear layers are for the CPU")
     if reason := absent():
         raise UnsupportedRecipe(reason)
-    for stage in pipeline.diffusion:
+    for stage in stages:
         replace_linears(pipeline.networks[stage])
     return pipeline
 

@@ -8,6 +8,7 @@ from suite.models.catalogue import find_model
 from suite.models.pipeline import Pipeline
 from suite.names import resolve
 from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.steps import NOT_PLAIN, plain
 
 # family -> the package that must be importable, how to get it, and who makes the pipeline of it
 ORIGINALS = {
@@ -29,6 +30,8 @@ def use_original(pipeline: Pipeline, device: torch.device) -> Pipeline:
     model = find_model(pipeline.model)
     if "fullsize" not in model.marks or model.family not in ORIGINALS:
         raise UnsupportedRecipe(f"{model.name} has no original implementation that this suite can run")
+    if pipeline.apart or not plain(pipeline.sampling):
+        raise UnsupportedRecipe(NOT_PLAIN)
     package, requirement, make = ORIGINALS[model.family]
     try:
         __import__(package)

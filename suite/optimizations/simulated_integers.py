@@ -7,25 +7,30 @@ captions that are not scored. Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from suite.embedded.evaluate import GALLERY
 from suite.models.pipeline import Pipeline
+from suite.optimizations.chosen import chosen
 
 CALIBRATION_PROMPTS = 16
 CALIBRATION_STEPS = 16
 CLIPPED_SHARE = 1e-4  # of the activations, at either end: a range that keeps every outlier wastes its levels
 
 
-def quantize(pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None) -> Pipeline:
+def quantize(
+    pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None,
+    stages: Sequence[str] | None = None,
+) -> Pipeline:  # fmt: skip
     """Round the weights, and the inputs if `activation_bits` is given, of every Linear of the diffusion networks."""
     if activation_bits is not None and not 2 <= activation_bits <= 16:
         raise ValueError(f"activation_bits: {activation_bits} is not possible; 2 to 16, or none")
     layers = [
         layer
-        for stage in pipeline.diffusion
+        for stage in chosen(pipeline, stages)
         for layer in pipeline.networks[stage].modules()
         if isinstance(layer, nn.Linear)
     ]
@@ -56,16 +61,23 @@ def round_activations(x: Tensor, low: float, high: float, bits: int) -> Tensor:
 
 
 def _calibrate(pipeline: Pipeline, layers: list[nn.Linear]) -> dict[nn.Linear, tuple[float, float]]:
-    """The range of each layer's inputs over whole samplings of tuning captions."""
+    """The range of each layer's inputs."""
     seen: dict[nn.Linear, list[tuple[float, float]]] = {layer: [] for layer in layers}
 
-    def watch(layer: nn.Linear, inputs: tuple[Tensor]) -> None:
-        values = inputs[0].detach().flatten()
+    def look(layer: nn.Linear, x: Tensor) -> None:
+        values = x.flatten()
         picked = values[torch.linspace(0, values.numel() - 1, min(values.numel(), 8192)).long()]
         quantiles = torch.quantile(picked.float(), torch.tensor([CLIPPED_SHARE, 1 - CLIPPED_SHARE]))
         seen[layer].append((quantiles[0].item(), quantiles[1].item()))
 
-    hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
+    watch_inputs(pipeline, layers, look)
+    return {layer: (min(low for low, _ in pairs), max(high for _, high in pairs)) for layer, pairs in seen.items()}
+
+
+def watch_inputs(pipeline: Pipeline, layers: Iterable[nn.Module], look: Callable[[nn.Module, Tensor], None]) -> None:
+    """Call look(layer, its input) at every call of these layers over whole samplings of tuning captions, which are not
+    scored. Leaves the pipeline as it was."""
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: look(layer, inputs[0].detach())) for layer in layers]
     steps, pipeline.steps = pipeline.steps, CALIBRATION_STEPS
     try:
         pipeline.generate(json.loads(GALLERY.read_text())["tuning"][:CALIBRATION_PROMPTS])
@@ -73,4 +85,3 @@ def _calibrate(pipeline: Pipeline, layers: list[nn.Linear]) -> dict[nn.Linear, t
         pipeline.steps = steps
         for hook in hooks:
             hook.remove()
-    return {layer: (min(low for low, _ in pairs), max(high for _, high in pairs)) for layer, pairs in seen.items()}

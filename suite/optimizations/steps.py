@@ -7,26 +7,28 @@ in `suite.models.solvers`. It takes no training and no calibration.
 from __future__ import annotations
 
 from suite.models.pipeline import Pipeline
-from suite.models.solvers import SOLVERS, SPACINGS, Sampling
-from suite.names import unknown
+from suite.models.sampling import Sampling
+from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.chosen import chosen
 
 
 def set_steps(
-    pipeline: Pipeline, device: object, *, steps: int, solver: str = "heun", spacing: str = "karras",
-    stages: tuple[str, ...] | None = None,
-) -> Pipeline:  # fmt: skip
-    """How diffusion stages are sampled: all of them, or those named and no other."""
-    if steps < 1:
-        raise ValueError(f"steps: {steps} is not possible; at least 1")
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
-    if spacing not in SPACINGS:
-        raise unknown("spacing", spacing, SPACINGS)
-    for stage in stages or ():
-        if stage not in pipeline.diffusion:
-            raise unknown("diffusion stage", stage, pipeline.diffusion)
+    pipeline: Pipeline, device: object, *, stages: tuple[str, ...] | None = None, **sampling: object
+) -> Pipeline:
+    """How diffusion stages are sampled, all of them or those named and no other: parameters of `Sampling`."""
+    wanted = Sampling(**sampling)
+    if pipeline.own_sampler and (stages is not None or not plain(wanted)):
+        raise UnsupportedRecipe(NOT_PLAIN)
     if stages is None:
-        pipeline.steps, pipeline.solver, pipeline.spacing, pipeline.apart = steps, solver, spacing, {}
+        pipeline.sampling, pipeline.apart = wanted, {}
     else:
-        pipeline.apart = pipeline.apart | dict.fromkeys(stages, Sampling(steps, solver, spacing))
+        pipeline.apart = pipeline.apart | dict.fromkeys(chosen(pipeline, stages), wanted)
     return pipeline
+
+
+NOT_PLAIN = "the originals' own sampler takes Heun's method on Karras levels, in all stages alike"
+
+
+def plain(sampling: Sampling) -> bool:
+    """Whether only its number of steps is its own."""
+    return sampling == Sampling(sampling.steps)

@@ -1,0 +1,19 @@
+"""Guidance within an interval of noise levels only; outside of it an evaluation has no doubled batch.
+
+Kynkäänniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion
+Models", arXiv:2404.07724: at high noise guidance costs diversity, at low noise it does nothing.
+"""
+
+from __future__ import annotations
+
+from suite.models.pipeline import Pipeline
+
+
+def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: float) -> Pipeline:
+    """Guide where low_sigma <= sigma <= high_sigma, both in units of the samples as the network is trained on them."""
+    if not 0 <= low_sigma < high_sigma:
+        raise ValueError(
+            f"low_sigma {low_sigma} and high_sigma {high_sigma}: the first must be the smaller, and not below 0"
+        )
+    pipeline.guided_within = (low_sigma, high_sigma)
+    return pipeline

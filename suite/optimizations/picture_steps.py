@@ -1,0 +1,20 @@
+"""Fewer steps of the embedded text-to-image stage: Euler's method on a straight path, which few steps follow well.
+
+Liu et al. 2022, "Flow Straight and Fast", arXiv:2209.03003. The published painters keep their own number.
+"""
+
+from __future__ import annotations
+
+from suite.models.conditions import PictureTokens
+from suite.models.pipeline import Pipeline
+from suite.optimizations.catalogue import UnsupportedRecipe
+
+
+def set_picture_steps(pipeline: Pipeline, device: object, *, steps: int) -> Pipeline:
+    """So many evaluations a picture. UnsupportedRecipe for a model that paints none, or by a published painter."""
+    if steps < 1:
+        raise ValueError(f"steps: {steps} is not possible; at least 1")
+    if not isinstance(pipeline.condition, PictureTokens):
+        raise UnsupportedRecipe(f"{pipeline.model} has no text-to-image stage whose steps can be chosen")
+    pipeline.condition.steps = steps
+    return pipeline

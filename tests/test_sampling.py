@@ -1,0 +1,295 @@
+"""Stages sampled apart, guidance in an interval, fields asked near their surface, students that take long steps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from suite.embedded.evaluate import GALLERY
+from suite.embedded.train_distilled import point_e_nano_text_distilled, turn
+from suite.metrics.cost import object_counts
+from suite.models.catalogue import find_model
+from suite.models.long_steps import COUNTS, set_evaluations, with_step_length
+from suite.models.near_surface import Refinement, near_surface
+from suite.models.samplers import Denoiser, cosine_schedule
+from suite.models.sampling import Sampled, Sampling
+from suite.models.solvers import levels
+from suite.names import UnknownName, resolve
+from suite.optimizations.catalogue import ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.distilled import use_student
+from suite.optimizations.guidance import limit
+from suite.optimizations.picture_steps import set_picture_steps
+from suite.optimizations.sparse_decode import refine
+from suite.optimizations.steps import set_steps
+
+CPU = torch.device("cpu")
+PROMPT = "a small red cube on a large blue ball"
+
+
+def built(model: str = "point-e-nano-text"):
+    return resolve(find_model(model).builder)("embedded", CPU)
+
+
+def asked_of(made, stage: str) -> list[int]:
+    """Fills with the rows of each evaluation of a stage's network."""
+    rows = []
+    made.networks[stage].register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    return rows
+
+
+# Stages apart.
+
+
+def test_a_stage_can_have_steps_of_its_own():
+    made = set_steps(built(), CPU, steps=3)
+    made = set_steps(made, CPU, steps=2, solver="euler", stages=("upsampler",))
+    base, upsampler = asked_of(made, "base diffusion"), asked_of(made, "upsampler")
+    made.generate([PROMPT])
+    assert (len(base), len(upsampler)) == (5, 2)
+    assert made.stage_evaluations == {"base diffusion": 5, "upsampler": 2} and made.evaluations == 7
+
+
+def test_steps_of_all_stages_end_those_of_one():
+    made = set_steps(built(), CPU, steps=2, stages=("upsampler",))
+    assert set_steps(made, CPU, steps=4).stage_evaluations == {"base diffusion": 7, "upsampler": 7}
+
+
+def test_steps_of_a_stage_that_a_model_lacks_are_refused():
+    with pytest.raises(UnsupportedRecipe, match="shap-e-nano-text has no diffusion stage 'upsampler'"):
+        set_steps(built("shap-e-nano-text"), CPU, steps=2, stages=("upsampler",))
+    with pytest.raises(UnknownName, match="upsampler"):
+        set_steps(built(), CPU, steps=2, stages=("upsampller",))
+
+
+def test_an_objects_work_is_counted_stage_by_stage():
+    made = set_steps(set_steps(built(), CPU, steps=4), CPU, steps=3, solver="euler", stages=("upsampler",))
+    whole = object_counts(made, PROMPT)
+    one = object_counts(
+        set_steps(set_steps(built(), CPU, steps=1), CPU, steps=3, solver="euler", stages=("upsampler",)), PROMPT
+    )
+    assert whole["upsampler"].total_flops == one["upsampler"].total_flops
+    assert whole["base diffusion"].total_flops == pytest.approx(7 * one["base diffusion"].total_flops, rel=0.01)
+
+
+def test_a_sampling_can_have_levels_of_its_own():
+    schedule = cosine_schedule()
+    narrow = Sampling(8, sigma_min=0.02, sigma_max=20.0).levels(schedule, 1e-3, 120.0)
+    assert (narrow[0].item(), narrow[-2].item()) == pytest.approx((20.0, 0.02))
+    assert Sampling(8).levels(schedule, 1e-3, 120.0)[0].item() == pytest.approx(120.0)
+
+
+def test_trailing_levels_step_to_0_as_far_as_between_each_other():
+    schedule = cosine_schedule()
+    found = [schedule.timestep(float(sigma)) for sigma in levels("trailing", schedule, 4, 1e-3, 120.0)[:-1]]
+    last = schedule.timestep(120.0)
+    assert found == pytest.approx([last, 0.75 * last, 0.5 * last, 0.25 * last], abs=0.5)
+
+
+# Guidance in an interval.
+
+
+def test_guidance_outside_its_interval_costs_no_second_row_and_changes_nothing():
+    def network(x, t, clip):
+        return 0.1 * x + clip[:, :, None]
+
+    conditions = {"clip": torch.ones(2, 6)}
+    make = lambda **more: Denoiser(network, cosine_schedule(), "v", conditions, clamp=False, **more)
+    x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    limited, always, never = make(guidance=3.0, guided_within=(0.5, 5.0)), make(guidance=3.0), make()
+    assert torch.equal(limited(x, 1.0), always(x, 1.0)) and not torch.equal(limited(x, 1.0), never(x, 1.0))
+    for sigma in (0.1, 50.0):
+        assert torch.equal(limited(x, sigma), never(x, sigma))
+
+
+def test_a_recipe_limits_guidance_and_its_work_is_counted_as_it_is():
+    made = limit(set_steps(built(), CPU, steps=6), CPU, low_sigma=0.3, high_sigma=5.0)
+    rows = asked_of(made, "base diffusion")
+    counted = object_counts(made, PROMPT)["base diffusion"].total_flops
+    assert set(rows) == {1, 2}
+    whole = object_counts(set_steps(built(), CPU, steps=6), PROMPT)["base diffusion"].total_flops
+    assert counted / whole == pytest.approx(sum(rows) / (2 * len(rows)), rel=0.02)
+    with pytest.raises(ValueError, match="low_sigma 5 and high_sigma 5"):
+        limit(made, CPU, low_sigma=5, high_sigma=5)
+
+
+# Fields.
+
+
+def ball(positions: torch.Tensor) -> torch.Tensor:
+    return 0.4 - (positions - torch.tensor([0.3, -0.2, 0.1])).norm(dim=-1)
+
+
+@pytest.mark.parametrize("size, stride", [(64, 3), (65, 8), (50, 7), (16, 1)])
+def test_near_the_surface_the_field_is_the_whole_grids(size, stride):
+    asked = []
+
+    def ask(positions):
+        asked.append(len(positions))
+        return ball(positions)
+
+    whole = near_surface(ball, size, 1.0, None, CPU)
+    made = near_surface(ask, size, 1.0, Refinement(stride, 1.0), CPU)
+    assert torch.equal(made > 0, whole > 0)
+    # Both ends of every edge that the surface crosses are asked.
+    for dimension in range(3):
+        crossed = (whole > 0).diff(dim=dimension)
+        for end in (0, 1):
+            ours, theirs = (field.narrow(dimension, end, size - 1)[crossed] for field in (made, whole))
+            assert torch.equal(ours, theirs)
+    if stride == 3:
+        assert sum(asked) < size**3 / 4
+
+
+def test_a_field_without_a_surface_is_asked_on_the_coarse_grid_alone():
+    asked = []
+
+    def ask(positions):
+        asked.append(len(positions))
+        return torch.full((len(positions),), -9.0)
+
+    assert (near_surface(ask, 33, 1.0, Refinement(4, 1.0), CPU) == -9).all() and asked == [9**3, 0]
+
+
+def test_skipping_empty_space_makes_the_same_meshes():
+    import json
+
+    prompts = json.loads(GALLERY.read_text())["tuning"][:4]
+    made = set_steps(built("shap-e-nano-text"), CPU, steps=8)
+    whole = made.generate(prompts)
+    calls = asked_points(made)
+    sparse = refine(made, CPU, stride=3, margin=1.25).generate(prompts)
+    assert sum(calls) < 0.35 * len(prompts) * made.grid**3
+    for ours, theirs in zip(sparse, whole):
+        assert torch.equal(ours.faces, theirs.faces)
+        assert torch.allclose(ours.vertices, theirs.vertices, atol=1e-5)
+        assert torch.allclose(ours.colours, theirs.colours, atol=1e-3)
+
+
+def asked_points(made) -> list[int]:
+    calls, ask_part = [], made.ask_part
+    made.ask_part = lambda weights, positions: (calls.append(len(positions)), ask_part(weights, positions))[1]
+    return calls
+
+
+def test_a_model_without_a_field_has_no_empty_space_to_skip():
+    with pytest.raises(UnsupportedRecipe, match="point-e-nano-text decodes no field"):
+        refine(built(), CPU, stride=3, margin=1.0)
+    with pytest.raises(ValueError, match="stride: 0 is not possible"):
+        refine(built("shap-e-nano-text"), CPU, stride=0, margin=1.0)
+
+
+# Students.
+
+
+@pytest.mark.parametrize(
+    "model, stage", [("point-e-nano-text", "base diffusion"), ("shap-e-nano-text", "latent diffusion")]
+)
+def test_a_student_starts_as_its_teacher_whatever_the_length_of_its_steps(model, stage):
+    torch.manual_seed(0)
+    made = built(model)
+    before = set_steps(made, CPU, steps=2).generate([PROMPT])
+    network = with_step_length(made.networks[stage])
+    for count in COUNTS:
+        set_evaluations(network, count)
+        after = made.generate([PROMPT])
+        if model == "point-e-nano-text":
+            assert torch.equal(before, after)
+        else:
+            assert torch.equal(before[0].vertices, after[0].vertices)
+    with torch.no_grad():
+        network.get_submodule("time_embed" if model.startswith("point") else "time_embedding").lengths.weight[1] = 0.5
+    set_evaluations(network, 2)
+    assert len(made.generate([PROMPT])) == 1
+
+
+def test_impossible_evaluations_are_answered_with_what_is_possible():
+    network = with_step_length(built().networks["base diffusion"])
+    with pytest.raises(ValueError, match=r"evaluations: \[3\] is not possible; 1, 2, 4, 8 are"):
+        set_evaluations(network, torch.tensor([3, 4]))
+    with pytest.raises(UnknownName, match="unknown evaluations '5'"):
+        use_student(built(), CPU, evaluations=5)
+
+
+def test_a_model_without_a_student_is_told_which_have_one():
+    with pytest.raises(UnsupportedRecipe, match="shap-e-nano-image has no distilled network"):
+        use_student(built("shap-e-nano-image"), CPU, evaluations=4)
+
+
+def test_the_students_target_leads_where_its_solver_arrives():
+    recipe = point_e_nano_text_distilled()
+    generator = torch.Generator().manual_seed(0)
+    x0, condition = recipe.source.example(0, generator)
+    x0, condition = x0[:4, :, :16], condition[:4]
+    count = torch.tensor(COUNTS)
+    start, end = torch.ones(4), 1 - 1 / count
+    x = torch.randn(x0.shape, generator=generator)
+    v = recipe.target(x, start, end, count, condition)
+    arrived = turn(x, v, recipe.angle(start, x) - recipe.angle(end, x))
+    with torch.no_grad():
+        one = slice(0, 1)
+        expected = recipe.by_shorter_steps(x[one], start[one], end[one], count[one], condition[one])
+    assert torch.allclose(arrived[one], expected, atol=1e-4)
+    assert recipe.angle(torch.tensor([0.0]), x).item() == 0 and recipe.angle(start, x)[0].item() < math.pi / 2
+
+
+def test_the_teachers_two_steps_follow_the_flow():
+    """Against sixteen steps of the same: second order, so that two are near."""
+    recipe = point_e_nano_text_distilled()
+    generator = torch.Generator().manual_seed(0)
+    x0, condition = recipe.source.example(0, generator)
+    x0, condition = x0[:8, :, :64], condition[:8]
+    start, end = torch.full((8,), 0.5), torch.full((8,), 0.375)
+    angle = recipe.angle(start, x0)
+    x = angle.cos() * x0 + angle.sin() * torch.randn(x0.shape, generator=generator)
+    fine = x
+    with torch.no_grad():
+        for k in range(8):
+            at, following = (torch.lerp(start, end, (k + i) / 8) for i in (0, 1))
+            fine = recipe.by_teacher(fine, at, following, None, condition)
+        two = recipe.by_teacher(x, start, end, None, condition)
+        straight = turn(x, recipe.guided(x, start, condition), angle - recipe.angle(end, x))
+    assert (two - fine).norm() < 0.25 * (straight - fine).norm()
+
+
+# Pictures.
+
+
+def test_pictures_in_fewer_steps():
+    made = set_picture_steps(set_steps(built("shap-e-nano-image"), CPU, steps=2), CPU, steps=3)
+    calls = asked_of(made, "text-to-image")
+    made.generate([PROMPT])
+    assert len(calls) == 3
+    with pytest.raises(UnsupportedRecipe, match="point-e-nano-text has no text-to-image stage"):
+        set_picture_steps(built(), CPU, steps=3)
+    with pytest.raises(ValueError, match="steps: 0 is not possible"):
+        set_picture_steps(made, CPU, steps=0)
+
+
+# Compositions.
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("distilled-4+steps-16", "both set the steps"),
+        ("distilled-4+guidance-interval", "both set the guidance"),
+        ("bf16+distilled-4", r"write distilled-4\+bf16"),
+    ],
+)
+def test_recipes_that_are_in_each_others_way(name, message):
+    with pytest.raises(ImpossibleComposition, match=message):
+        find_optimization(name)
+    assert find_optimization("distilled-4+sparse-decode").techniques
+
+
+def test_the_originals_sampler_takes_a_number_of_steps_alone():
+    class Theirs(Sampled):
+        own_sampler, diffusion, apart = True, ("base diffusion", "upsampler"), {}
+
+    made = set_steps(Theirs(), CPU, steps=16)
+    assert made.steps == 16
+    for more in ({"solver": "unipc"}, {"stages": ("upsampler",)}, {"sigma_max": 20.0}):
+        with pytest.raises(UnsupportedRecipe, match="own sampler"):
+            set_steps(made, CPU, steps=16, **more)
