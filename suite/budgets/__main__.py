@@ -1,7 +1,8 @@
 """Propose budgets from measurements: `python -m suite.budgets propose --device cpu FILE...`
 
 Each FILE is a session of its own (a pytest-benchmark file or a journal folder). Three sessions at least, since the true
-noise is that between fresh processes: latency × 1.5, memory × 1.15, quality's lower 99 % bound (one of them must have
+noise is that between fresh processes: latency × 1.5, or the slowest session × 1.25 where that is more, memory × 1.15,
+quality's lower 99 % bound (one of them must have
 scored all prompts; the others may be smoke runs, whose time and memory are measured in the same way). What was never measured is written as unset, with
 the reason; entries without a new measurement stay as they are; nothing is invented.
 """
@@ -25,11 +26,16 @@ from suite.names import UnknownName
 from suite.records import Measurement, Status
 
 MIN_SESSIONS = 3
-LATENCY_MARGIN, MEMORY_MARGIN, QUALITY_CONFIDENCE = 1.5, 1.15, 0.98  # two-sided 98 %: the lower end is a 99 % bound
+LATENCY_MARGIN, SLOWEST_MARGIN, MEMORY_MARGIN, QUALITY_CONFIDENCE = (
+    1.5,
+    1.25,
+    1.15,
+    0.98,
+)  # two-sided 98 %: the lower end is a 99 % bound
 
 HEADER = """\
 # Budgets of the configurations on {title}; written by `python -m suite.budgets propose --device {name}`.
-# A limit is a measured level plus a margin: latency × 1.5, memory × 1.15, quality's lower 99 % bound.
+# A limit is a measured level plus a margin: latency × 1.5 (or the slowest session × 1.25), memory × 1.15, quality's lower 99 % bound.
 """
 
 
@@ -70,12 +76,20 @@ def _latency(configuration: Configuration, good: list[Measurement]) -> str:
     if line := _enough(kind, found):
         return line
     if kind == "latency_ratio":
-        level = median(1 / m.speedup for m in found)
-        return _set(kind, f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} of fp32 × {LATENCY_MARGIN}; {_source(found)}")
-    level = median(m.latency.median.value for m in found)
+        limit, said = _limit([1 / m.speedup for m in found], " of fp32")
+        return _set(kind, limit, f"{said}; {_source(found)}")
+    limit, said = _limit([m.latency.median.value for m in found], " s")
     canaries = [m.canary_s for m in found if m.canary_s is not None]
     scale = f"canary_s = {median(canaries):.6f}, " if canaries else ""
-    return _set(kind, f"{level * LATENCY_MARGIN:.4f}", f"{level:.4f} s × {LATENCY_MARGIN}; {_source(found)}", scale)
+    return _set(kind, limit, f"{said}; {_source(found)}", scale)
+
+
+def _limit(levels: list[float], unit: str) -> tuple[str, str]:
+    """The most that the noise between sessions explains, and how it was found."""
+    middle, slowest = median(levels), max(levels)
+    if slowest * SLOWEST_MARGIN > middle * LATENCY_MARGIN:
+        return f"{slowest * SLOWEST_MARGIN:.4f}", f"slowest session {slowest:.4f}{unit} × {SLOWEST_MARGIN}"
+    return f"{middle * LATENCY_MARGIN:.4f}", f"{middle:.4f}{unit} × {LATENCY_MARGIN}"
 
 
 def _memory(configuration: Configuration, good: list[Measurement]) -> str:

@@ -39,7 +39,10 @@ from suite.models.weights import load_embedded
 NANO_GRID = 64
 NANO_GUIDANCE = 1.5
 NANO_SLOPE = 2.0  # INSIDE_UNIT / SOFTNESS of suite/embedded/train_shap_e.py
-QUERY_POINTS = 2**15  # asked at once: more only costs memory
+# Asked at once. On a processor parts that stay in its cache: those of 2**15 points are as large as what glibc hands back
+# to the system and fetches again at each call, or keeps, as it happened, which made a mesh take 0.1 or 0.3 s.
+QUERY_POINTS = {"cpu": 2**12}
+MANY_QUERY_POINTS = 2**15  # elsewhere, where a call has its own cost
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ class ShapE(Sampled):
 
     def asked(self, weights: dict[int, Tensor], positions: Tensor, what: Callable[[Field], Tensor]) -> Tensor:
         """What one object's field says at positions [P, 3], a part of them after the other."""
-        return torch.cat([what(self.ask_part(weights, part))[0] for part in positions.split(QUERY_POINTS)])
+        size = QUERY_POINTS.get(self.device.type, MANY_QUERY_POINTS)
+        return torch.cat([what(self.ask_part(weights, part))[0] for part in positions.split(size)])
 
     def ask_part(self, weights: dict[int, Tensor], positions: Tensor) -> Field:
         return ask(self.networks["mesh decoder"], weights, positions[None].to(self.device), self.octaves)
