@@ -59,7 +59,7 @@ def test_publish_writes_every_device_and_prints_the_frontier(published):
     assert run.stderr == ""
     devices = ("cpu", "t4", "orin", "v100")
     expected = {f"{device}.{ending}" for device in devices for ending in ("md", "csv", "json")}
-    assert set(contents(folder)) == expected | {"README.md"}
+    assert set(contents(folder)) == expected | {"README.md", "reproduction.md"}
     assert "cpu, board laptop, embedded prompts: 2 on the frontier, 1 beaten, 1 failed" in run.stdout
     assert f'pytest "suite/test_configurations.py::test_configuration[{NANO}/steps-16@cpu]"' in run.stdout
     rows = [row for row in load_published(folder) if row.source == "measured"]

@@ -137,7 +137,7 @@ def test_near_the_surface_the_field_is_the_whole_grids(size, stride):
         crossed = (whole > 0).diff(dim=dimension)
         for end in (0, 1):
             ours, theirs = (field.narrow(dimension, end, size - 1)[crossed] for field in (made, whole))
-            assert torch.equal(ours, theirs)
+            assert torch.allclose(ours, theirs, atol=1e-6)  # sums of other batches
     if stride == 3:
         assert sum(asked) < size**3 / 4
 
