@@ -127,6 +127,7 @@ def _multihead_attention(
 
 COUNTERS: dict[object, Callable[..., tuple[str, int, int]]] = {
     aten.mm: _product,
+    aten._int_mm: _product,
     aten.bmm: _product,
     aten.addmm: _product_plus,
     aten.baddbmm: _product_plus,

@@ -35,6 +35,9 @@ class Optimization:
     by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
 
 
+EVERYWHERE = ("cpu", "t4", "orin", "h100")
+
+
 def _steps(count: int) -> Technique:
     return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
 
@@ -46,6 +49,7 @@ def _distilled(count: int) -> Optimization:
         name=f"distilled-{count}",
         techniques=(Technique("distillation", "suite.optimizations.distilled:use_student", parameters),),
         source="a student network: Frans et al. 2024, arXiv:2410.12557; Meng et al. 2022, arXiv:2210.03142",
+        by_name_only=EVERYWHERE,  # until its networks are trained
     )
 
 
@@ -54,7 +58,7 @@ def _pictures(count: int) -> Optimization:
         name=f"pictures-{count}",
         techniques=(Technique("pictures", "suite.optimizations.picture_steps:set_picture_steps", {"steps": count}),),
         source="fewer steps of the embedded text-to-image network; Liu et al. 2022, arXiv:2209.03003",
-        by_name_only=("cpu", "t4", "orin", "h100"),
+        by_name_only=EVERYWHERE,
     )
 
 
@@ -64,7 +68,7 @@ def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
 
 
 def _not_cuda(reason: str) -> dict[str, str]:
-    return dict.fromkeys(("t4", "orin", "h100"), reason)
+    return dict.fromkeys(EVERYWHERE[1:], reason)
 
 
 BY_NAME = ("cpu",)  # of a recipe that costs a processor minutes a cell and is a step towards another
@@ -186,13 +190,13 @@ OPTIMIZATIONS = {
         Optimization(
             name="w8",
             techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 8}),),
-            source="weights stored in 8 bits, a scale an output channel: memory, not time; Frantar et al. 2022, arXiv:2210.17323",
+            source="weights stored in 8 bits, a scale an output channel, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
             by_name_only=BY_NAME,
         ),
         Optimization(
             name="w4",
             techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 4, "group": 32}),),
-            source="weights stored in 4 bits, a scale for 32: memory, not time; Frantar et al. 2022, arXiv:2210.17323",
+            source="weights stored in 4 bits, a scale for 32, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
             by_name_only=BY_NAME,
         ),
         Optimization(

@@ -31,7 +31,8 @@ def use_student(
         raise unknown("evaluations", str(evaluations), [str(count) for count in COUNTS])
     name = pipeline.model + SUFFIX
     if not (EMBEDDED / f"{name}.safetensors").exists():
-        raise UnsupportedRecipe(f"{pipeline.model} has no distilled network; {', '.join(distilled_models())} have one")
+        others = f"those of {', '.join(models)} are" if (models := distilled_models()) else "none is yet"
+        raise UnsupportedRecipe(f"{pipeline.model} has no distilled network that is trained; {others}")
     first, *later = pipeline.diffusion
     network = with_step_length(pipeline.networks[first])
     kept = next(network.parameters()).dtype

@@ -22,8 +22,8 @@ from suite.optimizations.onnx_graphs import ARITHMETICS, for_processor, graphs
 from suite.optimizations.onnx_session import CPU, Session, in_place_of, onnxruntime
 
 # Relative to fp32 on the same inputs: float32 an evaluation, integers over those of a whole sampling of an embedded
-# network. Measured in November 2026: 8e-7; 0.002 to 0.05; 0.003 to 0.07; 0.02 to 0.22, most of it by probabilities of
-# attention, of which 8 bits with a sign keep 7.
+# network. Measured in November 2026: 8e-7; 0.002 to 0.05; 0.003 to 0.07; 0.02 to 0.22 (we suppose by probabilities of
+# attention, of which 8 bits with a sign keep 7).
 TOLERANCES = {"float32": 1e-5, "int8-dynamic": 0.07, "int8-linear": 0.1, "int8-all": 0.3}
 
 
