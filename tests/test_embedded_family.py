@@ -62,7 +62,9 @@ def test_an_object_does_not_depend_on_its_batch_and_another_sample_is_another_ob
     assert (other - b).abs().mean() > 2e-2
 
 
-@pytest.mark.parametrize("name", [name for name in EMBEDDED if name != "point-e-nano-text"])  # test_embedded_quality has it
+@pytest.mark.parametrize(
+    "name", [name for name in EMBEDDED if name != "point-e-nano-text"]
+)  # test_embedded_quality has it
 def test_sixteen_steps_make_objects_that_are_recognized(name):
     made = pipeline(name)
     made.steps = 16
