@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -153,8 +155,6 @@ def test_a_field_without_a_surface_is_asked_on_the_coarse_grid_alone():
 
 
 def test_skipping_empty_space_makes_the_same_meshes():
-    import json
-
     prompts = json.loads(GALLERY.read_text())["tuning"][:4]
     made = set_steps(built("shap-e-nano-text"), CPU, steps=8)
     whole = made.generate(prompts)
@@ -165,6 +165,20 @@ def test_skipping_empty_space_makes_the_same_meshes():
         assert torch.equal(ours.faces, theirs.faces)
         assert torch.allclose(ours.vertices, theirs.vertices, atol=1e-5)
         assert torch.allclose(ours.colours, theirs.colours, atol=1e-3)
+
+
+def test_a_coarser_grid_makes_nearly_the_same_surface_of_far_fewer_points():
+    from scipy.spatial import cKDTree
+
+    prompts = json.loads(GALLERY.read_text())["tuning"][:4]
+    made = set_steps(built("shap-e-nano-text"), CPU, steps=8)
+    whole = made.generate(prompts)
+    calls = asked_points(made)
+    coarse = refine(made, CPU, stride=3, margin=1.25, coarser=2).generate(prompts)
+    assert made.grid == 32 and sum(calls) < 0.07 * len(prompts) * 64**3
+    for ours, theirs in zip(coarse, whole):
+        spacings = cKDTree(theirs.vertices).query(ours.vertices)[0] / (2 / 31)
+        assert np.quantile(spacings, 0.95) < 0.4 and spacings.max() < 0.8
 
 
 def asked_points(made) -> list[int]:
@@ -178,6 +192,8 @@ def test_a_model_without_a_field_has_no_empty_space_to_skip():
         refine(built(), CPU, stride=3, margin=1.0)
     with pytest.raises(ValueError, match="stride: 0 is not possible"):
         refine(built("shap-e-nano-text"), CPU, stride=0, margin=1.0)
+    with pytest.raises(ValueError, match="coarser: 0 is not possible"):
+        refine(built("shap-e-nano-text"), CPU, stride=3, margin=1.0, coarser=0)
 
 
 # Students.

@@ -137,6 +137,16 @@ OPTIMIZATIONS = {
             source="Shap-E's mesh from the field near its surface alone; Hart 1996, doi:10.1007/s003710050084",
         ),
         Optimization(
+            name="coarse-decode",
+            techniques=(
+                Technique(
+                    "decoder", "suite.optimizations.sparse_decode:refine", {"stride": 3, "margin": 1.25, "coarser": 2}
+                ),
+            ),
+            source="sparse-decode on half as many points along each axis; Hart 1996, doi:10.1007/s003710050084",
+            by_name_only=EVERYWHERE,
+        ),
+        Optimization(
             name="guidance-interval",
             techniques=(
                 Technique("guidance", "suite.optimizations.guidance:limit", {"low_sigma": 0.3, "high_sigma": 5.0}),
