@@ -19,20 +19,20 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from suite.metrics.prompts import COCO_CAPTIONS, COCO_PICTURES, accept_zip, fetch_captions, fetch_pictures, read_coco
+from suite.models.catalogue import MODELS
 from suite.models.download import RemoteFile, Report
 from suite.models.official import (
-    MODEL_FILES,
-    OFFICIAL,
     accept_checkpoint,
     cache_folder,
     expected,
     fetch,
-    find_official,
     given_folder,
     in_hub_cache,
     verified,
     where,
+    whole_conversion,
 )
+from suite.models.official_files import MODEL_FILES, OFFICIAL, find_official
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName, unknown
 
@@ -69,6 +69,10 @@ def fetch_all(asked: list[str]) -> None:
         with bar(file_of(name).name) as report:
             path = fetcher_of(name)(report)
         print(path)
+    if painted := [one for one in asked if one in MODELS and "text-to-image" in MODELS[one].stages]:
+        print(
+            f"{', '.join(painted)}: pictures too, from a text-to-image pipeline or a folder: docs/weights.md, Pictures"
+        )
 
 
 @contextmanager
@@ -91,7 +95,7 @@ def list_all() -> None:
     for name in (*OFFICIAL, CAPTIONS, PICTURES):
         file = file_of(name)
         path = folder / file.name
-        elsewhere = "in Hub's cache" if in_hub_cache(name) else "not here"  # diffusers' conversion of it
+        elsewhere = "converted" if whole_conversion(file) else "in Hub's cache" if in_hub_cache(name) else "not here"
         state = f"{path.stat().st_size / 1e6:12.1f} MB" if path.is_file() else f"{elsewhere:>15}"
         known = expected(file)
         print(f"{name:20} {state}  {'no hash yet     ' if known is None else known[:16]}  {file.url}")

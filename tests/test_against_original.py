@@ -16,7 +16,7 @@ from tests.factories import measurement
 from tests.test_plugin import CELL, bench, budgets, journals  # noqa: F401 - fixtures
 
 MODEL = "point-e-40m-text"
-FEW = ["--quality-prompts", "0", "--time-budget", "0.3"]
+FEW = ["-p", "tests.quick_reference", "--quality-prompts", "0", "--time-budget", "0.3"]
 
 
 def timed(recipe: str, seconds: float, **others) -> Measurement:

@@ -19,11 +19,12 @@ from suite.metrics.cost import (
     extra_counts,
     measure_cost,
     object_counts,
-    published_table,
     sparing_counts,
     sparing_extra_counts,
     stage_parameters,
 )
+from suite.metrics.published_cost import PEAK, published_table, rows
+from suite.models.catalogue import MODELS
 from suite.models.point_e import build_nano_text
 from suite.models.solvers import evaluations
 from suite.optimizations.dynamic_int8 import quantize
@@ -207,12 +208,46 @@ def test_the_document_has_the_published_networks_as_they_are_counted():
     assert "\n".join(published_table()) in DOCUMENT.read_text()
 
 
+def test_the_document_has_the_peaks_that_its_floors_are_from_and_an_objects_sums():
+    page = DOCUMENT.read_text()
+    assert f"{PEAK.flops_per_s['float32'] / 1e9:.0f} GFLOP/s" in page and f"{PEAK.bytes_per_s / 1e9:.0f} GB/s" in page
+    floors = {(row.name, row.batch): row.floor_s for row in rows()}
+    for model, parts in OBJECTS.items():
+        assert f"| `{model}` | {sum(floors[part] for part in parts):,.0f} |" in page, model
+
+
+FROM_A_PICTURE = [("SD-Turbo, text", 1), ("SD-Turbo, U-Net", 1), ("SD-Turbo, picture", 1), ("CLIP ViT-L/14, image", 1)]
+OBJECTS = {
+    "point-e-40m-text": [("CLIP ViT-L/14, text", 1), ("base40M-textvec", 2), ("upsample", 1)],
+    "point-e-40m-imagevec": [*FROM_A_PICTURE, ("base40M-imagevec", 2), ("upsample", 2)],
+    "point-e-40m-image": [*FROM_A_PICTURE, ("base40M", 2), ("upsample", 2)],
+    "point-e-300m-image": [*FROM_A_PICTURE, ("base300M", 2), ("upsample", 2)],
+    "point-e-1b-image": [*FROM_A_PICTURE, ("base1B", 2), ("upsample", 2)],
+    "shap-e-300m-text": [("CLIP ViT-L/14, text", 1), ("Shap-E 300M, text", 2), ("Shap-E, mesh of 128³", 1)],
+    "shap-e-300m-image": [*FROM_A_PICTURE, ("Shap-E 300M, image", 2), ("Shap-E, mesh of 128³", 1)],
+}
+"""Of what an object is made: which rows, by model."""
+
+
+def test_every_published_model_has_its_sum():
+    assert set(OBJECTS) == {name for name, model in MODELS.items() if "fullsize" in model.marks}
+
+
+def test_a_decoding_by_a_network_of_its_own_has_its_parameters(monkeypatch):
+    monkeypatch.setattr(roofline, "COPY_BYTES", 2**20)
+    toy, own = Toy(4), nn.Linear(8, 8, bias=False)
+    toy.extra_part = lambda name: (own, "forward")
+    assert measure_cost(toy, PROMPT, {}, CPU, lambda: None).extra_stages["views"].parameters == 64
+
+
 def test_the_documents_comparison_is_within_one_per_cent():
+    counted = {(row.name, row.batch): row.evaluation.total_flops / 1e9 for row in rows()}
     lines = re.findall(
-        r"^\| ([\w-]+), batch \d \| ([\d,.]+) \| ([\d,.]+) \| ([+−]?[\d.]+) % \|$", DOCUMENT.read_text(), re.M
+        r"^\| ([\w ,-]+), batch (\d) \| ([\d,.]+) \| ([\d,.]+) \| ([+−]?[\d.]+) % \|$", DOCUMENT.read_text(), re.M
     )
-    assert len(lines) == 6
-    for name, ours, theirs, apart in lines:
+    assert len(lines) == 8
+    for name, batch, ours, theirs, apart in lines:
         ours, theirs = (float(text.replace(",", "")) for text in (ours, theirs))
+        assert ours == round(counted[name, int(batch)], 1)
         assert float(apart.replace("−", "-")) == pytest.approx(100 * (ours / theirs - 1), abs=0.05), name
         assert abs(ours / theirs - 1) < 0.01, name

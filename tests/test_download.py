@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -212,6 +213,34 @@ def test_a_part_that_is_too_long_starts_anew(tmp_path):
     assert go_on(tmp_path, page) == DATA
 
 
+ALONE = """
+import sys
+from pathlib import Path
+from suite.models.download import RemoteFile, download
+download(RemoteFile(name="file.pt", url=sys.argv[1], source="a test"), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_ended_in_the_middle_leaves_what_the_next_goes_on_with(tmp_path, end):
+    page = Page(DATA, drip=(10_000, 0.05))
+    part = tmp_path / "file.pt.part"
+    with serving(file=page) as url:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ALONE, f"{url}/file", str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        while not (part.exists() and part.stat().st_size > 50_000):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(end)
+        assert process.wait(30) != 0
+        page.drip = None
+        assert download(remote(url), tmp_path, **QUICK).read_bytes() == DATA
+    begun = [int(request.get("Range", "bytes=0-")[6:-1]) for request in page.requests]
+    assert len(begun) == 2 and begun[0] == 0 and begun[1] >= 50_000
+    assert read_pins(tmp_path) == {"file.pt": HASH}
+
+
 # Servers in trouble.
 
 
@@ -256,6 +285,13 @@ def test_a_length_that_nobody_says_is_refused_unless_a_hash_is_known(tmp_path):
     with pytest.raises(WeightsError, match="does not say how long"):
         get(Page(DATA, length=False), tmp_path)
     assert get(Page(DATA, length=False), tmp_path, sha256=HASH).read_bytes() == DATA
+
+
+def test_a_length_that_is_no_number_is_none(tmp_path):
+    page = Page(DATA, length=False)
+    page.validators = lambda: {"Content-Length": "many"}
+    with pytest.raises(WeightsError, match="does not say how long"):
+        get(page, tmp_path)
 
 
 def test_a_file_of_another_length_than_known_is_refused_before_it_is_downloaded(tmp_path):

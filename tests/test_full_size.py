@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from torch import nn
 
 from suite.models.clip_large import load_image_side, load_text_side, picture_features, prepare, text_vectors
 from suite.models.full_size import FullSizeWeights, empty_network, fill_with_noise, loaded_network, random_network
+from suite.models.official_conditions import DEFAULT_PAINTER
 from suite.models.point_e_network import CHANNEL_SCALES, PointDiffusionTransformer, PointTransformerSettings
-from suite.models.text_to_image import StandIn, StandInPainter, load_painter
-from suite.models.weights import WeightsAbsent
+from suite.models.text_to_image import PAINTERS, DiffusersPainter, StandIn, StandInPainter, load_painter
+from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
 
 CPU = torch.device("cpu")
@@ -82,10 +85,16 @@ def test_noise_does_not_depend_on_the_class_only_on_names_and_shapes():
 def test_state_that_does_not_fit_is_refused_by_key():
     state = random_network(tiny, CPU).state_dict()
     lacking = {name: value for name, value in state.items() if name != "ln_pre.bias"}
-    with pytest.raises(ValueError, match="missing ln_pre.bias"):
+    with pytest.raises(WeightsError, match="these weights do not fit PointDiffusionTransformer: missing ln_pre.bias"):
         loaded_network(tiny, lacking, CPU)
-    with pytest.raises(ValueError, match="unknown more"):
+    with pytest.raises(WeightsError, match="unknown more"):
         loaded_network(tiny, state | {"more": torch.zeros(1)}, CPU)
+    with pytest.raises(WeightsError, match=r"size mismatch: ln_pre.bias is \[3\], expected \[16\]"):
+        loaded_network(tiny, state | {"ln_pre.bias": torch.zeros(3)}, CPU)
+    with pytest.raises(WeightsError, match="another kind of number: ln_pre.bias is torch.int64"):
+        loaded_network(tiny, state | {"ln_pre.bias": torch.zeros(16, dtype=torch.int64)}, CPU)
+    with pytest.raises(WeightsError, match="missing .* and [0-9]+ more; unknown other$"):  # and not a page of keys
+        loaded_network(tiny, {"other": torch.zeros(1)}, CPU)
     loaded = loaded_network(tiny, state | {"more": torch.zeros(1)}, CPU, strict=False)
     assert torch.equal(loaded.ln_pre.bias, state["ln_pre.bias"])
 
@@ -110,6 +119,12 @@ def test_official_weights_are_what_load_official_gives(monkeypatch):
     assert weights.digests == ["hash of base40M"] and len(weights.sha256) == 64
     assert torch.equal(network.ln_pre.weight, state["visual.ln_pre.weight"].bfloat16())
     assert not any(p.requires_grad for p in network.parameters()) and not network.training
+
+
+def test_official_weights_of_another_network_are_refused_by_the_checkpoints_name(monkeypatch):
+    monkeypatch.setattr("suite.models.official.load_official", lambda name: ({"sdf": torch.zeros(1)}, "hash"))
+    with pytest.raises(WeightsError, match="the weights of base40M do not fit PointDiffusionTransformer: missing"):
+        FullSizeWeights("official", CPU).network("base40M", tiny)
 
 
 def test_digest_of_random_weights_tells_seeds_and_networks_apart_and_not_types():
@@ -198,6 +213,64 @@ def test_a_text_to_image_pipeline_that_is_absent_says_how_to_get_it(monkeypatch,
         load_painter("sd-turbo", CPU)
     with pytest.raises(UnknownName, match="sd-turbo"):
         load_painter("sd-turbbo", CPU)
+
+
+def snapshot(hub: Path, network: str) -> Path:
+    """A text-to-image repository in the Hub's cache that has one network, without weights."""
+    from diffusers import UNet2DModel  # after suite.models, which makes diffusers importable beside any torchvision
+
+    root = hub / "models--stabilityai--sd-turbo"
+    folder = root / "snapshots/0123abcd"
+    (folder / network).mkdir(parents=True)
+    (root / "refs").mkdir()
+    (root / "refs/main").write_text("0123abcd")
+    index = {"_class_name": "DDPMPipeline", network: ["diffusers", "UNet2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    made = UNet2DModel(
+        sample_size=8, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4, attention_head_dim=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    )  # fmt: skip
+    made.save_config(folder / network)
+    return folder / network
+
+
+@pytest.mark.parametrize("file", [None, "pickle", "truncated"])
+def test_a_text_to_image_pipeline_of_pickles_or_not_whole_is_refused(file, monkeypatch, tmp_path):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)  # transformers, which the real ones need
+    folder = snapshot(tmp_path, "unet")
+    if file == "pickle":
+        torch.save({"a": torch.ones(1)}, folder / "diffusion_pytorch_model.bin")
+    if file == "truncated":
+        (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(WeightsError, match="sd-turbo: .*not whole or not sound.*hf download stabilityai/sd-turbo"):
+        load_painter("sd-turbo", CPU)
+
+
+def test_a_published_painter_is_run_as_its_authors_do_and_each_prompt_has_its_own_noise():
+    """By a pipeline that notes what it is asked: the real ones are not on the machines that this was written on."""
+
+    class Noted:
+        components = {"unet": nn.Linear(1, 1), "scheduler": object()}
+
+        def __call__(self, prompts: list[str], **asked):
+            self.asked = asked | {"prompts": prompts}
+            noise = [torch.rand(1, generator=generator).item() for generator in asked["generator"]]
+            return SimpleNamespace(images=noise)
+
+    painter = DiffusersPainter(PAINTERS["sd-turbo"], pipeline := Noted())
+    both, alone = painter("m", ["a dog", "a cat"], 0), painter("m", ["a cat"], 0)
+    assert both[1] == alone[0] != both[0] and painter("m", ["a cat"], 1) != alone
+    asked = {name: pipeline.asked[name] for name in ("num_inference_steps", "guidance_scale", "height", "width")}
+    assert asked == {"num_inference_steps": 1, "guidance_scale": 0.0, "height": 512, "width": 512}
+    assert pipeline.asked["prompts"] == ["a 3D render of a cat, plain background"]
+    assert sum(p.numel() for p in painter.network.parameters()) == 2  # what the stage's parameters are counted from
+
+
+def test_the_default_text_to_image_pipeline_is_one_step_that_suits_devices():
+    assert PAINTERS[DEFAULT_PAINTER].steps == 1 and DEFAULT_PAINTER == "sd-turbo"
 
 
 def test_empty_network_is_made_without_values_on_the_cpu_first():

@@ -19,7 +19,7 @@ from suite.metrics.quality import Judge, summarize
 from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.clip import import_open_clip
-from suite.models.official import OFFICIAL, OfficialFile
+from suite.models.official_files import OFFICIAL, OfficialFile
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
 from tests.test_prompts import coco, prompt_file  # noqa: F401 - fixtures

@@ -22,7 +22,8 @@ from torch import Tensor
 from suite.models import official
 from suite.models.convert import note_path, read_checkpoint
 from suite.models.download import PINS, read_pins
-from suite.models.official import MODEL_FILES, OFFICIAL, OfficialFile, absent, fetch, find_official, load_official
+from suite.models.official import absent, fetch, load_official
+from suite.models.official_files import MODEL_FILES, OFFICIAL, OfficialFile, find_official
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
 from tests.web import Page, serving
@@ -268,10 +269,32 @@ def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
         read_checkpoint(tmp_path / "file.pt")
 
 
-def test_sparse_tensors_are_refused(tmp_path):
-    checkpoint(tmp_path / "file.pt", {"sparse": torch.eye(3).to_sparse()})
-    with pytest.raises(WeightsError, match="refused"):
+def test_one_stretch_of_the_file_under_many_names_is_refused(tmp_path):
+    """A megabyte that would be written out as thirty."""
+    ones = torch.ones(250_000)
+    checkpoint(tmp_path / "file.pt", {f"a{k}": ones for k in range(30)})
+    with pytest.raises(WeightsError, match="claim more numbers together than the file holds"):
         read_checkpoint(tmp_path / "file.pt")
+
+
+NO_WEIGHTS = {
+    "sparse": lambda: {"a": torch.eye(3).to_sparse()},
+    "without data": lambda: {"a": torch.empty(3, device="meta")},
+    "nested": lambda: {"a": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])},
+    "complex": lambda: {"a": torch.ones(2, dtype=torch.complex128)},
+    "name of the header": lambda: {"__metadata__": torch.ones(2)},
+    "name of half a letter": lambda: {"a\ud800": torch.ones(2)},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_tensors_that_no_weights_are_made_of_are_refused_and_not_pinned(cache, kind):
+    """torch reads them; what comes after would not, with the file's hash pinned by then."""
+    checkpoint(cache / f"{NAME}.pt", NO_WEIGHTS[kind]())
+    with pytest.raises(WeightsError, match=f"{NAME}.pt: refused: "):
+        load_official(NAME)
+    assert read_pins(cache) == {} and not (cache / "converted").exists()
 
 
 def test_published_safetensors_are_read_as_they_are(cache, monkeypatch):
@@ -314,6 +337,30 @@ def test_a_given_folder_brings_its_own_pins(cache, given):
     checkpoint(given / f"{NAME}.pt")
     (given / PINS).write_text(json.dumps({f"{NAME}.pt": "0" * 64}))
     with pytest.raises(WeightsError, match=f"expected 0+ .*pinned in {re.escape(str(given / PINS))}"):
+        load_official(NAME)
+
+
+def test_a_given_folder_may_bring_what_was_converted_and_not_the_checkpoint(cache, tmp_path, monkeypatch):
+    """As docs/weights.md has it: the checkpoint deleted after its first use, and the whole folder copied to a board."""
+    digest = checkpoint(cache / f"{NAME}.pt")
+    load_official(NAME)
+    (cache / f"{NAME}.pt").unlink()
+    given = tmp_path / "given"
+    shutil.move(cache, given)
+    monkeypatch.setenv(official.GIVEN_VARIABLE, str(given))
+    state, found = load_official(NAME)
+    assert equal(state, layout()) and found == digest and not cache.exists()
+    assert f"{NAME}.pt" not in absent("point-e-40m-text")
+    (brought,) = (given / "converted").glob("*.safetensors")
+    brought.write_bytes(brought.read_bytes()[:-5])
+    with pytest.raises(WeightsError, match=f"{brought.name}: sha256 is .*altered or truncated"):
+        load_official(NAME)
+
+
+def test_a_cache_that_cannot_be_written_is_said_with_its_variable(cache):
+    checkpoint(cache / f"{NAME}.pt")
+    (cache / "converted").write_text("no folder")
+    with pytest.raises(WeightsError, match=f"{NAME}.pt: .*File exists.*written to .*TEXT3D_WEIGHTS"):
         load_official(NAME)
 
 

@@ -33,7 +33,7 @@ from tests.shap_e_cases import (
 )
 
 original = pytest.mark.skipif(
-    importlib.util.find_spec("shap_e") is None, reason="OpenAI's shap_e is not installed (extra `openai`)"
+    importlib.util.find_spec("shap_e") is None, reason="OpenAI's shap_e is not installed: docs/parity.md says how"
 )
 SIZES = [NARROW] + [PUBLISHED] * (os.environ.get("TEXT3D_PARITY_SIZE") == "published")
 names = {NARROW: "narrow", PUBLISHED: "published"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from suite.metrics.prompts import accept_zip
 from suite.models.pictures_on_disk import PicturesOnDisk
 from suite.models.weights import WeightsAbsent, WeightsError
 
@@ -41,6 +42,13 @@ def test_pictures_are_found_by_their_prompts_names(tmp_path):
         pictures("m", ["a green ring"], 0)
 
 
+def test_ten_comes_after_two_in_a_list_of_numbered_pictures(tmp_path):
+    """By their letters alone, 10.png would take the third caption and every later picture another's."""
+    path = folder(tmp_path / "p", {f"coco-{k}.png": (k, 0, 0) for k in range(12)})
+    (path / "captions.txt").write_text("\n".join(f"prompt {k}" for k in range(12)))
+    assert colours_of(PicturesOnDisk(path), ["prompt 2", "prompt 10"]) == [(2, 0, 0), (10, 0, 0)]
+
+
 @pytest.mark.parametrize("inside", ["", "images/"])
 def test_numbered_pictures_are_found_by_a_list_beside_or_in_the_archive(tmp_path, inside):
     path = folder(tmp_path / "coco", {"0001.png": (0, 0, 255), "0000.png": (255, 0, 0)})
@@ -56,6 +64,34 @@ def test_a_list_of_another_length_is_refused(tmp_path):
     (path / "captions.txt").write_text("a red cube\n")
     with pytest.raises(WeightsError, match="2 pictures, but 1 lines"):
         PicturesOnDisk(path)
+
+
+def test_two_pictures_of_one_prompt_are_refused(tmp_path):
+    path = folder(tmp_path / "p", {"a dog.png": (0, 0, 0), "A dog!.png": (1, 1, 1)})
+    with pytest.raises(WeightsError, match="A dog!.png and a dog.png are both pictures of"):
+        PicturesOnDisk(path)
+    (path / "captions.txt").write_text("a dog\na dog\n")
+    with pytest.raises(WeightsError, match="both pictures of 'a dog'"):
+        PicturesOnDisk(path)
+
+
+def test_a_broken_picture_list_or_archive_is_named(tmp_path):
+    path = folder(tmp_path / "p", {"a dog.png": (0, 0, 0)})
+    (path / "a cat.png").write_bytes(b"<html>")
+    with pytest.raises(WeightsError, match="a cat.png is no readable picture"):
+        PicturesOnDisk(path)("m", ["a cat"], 0)
+    (path / "captions.txt").write_bytes(b"a\xff\nb")
+    with pytest.raises(WeightsError, match="no text in UTF-8"):
+        PicturesOnDisk(path)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a dog.png", b"0" * 5000)
+    content = bytearray((tmp_path / "z.zip").read_bytes())
+    content[40:50] = b"\xff" * 10  # in the compressed picture
+    (tmp_path / "z.zip").write_bytes(content)
+    with pytest.raises(WeightsError, match="z.zip: not a zip file, or a broken one"):
+        PicturesOnDisk(tmp_path / "z.zip")
+    with pytest.raises(WeightsError, match="z.zip: not a zip file"):
+        accept_zip(tmp_path / "z.zip")
 
 
 def test_what_is_absent_empty_or_no_archive_is_said(tmp_path):

@@ -279,8 +279,7 @@ def test_original_recipe_runs_the_originals_code_on_the_same_tensors(kind, monke
     def replayed(denoise, start, sigmas, churn=0.0, churn_noise=None):
         return heun(denoise, next(starts), sigmas, churn=churn, churn_noise=lambda step: base_noise[1 + step])
 
-    monkeypatch.setattr("suite.models.point_e.heun", replayed)
-    monkeypatch.setattr("suite.models.point_e_official.heun", replayed)
+    monkeypatch.setattr("suite.models.solvers.heun", replayed)
     made = ours.generate(PROMPTS[:1])
     assert made.shape == expected.shape == (1, 4096, 6)
     assert (made - expected).norm() / expected.norm() < 1e-4

@@ -11,7 +11,7 @@ from torch import nn
 
 from suite.judging.roofline import compute_s, floor_s
 from suite.metrics import roofline
-from suite.metrics.cost import published_clip, published_evaluation
+from suite.metrics.published_cost import published_clip, published_evaluation
 from suite.metrics.roofline import Counting, counted, machine_peak
 from suite.models.clip import load_clip_nano
 from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings

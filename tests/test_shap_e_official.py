@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from suite.models import official, shap_e_official
+from suite.models.download import read_pins
 from suite.models.full_size import FullSizeWeights, loaded_network
 from suite.models.official_conditions import Condition
 from suite.models.shap_e_convert import from_prior, from_renderer, to_prior, to_renderer
@@ -91,12 +92,12 @@ def test_a_decoders_key_without_a_place_is_named():
 @pytest.mark.parametrize("lost", ["wrapped.ln_pre.weight", "wrapped.backbone.resblocks.2.ln_2.bias"])
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(lost):
     state = {key: value for key, value in prior_state(False).items() if key != lost}
-    with pytest.raises(ValueError, match="missing norm_in.weight|missing transformer_blocks.2.norm3.bias"):
+    with pytest.raises(WeightsError, match="missing norm_in.weight|missing transformer_blocks.2.norm3.bias"):
         loaded_network(lambda: build_prior(False, NARROW), to_prior(state, NARROW.heads), CPU)
 
 
 def test_the_other_conditionings_checkpoint_is_refused():
-    with pytest.raises(RuntimeError, match="size mismatch for embedding_proj.weight"):
+    with pytest.raises(WeightsError, match="unknown embedding_proj_norm.bias.*size mismatch: embedding_proj.weight"):
         loaded_network(lambda: build_prior(False, NARROW), to_prior(prior_state(True), NARROW.heads), CPU)
 
 
@@ -124,7 +125,7 @@ def test_official_weights_are_converted_from_openais_file(narrow, monkeypatch):
     assert not any(p.requires_grad for p in prior.parameters()) and not prior.training
 
 
-def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(monkeypatch, tmp_path):
+def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(cache, monkeypatch, tmp_path):
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     save_file(to_renderer(decoder_state()) | {"mesh_decoder.cases": torch.zeros(256, 5, 3)}, path)
     monkeypatch.setattr(official, "load_official", absent)
@@ -135,6 +136,22 @@ def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(monkeypatch, tmp
     monkeypatch.setattr(official, "given_folder", lambda: tmp_path)  # the only place then
     with pytest.raises(WeightsAbsent, match="vector_decoder is not on this machine"):
         official_state("vector_decoder")
+
+
+def test_diffusers_file_is_pinned_as_it_was_first_used_and_refused_when_it_is_another(cache, monkeypatch, tmp_path):
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    monkeypatch.setattr(official, "load_official", absent)
+    monkeypatch.setattr(official, "cached", lambda checkpoint: path)
+    path.write_bytes(b"<html>")
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        official_state("text_cond")
+    assert read_pins(cache) == {}
+    save_file({"a": torch.zeros(3)}, path)
+    digest = official_state("text_cond")[1]
+    assert read_pins(cache) == {"openai/shap-e/prior": digest} == {"openai/shap-e/prior": sha256_of(path)}
+    save_file({"a": torch.ones(3)}, path)
+    with pytest.raises(WeightsError, match="altered or truncated"):
+        official_state("text_cond")
 
 
 def test_without_either_the_weights_are_absent(monkeypatch):

@@ -18,7 +18,8 @@ from suite import weights
 from suite.devices.backend import slug
 from suite.metrics import prompts
 from suite.models import official
-from suite.models.official import MODEL_FILES, OFFICIAL, OfficialFile, cache_folder, load_official
+from suite.models.official import cache_folder, load_official
+from suite.models.official_files import MODEL_FILES, OFFICIAL, OfficialFile
 from tests.test_prompts import coco_file  # noqa: F401 - the fixture
 from tests.web import Page, serving
 
@@ -76,6 +77,13 @@ def test_a_model_is_fetched_with_its_networks_and_with_what_scores_it(web, capsy
     assert str(cache_folder() / "upsample_40m.pt") in capsys.readouterr().out
 
 
+def test_a_model_that_needs_pictures_says_where_these_come_from(web, capsys):
+    weights.main(["fetch", "point-e-40m-image"])
+    assert "point-e-40m-image: pictures too" in capsys.readouterr().out
+    weights.main(["fetch", "point-e-40m-text"])
+    assert "pictures" not in capsys.readouterr().out
+
+
 def test_what_is_here_is_not_fetched_again(web):
     assert weights.main(["fetch", "sdf", "upsample"]) == 0
     assert weights.main(["fetch", "sdf", "point-e-40m-image"]) == 0
@@ -122,6 +130,16 @@ def test_the_list_says_what_the_hubs_cache_has_instead(cache, monkeypatch, capsy
     assert weights.main(["list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "in Hub's cache" in lines["text_cond"] and "not here" in lines["vector_decoder"]
+
+
+def test_the_list_knows_what_was_converted_where_the_checkpoint_was_deleted(web, capsys):
+    weights.main(["fetch", "sdf"])
+    load_official("sdf")
+    (cache_folder() / "sdf.pt").unlink()
+    capsys.readouterr()
+    weights.main(["list"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert " converted " in lines["sdf"] and "not here" in lines["base_1b"]
 
 
 def test_verify_takes_every_hash_again(web, capsys):

@@ -1,7 +1,4 @@
-"""What an object costs by stage: arithmetic, traffic, parameters, and the time that the machine's peaks allow at least.
-
-python -m suite.metrics.cost          # the published networks, counted without weights
-"""
+"""What an object costs by stage: arithmetic, traffic, parameters, and the time that the machine's peaks allow at least."""
 
 from __future__ import annotations
 
@@ -15,13 +12,10 @@ from torch import nn
 
 from suite.judging.roofline import floor_s
 from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
-from suite.metrics.roofline import Count, Counting, counted, machine_peak
+from suite.metrics.roofline import Count, Counting, machine_peak
 from suite.models.pipeline import Pipeline
-from suite.models.point_e_network import CHANNELS, PUBLISHED, PointDiffusionTransformer
 from suite.models.samplers import EVERYWHERE
 from suite.records import Cost, StageCost
-
-EVALUATIONS = 127  # an object's of each published network: 64 steps
 
 
 @dataclass
@@ -44,7 +38,19 @@ class StageCounts:
 
 def stage_parameters(pipeline: Pipeline) -> dict[str, int]:
     """By stage; asked before a recipe, since a quantized layer packs its weights away."""
-    return {stage: sum(p.numel() for p in network.parameters()) for stage, network in pipeline.networks.items()}
+    return {stage: count_parameters(network) for stage, network in pipeline.networks.items()}
+
+
+def extra_parameters(pipeline: Pipeline) -> dict[str, int]:
+    """Of the extra stages that have a network of their own; asked after these have run, since it is loaded for them."""
+    parts = {name: pipeline.extra_part(name) for name in pipeline.extra_stages}
+    own = {name: part[0] for name, part in parts.items() if part is not None and isinstance(part[0], nn.Module)}
+    shared = list(pipeline.networks.values())
+    return {name: count_parameters(net) for name, net in own.items() if all(net is not other for other in shared)}
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
 
 
 def measure_cost(
@@ -66,7 +72,7 @@ def measure_cost(
     kinds = {kind for count in (*stages.values(), *extra.values()) for kind in count.flops}
     peak = machine_peak(device, synchronize, kinds)
 
-    def priced(counts: Mapping[str, Count]) -> dict[str, StageCost]:
+    def priced(counts: Mapping[str, Count], parameters: Mapping[str, int]) -> dict[str, StageCost]:
         return {
             stage: StageCost(
                 flops=dict(count.flops),
@@ -78,7 +84,8 @@ def measure_cost(
             if count.total_flops  # a network that is not torch's does its work unseen: not known, rather than 0
         }
 
-    return Cost(stages=priced(stages), extra_stages=priced(extra), peak=peak)
+    extra_stages = priced(extra, extra_parameters(pipeline))
+    return Cost(stages=priced(stages, parameters), extra_stages=extra_stages, peak=peak)
 
 
 def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
@@ -159,73 +166,3 @@ def _drawn_on(first: Count, second: Count, ahead: float) -> Count:
     """The straight line through two counts, `ahead` times their distance beyond the second."""
     flops = {kind: round(count + ahead * (count - first.flops[kind])) for kind, count in second.flops.items()}
     return Count(Counter(flops), round(second.bytes_moved + ahead * (second.bytes_moved - first.bytes_moved)))
-
-
-# The published networks, on the device `meta`: shapes without numbers
-
-
-def published_evaluation(name: str, batch: int) -> tuple[Count, int]:
-    """One evaluation of an official point transformer in float32 on so many rows, and its parameters."""
-    settings = PUBLISHED[name]
-    with torch.device("meta"):
-        network = PointDiffusionTransformer(settings).eval()
-        inputs = {"x": torch.empty(batch, CHANNELS, settings.points), "t": torch.empty(batch)}
-        if settings.conditioning == "vector":
-            inputs["clip"] = torch.empty(batch, settings.clip_width)
-        elif settings.conditioning != "none":
-            inputs["clip"] = torch.empty(batch, settings.clip_tokens, settings.clip_width)
-        if settings.conditioning == "grid+points":
-            inputs["low_resolution"] = torch.empty(batch, CHANNELS, settings.low_resolution_points)
-        return counted(lambda: network(**inputs)), _parameters(network)
-
-
-def published_clip() -> dict[str, tuple[Count, int]]:
-    """CLIP ViT-L/14's two sides, a prompt and a picture each, and their parameters."""
-    from suite.models.clip import import_open_clip
-
-    open_clip = import_open_clip()
-    config = open_clip.get_model_config("ViT-L-14")
-    with torch.device("meta"):
-        clip = open_clip.model.CLIP(
-            embed_dim=config["embed_dim"],
-            vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
-            text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
-        ).eval()
-        tokens, picture = torch.zeros(1, 77, dtype=torch.long), torch.empty(1, 3, 224, 224)
-        seen, all_of_it = _parameters(clip.visual), _parameters(clip)
-        return {
-            "CLIP ViT-L/14, text": (counted(lambda: clip.encode_text(tokens)), all_of_it - seen),
-            "CLIP ViT-L/14, image": (counted(lambda: clip.encode_image(picture)), seen),
-        }
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
-PUBLISHED_ROWS = [
-    ("base40M-textvec", 2), ("base40M-imagevec", 2), ("base40M", 2), ("base300M", 2), ("base1B", 2),
-    ("upsample", 1), ("upsample", 2),
-]  # fmt: skip
-"""A batch of 2 is one object under guidance, of 1 without."""
-
-
-def published_table() -> list[str]:
-    """Lines of Markdown: `docs/cost.md` has them."""
-    lines = [
-        "| network | batch | parameters | GFLOP an evaluation | TFLOP an object | MB an evaluation, float32 |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    rows = [(name, batch, EVALUATIONS, *published_evaluation(name, batch)) for name, batch in PUBLISHED_ROWS]
-    rows += [(name, 1, 1, *found) for name, found in published_clip().items()]
-    for name, batch, evaluations, count, parameters in rows:
-        flops = count.total_flops
-        lines.append(
-            f"| {name} | {batch} | {parameters:,} | {flops / 1e9:,.1f} | {flops * evaluations / 1e12:,.3g} | "
-            f"{count.bytes_moved / 1e6:,.0f} |"
-        )
-    return lines
-
-
-if __name__ == "__main__":
-    print("\n".join(published_table()))

@@ -12,13 +12,15 @@ import ast
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.embedded import vocabulary
 from suite.models.download import RemoteFile, Report, download
-from suite.models.official import OFFICIAL, cache_folder, locate, verified
+from suite.models.official import cache_folder, locate, verified
+from suite.models.official_files import OFFICIAL
 from suite.models.weights import WeightsError, sha256_of
 from suite.names import unknown
 
@@ -171,7 +173,7 @@ def accept_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: not a zip file ({error})") from None
     if broken is not None:
         raise WeightsError(f"{path}: {broken} in it is broken")

@@ -17,6 +17,9 @@ from torch import Tensor
 from suite.models.download import write_whole
 from suite.models.weights import WeightsError, sha256_of
 
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.bool}
+PLAIN |= {torch.int8, torch.int16, torch.int32, torch.int64}
+
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a `torch.save` file, mapped from it. WeightsError when it holds anything but tensors by name.
@@ -36,7 +39,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: refused: holds {type(state).__name__} where tensors by name are expected")
     for name, value in state.items():
         _check(path, name, value)
-    return {name: value.detach() for name, value in state.items()}
+    # One stretch of the file under many names would be written out as many times.
+    if sum(value.numel() * value.element_size() for value in state.values()) > path.stat().st_size:
+        raise WeightsError(f"{path}: refused: its tensors claim more numbers together than the file holds")
+    return {name: value.detach().resolve_neg() for name, value in state.items()}
 
 
 def _pickled(error: str) -> str:
@@ -49,8 +55,10 @@ def _pickled(error: str) -> str:
 def _check(path: Path, name: object, value: object) -> None:
     if not isinstance(name, str) or not isinstance(value, Tensor):
         raise WeightsError(f"{path}: refused: {name!r} is {type(value).__name__}, not a tensor by name")
-    if value.layout != torch.strided or value.is_quantized:
-        raise WeightsError(f"{path}: refused: {name!r} is no plain tensor")
+    if name == "__metadata__" or not name.isprintable():  # the first means something else in safetensors
+        raise WeightsError(f"{path}: refused: {name!r} is no name of a tensor")
+    if value.layout != torch.strided or value.is_nested or not value.is_cpu or value.dtype not in PLAIN:
+        raise WeightsError(f"{path}: refused: {name!r} is no plain tensor of numbers")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise WeightsError(f"{path}: refused: {name!r} claims more numbers than the file holds")
 

@@ -205,7 +205,7 @@ def _agreed(file: RemoteFile, answer: http.client.HTTPResponse, here: int, state
             raise _Changed
         start = here
     else:  # the whole file: the server knows no ranges, or has another file now
-        total, start = (int(length) if length is not None else None), 0
+        total, start = (int(length) if length is not None and length.isdecimal() else None), 0
     if total is not None and file.bytes is not None and total != file.bytes:
         raise WeightsError(f"{file.url}: the server's file has {total:,} bytes, expected {file.bytes:,}")
     if total is None and file.bytes is None and file.sha256 is None and not answer.chunked:

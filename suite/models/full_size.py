@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from suite.models.weights import WeightsError
+
 KINDS = ("official", "random")
 
 
@@ -49,7 +51,9 @@ class FullSizeWeights:
 
             state, digest = load_official(name)
             state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            network = loaded_network(make, state, self.device, dtype, buffers=buffers, strict=strict)
+            network = loaded_network(
+                make, state, self.device, dtype, buffers=buffers, strict=strict, name=f"the weights of {name}"
+            )
             self.digests.append(digest)
         return network.eval().requires_grad_(False)
 
@@ -73,18 +77,41 @@ def random_network(
 def loaded_network(
     make: Callable[[], nn.Module], state: Mapping[str, Tensor], device: torch.device,
     dtype: torch.dtype = torch.float32, *, buffers: Mapping[str, Tensor] | None = None, strict: bool = True,
+    name: str = "these weights",
 ) -> nn.Module:  # fmt: skip
-    """Made on the meta device; its tensors become those of the state. ValueError names keys that do not fit."""
+    """Made on the meta device; its tensors become those of the state.
+
+    name: of the checkpoint, for the WeightsError that says which keys or shapes do not fit.
+    """
     with torch.device("meta"):
         network = make()
-    outcome = network.load_state_dict(state, strict=False, assign=True)
-    wrong = [f"missing {', '.join(sorted(outcome.missing_keys))}"] * bool(outcome.missing_keys)
-    if strict and outcome.unexpected_keys:
-        wrong.append(f"unknown {', '.join(sorted(outcome.unexpected_keys))}")
-    if wrong:
-        raise ValueError(f"these weights do not fit {type(network).__name__}: {'; '.join(wrong)}")
+    if wrong := misfits(network, state, strict):
+        raise WeightsError(f"{name} do not fit {type(network).__name__}: {wrong}")
+    network.load_state_dict(state, strict=False, assign=True)
     set_buffers(network, buffers or {}, torch.device("cpu"))
     return network.to(device=device, dtype=dtype)
+
+
+def misfits(network: nn.Module, state: Mapping[str, Tensor], strict: bool = True) -> str:
+    """What keeps a state from being a network's, by key; empty when nothing does."""
+    own = network.state_dict()
+    shared = sorted(own.keys() & state.keys())
+    sizes = [f"{key} is {[*state[key].shape]}, expected {[*own[key].shape]}" for key in shared
+             if state[key].shape != own[key].shape]  # fmt: skip
+    kinds = [f"{key} is {state[key].dtype}" for key in shared
+             if state[key].is_floating_point() != own[key].is_floating_point()]  # fmt: skip
+    found = {
+        "missing ": sorted(own.keys() - state.keys()),
+        "unknown ": sorted(state.keys() - own.keys()) if strict else [],
+        "size mismatch: ": sizes,
+        "another kind of number: ": kinds,
+    }
+    return "; ".join(what + _some(keys) for what, keys in found.items() if keys)
+
+
+def _some(words: list[str], count: int = 3) -> str:
+    more = f" and {len(words) - count} more" if len(words) > count else ""
+    return ", ".join(words[:count]) + more
 
 
 def empty_network(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:

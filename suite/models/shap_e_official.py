@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from suite.models import official
@@ -23,7 +22,7 @@ from suite.models.shap_e import LatentLayout, ShapE
 from suite.models.shap_e_convert import to_prior, to_renderer
 from suite.models.shap_e_field import ALL_OCTAVES, encoding_columns
 from suite.models.shap_e_networks import PriorTransformer, ShapERenderer
-from suite.models.weights import WeightsAbsent, sha256_of
+from suite.models.weights import WeightsAbsent
 
 HEAD_WIDTH = 64
 GRID = 128
@@ -146,7 +145,8 @@ def network(
         return made
     state, digest = official_state(checkpoint)
     source.digests.append(digest)
-    return loaded_network(make, state, source.device, dtype or source.dtype).eval().requires_grad_(False)
+    made = loaded_network(make, state, source.device, dtype or source.dtype, name=f"the weights of {checkpoint}")
+    return made.eval().requires_grad_(False)
 
 
 def official_state(checkpoint: str) -> tuple[dict[str, Tensor], str]:
@@ -158,8 +158,8 @@ def official_state(checkpoint: str) -> tuple[dict[str, Tensor], str]:
         path = official.in_hub_cache(checkpoint)
         if path is None:
             raise
-        state = load_file(path)
-        return {name: value for name, value in state.items() if not name.startswith("mesh_decoder.")}, sha256_of(path)
+        state, digest = official.load_conversion(checkpoint, path)
+        return {name: value for name, value in state.items() if not name.startswith("mesh_decoder.")}, digest
     return (to_renderer(state) if checkpoint == "vector_decoder" else to_prior(state, PUBLISHED.heads)), digest
 
 

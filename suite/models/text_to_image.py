@@ -14,11 +14,12 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from suite.models.clip import import_open_clip
 from suite.models.noise import PromptNoise, generator
-from suite.models.weights import WeightsAbsent, load_embedded
+from suite.models.weights import WeightsAbsent, WeightsError, load_embedded
 from suite.names import unknown
 
 import_open_clip()  # declares what a torchvision without its compiled part lacks; diffusers needs it too
@@ -144,8 +145,17 @@ def load_painter(name: str, device: torch.device) -> tuple[DiffusersPainter, str
             f"conditioning pictures in a folder or zip file by TEXT3D_PICTURES"
         ) from None
     if importlib.util.find_spec("transformers") is None:
-        raise WeightsAbsent(f"{name} needs the package transformers for its text encoder: pip install transformers")
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+        raise WeightsAbsent(
+            f"{name} needs the package transformers for its text encoder: pip install -e '.[text-to-image]'"
+        )
+    try:  # the other format that the Hub has is a pickle
+        pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{name}: {folder} is not whole or not sound ({reason}); `hf download {published.repository}` completes it"
+        ) from None
+    pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     # The snapshot's folder is named by its commit, which names every file in it.
     digest = hashlib.sha256(f"{published.repository}@{folder.name}".encode()).hexdigest()
