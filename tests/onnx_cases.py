@@ -1,4 +1,4 @@
-"""What the tests of the ONNX recipes share: a cache of graphs of their own, pipelines, errors."""
+"""What the tests of the ONNX recipes share: the session's cache of graphs, pipelines, errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not
 
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
-
-
-@pytest.fixture(scope="session")
-def graph_cache(tmp_path_factory) -> Path:
-    """A folder of weights that is empty at first: a graph is made once a session, and nothing of the user's is read."""
-    return tmp_path_factory.mktemp("graphs")
 
 
 @pytest.fixture(autouse=True)

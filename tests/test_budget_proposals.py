@@ -12,6 +12,7 @@ import pytest
 import suite.budgets.__main__ as command
 from suite import configurations
 from suite.configurations import find
+from suite.devices.catalogue import DEVICES
 from suite.judging.budgets import judge, load_budgets
 from suite.judging.intervals import proportion
 from suite.records import Budget, Status, Verdict
@@ -217,9 +218,48 @@ def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):
     fp32 = find(FP32)
     awkward = replace(fp32, optimization=replace(fp32.optimization, unsupported={"cpu": 'needs "x86\\64"\nor more'}))
     path = tmp_path / "cpu.toml"
-    path.write_text(command.entry(awkward, []))
+    path.write_text("\n".join(command.lines_of(awkward.recipe, command.entry(awkward, []))))
     budgets = load_budgets(path)
     assert 'needs "x86\\64"' in budgets["point-e-nano-text/fp32"][0].reason
+
+
+LINES = {
+    "point-e-nano-text/fp32": (
+        Budget(name="status", expect=Status.OUT_OF_MEMORY, source="published", reason='by "hand"'),
+        Budget(name="latency_s", limit=4.1623, canary_s=0.002248, source="measured", reason="2.7749 s × 1.5"),
+        Budget(name="peak_memory_bytes", limit=60_335_514, source="measured", reason="peak × 1.15"),
+        Budget(name="r_precision", source="unset", reason="no session scored all prompts"),
+    ),
+    "point-e-nano-text/w3": (Budget(name="r_precision", source="unset", reason="C:\\n"),),
+    "point-e-nano-text/bf16": tuple(Budget(name=n, source="unset", reason="one") for n in ("latency_ratio", "r_precision")),
+    "point-e-nano-text/steps-4": tuple(Budget(name=n, source="unset", reason=n) for n in ("latency_ratio", "r_precision")),
+}  # fmt: skip
+
+
+def test_budgets_are_written_a_line_each_or_one_for_what_is_unset_for_one_reason_and_load_again(tmp_path):
+    lines = {recipe: command.lines_of(recipe, budgets) for recipe, budgets in LINES.items()}
+    assert [len(written) for written in lines.values()] == [4, 1, 1, 2]
+    assert lines["point-e-nano-text/bf16"] == [
+        '"point-e-nano-text/bf16" = { unset = ["latency_ratio", "r_precision"], reason = "one" }'
+    ]
+    path = tmp_path / "cpu.toml"
+    path.write_text("\n".join(line for written in lines.values() for line in written))
+    assert load_budgets(path) == LINES
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_proposing_again_without_sessions_changes_no_committed_budget(tmp_path, device):
+    path = tmp_path / f"{device}.toml"
+    path.write_text(command.propose(device, []))
+    assert load_budgets(path) == load_budgets(ROOT / "suite" / "budgets" / path.name)
+
+
+def test_a_malformed_file_is_said_and_left_as_it_is(own_budgets, capsys):
+    path = own_budgets / "cpu.toml"
+    path.write_text('"point-e-nano-text/bf16" = { unset = ["latency"], reason = "r" }\n')
+    assert command.main(["propose", "--device", "cpu"]) == 2
+    assert f"{path}:1:" in (error := capsys.readouterr().err) and "nearest: latency_s" in error
+    assert "latency" in path.read_text() and len(path.read_text().splitlines()) == 1
 
 
 def test_propose_reads_a_journal_folder_as_well(own_budgets, tmp_path):
@@ -267,5 +307,5 @@ def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothin
 
 
 def test_the_limit_leaves_room_for_the_slowest_session_where_that_is_more():
-    assert command._limit([1.0, 1.1, 1.0], " s") == ("1.5000", "1.0000 s × 1.5")
-    assert command._limit([0.2, 0.2, 0.3], " of fp32") == ("0.3750", "slowest session 0.3000 of fp32 × 1.25")
+    assert command._limit([1.0, 1.1, 1.0], " s") == (1.5, "1.0000 s × 1.5")
+    assert command._limit([0.2, 0.2, 0.3], " of fp32") == (0.375, "slowest session 0.3000 of fp32 × 1.25")

@@ -147,6 +147,7 @@ def load(tmp_path: Path, text: str):
 
 
 GOOD = 'latency_s = { limit = 1.0, source = "measured", reason = "r" }\n'
+UNSET = '"m/o" = { unset = ["latency_s", "r_precision"], reason = "no board yet" }\n'
 
 
 @pytest.mark.parametrize(
@@ -170,13 +171,29 @@ GOOD = 'latency_s = { limit = 1.0, source = "measured", reason = "r" }\n'
         ("# budgets\n[mo]\n", 2, ["mo", 'expected a table ["model/optimization"]']),
         ("x = 1\n", 1, ["x"]),
         (f'["m/o"]\n{GOOD}{GOOD}', 3, []),
+        (f'"m/p".{GOOD}"m/o".{GOOD}"m/o".r_precison = {{ source = "unset", reason = "r" }}\n', 3, ['"m/o".r_precison', "nearest: r_precision"]),
+        (f'"m/p".{GOOD}"m/o".latency_s = 3\n', 2, ['"m/o".latency_s', "3"]),
+        (f'["m/p"]\n{GOOD}"m/o".{GOOD}', 3, ['"m/o"', 'inside ["m/p"]', "above all tables"]),
+        (f'["m/p"]\n{GOOD}{UNSET}', 3, ['"m/o"', 'inside ["m/p"]', "above all tables"]),
+        (f'"m/p".{GOOD}{UNSET.replace("latency_s", "latency")}', 2, ['"m/o".unset', "'latency'", "nearest: latency_s"]),
+        (f'"m/p".{GOOD}{UNSET.replace("r_precision", "latency_s")}', 2, ['"m/o".unset', "'latency_s'", "twice"]),
+        ('"m/o" = { unset = "r" }', 1, ['"m/o".unset', "expected the names of budgets", "'r'"]),
+        ('"m/o" = { unset = [], reason = "r" }', 1, ['"m/o".unset', "[]"]),
+        ('"m/o" = { unset = [1], reason = "r" }', 1, ['"m/o".unset', "[1]"]),
+        ('"m/o" = { unset = ["latency_s"] }', 1, ['"m/o".reason', "None"]),
+        ('"m/o" = { unset = ["latency_s"], reason = "" }', 1, ['"m/o".reason', "''"]),
+        (f'{UNSET[:-3]}, limit = 1 }}\n', 1, ['"m/o".limit', "nothing else"]),
+        ('"m/o" = { unst = ["latency_s"], reason = "r" }', 1, ['"m/o".unst', "nearest: unset"]),
         ('["m/o"\n', 1, []),
     ],
     ids=[
         "misspelt budget", "budget whose name begins another", "no table", "text for a number", "no reason",
         "unknown source", "misspelt field", "field name", "no limit", "expect on a limit", "limit on a status",
         "unknown status", "not a number", "canary of 0", "canary on quality", "table without a slash", "no table at all",
-        "twice", "no TOML",
+        "twice", "misspelt budget in a line of its own", "number in a line of its own", "line inside a table",
+        "unset inside a table", "unset of an unknown budget", "unset twice", "unset without names", "unset of nothing",
+        "unset of numbers", "unset without a reason", "unset with an empty reason", "unset with a limit",
+        "unset misspelt", "no TOML",
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_answered_with_file_line_and_key(tmp_path, text, line, words):
@@ -194,6 +211,16 @@ def test_a_good_file_is_read(tmp_path):
         "m/o": (Budget(name="latency_s", limit=1.0, source="measured", reason="r"),),
         "m/p": (Budget(name="status", expect=Status.OUT_OF_MEMORY, source="published", reason="r"),),
     }  # fmt: skip
+
+
+def test_an_entry_in_one_line_or_in_dotted_keys_says_the_same_as_a_table(tmp_path):
+    unset = '{ source = "unset", reason = "no board yet" }'
+    table = load(tmp_path, f'["m/o"]\nlatency_s = {unset}\nr_precision = {unset}\n["m/p"]\n{GOOD}')
+    assert [b.name for b in table["m/o"]] == ["latency_s", "r_precision"]
+    for b in table["m/o"]:
+        assert judge(b, measurement()).message == f"{b.name}: no budget yet: no board yet"
+    assert load(tmp_path, f'"m/p".{GOOD}{UNSET}') == table == load(tmp_path, f'{UNSET}["m/p"]\n{GOOD}')
+    assert load(tmp_path, f'"m/o".latency_s = {unset}\n"m/p".{GOOD}"m/o".r_precision = {unset}') == table
 
 
 @pytest.fixture
@@ -262,15 +289,14 @@ def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path)
     from suite.devices.backend import Board
     from suite.plugin import board_of
 
+    cell = '"point-e-nano-text/fp32"'
     absent = next(name for name in ("orin", "t4") if not isinstance(board_of(name), Board))
     for path in (ROOT / "suite" / "budgets").glob("*.toml"):
-        text = path.read_text()
+        lines = path.read_text().splitlines()
         if path.stem == absent:
-            entry = '["point-e-nano-text/fp32"]\n'
-            text = text.replace(
-                entry, entry + 'status = { expect = "out-of-memory", source = "published", reason = "r" }\n'
-            )
-        (tmp_path / path.name).write_text(text)
+            lines = [line for line in lines if not line.startswith(cell)]
+            lines.append(f'{cell}.status = {{ expect = "out-of-memory", source = "published", reason = "r" }}')
+        (tmp_path / path.name).write_text("\n".join(lines))
     run = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-p", "tests.other_budgets", "-p", "no:cacheprovider", "-q", "-m", absent,

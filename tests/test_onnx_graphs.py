@@ -16,7 +16,7 @@ from suite.optimizations import onnx_calibration, onnx_graphs
 from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe
 from suite.optimizations.onnx_export import GRAPH, parts_of
 from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
-from tests.onnx_cases import CPU, graph_cache, onnx, pipeline, relative, shared_cache  # noqa: F401 - fixtures
+from tests.onnx_cases import CPU, onnx, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 
 
 def graph_of(made_by: dict, stage: str, part: str = "evaluation"):

@@ -17,7 +17,7 @@ from suite.optimizations.catalogue import UnsupportedRecipe, find_optimization
 from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
 from suite.records import Memory
 from suite.worker import memory_pass, outside_torch
-from tests.onnx_cases import CPU, PROMPTS, graph_cache, pipeline, relative, shared_cache  # noqa: F401 - fixtures
+from tests.onnx_cases import CPU, PROMPTS, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 
 RECIPES = {
     "onnx": "float32", "int8-onnx-dynamic": "int8-dynamic", "int8-onnx-linear": "int8-linear", "int8-onnx-all": "int8-all",

@@ -24,10 +24,10 @@ T4 = SimpleNamespace(name="Tesla T4", major=7, minor=5, multi_processor_count=40
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory):
+def graphs(graph_cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(official.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(onnx_calibration, "PROMPTS", 2)
+        patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
+        patch.setattr(onnx_calibration, "PROMPTS", 4)  # as tests/onnx_cases.py has it: one calibration for all
         plain = build(find("point-e-nano-text/fp32@cpu"), "embedded", CPU)
         yield onnx_graphs.graphs(plain, plain.diffusion, "int8-linear")
 

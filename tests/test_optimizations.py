@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from suite import worker
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
+from suite.job import Job
+from suite.models import official
+from suite.models.pipeline import Pipeline
 from suite.names import UnknownName
 from suite.optimizations import simulated_integers
 from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe, find_optimization
@@ -19,21 +25,32 @@ from suite.optimizations.precision import cast
 from suite.optimizations.simulated_integers import quantize as simulate
 from suite.optimizations.simulated_integers import round_activations, round_weights
 from suite.optimizations.steps import set_steps
+from tests import techniques
 from tests.techniques import CPU, PROMPTS, STEPS, distance, engine_or_skip, linears, objects, pipeline
 
 # Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.036,
 # weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reference() -> torch.Tensor:
-    return objects(pipeline())
+    return techniques.reference()
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
+    patch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
 
 
 @pytest.fixture
 def short_calibration(monkeypatch):
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
+    shorten(monkeypatch)
+
+
+@cache
+def rounded(bits: int) -> torch.Tensor:
+    """The objects of weights of so many bits."""
+    return objects(simulate(pipeline(), CPU, weight_bits=bits, activation_bits=None))
 
 
 # bf16.
@@ -122,17 +139,14 @@ def test_a_simulated_network_has_few_levels_in_every_linear_and_the_same_shape()
 
 
 def test_eight_bits_of_weights_are_close_to_the_reference_and_three_are_farther(reference):
-    at = {
-        bits: distance(objects(simulate(pipeline(), CPU, weight_bits=bits, activation_bits=None)), reference)
-        for bits in (16, 8, 3)
-    }
+    at = {bits: distance(rounded(bits), reference) for bits in (16, 8, 3)}
     assert at[16] < 1e-3
     assert at[16] < at[8] < 0.02
     assert at[3] > 3 * at[8]
 
 
 def test_int8_all_rounds_activations_too_and_stays_near_the_reference(reference, short_calibration):
-    weights_only = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=None)), reference)
+    weights_only = distance(rounded(8), reference)
     both = distance(objects(simulate(pipeline(), CPU, weight_bits=8, activation_bits=8)), reference)
     assert weights_only < both < 0.05
 
@@ -220,40 +234,37 @@ def test_impossible_steps_are_answered_with_what_is_possible(steps):
 # All of them.
 
 
-def test_every_recipe_keeps_the_published_number_of_parameters(short_calibration, monkeypatch):
+@pytest.fixture(scope="module")
+def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
+    """Every recipe that this machine can build, as a worker builds it, with the parameters that the worker tells."""
+    made, told = [], {}
+    answers = SimpleNamespace(phase=lambda *_: None, part=told.__setitem__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
+        patch.setattr("suite.optimizations.onnx_calibration.PROMPTS", 4)  # as in tests/onnx_cases.py: one for all
+        shorten(patch)
+        for name in ("memory_pass", "latency_pass", "cost_pass"):
+            patch.setattr(worker, name, lambda *_, **__: None)
+        apply = worker.apply_recipe
+        patch.setattr(worker, "apply_recipe", lambda *given: made.append(apply(*given)) or made[-1])
+        found = {}
+        for name in OPTIMIZATIONS:
+            try:
+                worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), answers)
+            except UnsupportedRecipe:
+                continue
+            found[name] = made[-1], told["parameters"]
+    return found
+
+
+def test_every_recipe_keeps_the_published_number_of_parameters(built):
     """A quantized layer packs its weights away; the network has as many as before."""
-    from suite import worker
-    from suite.job import Job
-
-    class Answers:
-        def __init__(self):
-            self.parts = {}
-
-        def phase(self, *_):
-            pass
-
-        def part(self, field, value):
-            self.parts[field] = value
-
-    monkeypatch.setattr(worker, "memory_pass", lambda *_: 1.0)
-    monkeypatch.setattr(worker, "latency_pass", lambda *_: None)
-    counted = {}
-    for name in OPTIMIZATIONS:
-        answers = Answers()
-        try:
-            worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), answers)
-        except UnsupportedRecipe:
-            continue
-        counted[name] = answers.parts["parameters"]
+    counted = {name: parameters for name, (_, parameters) in built.items()}
     assert set(counted.values()) == {counted["fp32"]}, counted
 
 
-def test_every_recipe_of_the_catalogue_runs_and_gives_finite_clouds(short_calibration):
-    for name in OPTIMIZATIONS:
-        try:
-            made = pipeline(name)
-        except UnsupportedRecipe:
-            continue
+def test_every_recipe_of_the_catalogue_runs_and_gives_finite_clouds(built):
+    for name, (made, _) in built.items():
         made.steps = 2
         cloud = made.generate(PROMPTS[:1])
         assert cloud.shape == (1, 1024, 6) and cloud.isfinite().all(), name

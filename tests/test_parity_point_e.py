@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ from suite.models.sdf_network import SdfNetwork, SdfSettings
 WITHOUT_IT = "the original is not installed: docs/parity.md says how"
 original = pytest.mark.skipif(importlib.util.find_spec("point_e") is None, reason=WITHOUT_IT)
 
-# Whole where a test run has the time and memory for it; the large ones with two of their 24 layers.
-LAYERS = {"base300M": 2, "base1B": 2}
+# Whole where a test run has the time and memory for it; the large ones with two of their 24 layers, unless asked for.
+LAYERS = {} if os.environ.get("TEXT3D_PARITY_SIZE") == "published" else {"base300M": 2, "base1B": 2}
 NARROW = {"width": 64, "layers": 3, "heads": 4}
 
 

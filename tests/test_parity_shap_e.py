@@ -50,6 +50,17 @@ def their_field(decoder, params, positions, **options):
     return decoder.renderer.nerstf(Query(positions), params=subdict(params, "nerstf"), options=AttrDict(options))
 
 
+@pytest.fixture
+def apart(record_property):
+    """How far two tensors are apart, relative to the second; `--junitxml` keeps each figure."""
+
+    def measured(ours: torch.Tensor, theirs: torch.Tensor, name: str = "error") -> float:
+        record_property(name, found := relative(ours, theirs))
+        return found
+
+    return measured
+
+
 # Networks.
 
 
@@ -79,20 +90,20 @@ def our_prediction(pictures: bool, size: Size = NARROW) -> torch.Tensor:
 @original
 @sizes
 @kinds
-def test_the_diffusion_networks_agree(pictures, size):
-    assert relative(our_prediction(pictures, size), their_prediction(pictures, size)) < 1e-5
+def test_the_diffusion_networks_agree(pictures, size, apart):
+    assert apart(our_prediction(pictures, size), their_prediction(pictures, size)) < 1e-5
 
 
 @original
 @sizes
 @torch.no_grad()
-def test_projected_weights_agree(size):
+def test_projected_weights_agree(size, apart):
     state, latent = decoder_state(size), latents(size)
     theirs = original_decoder(state, CPU, size).bottleneck_to_params(latent.flatten(1))
     ours = object_weights(our_renderer(state, size), latent)
     assert len(ours) == len(theirs) == 4
     for index, weight in ours.items():
-        assert relative(weight, theirs[f"nerstf.mlp.{index}.weight"]) < 1e-5
+        assert apart(weight, theirs[f"nerstf.mlp.{index}.weight"], f"layer {index}") < 1e-5
 
 
 HEADS = ("signed distance", "texture", "coarse density", "density", "radiance")
@@ -122,10 +133,10 @@ def our_heads(size: Size = NARROW) -> dict[str, torch.Tensor]:
 
 @original
 @sizes
-def test_every_head_of_the_field_agrees(size):
+def test_every_head_of_the_field_agrees(size, apart):
     ours, theirs = our_heads(size), their_heads(size)
     for name in HEADS:
-        assert relative(ours[name], theirs[name]) < 1e-5, name
+        assert apart(ours[name], theirs[name], name) < 1e-5, name
 
 
 # NeRF.
@@ -174,12 +185,12 @@ def their_way_through_the_box(origin: torch.Tensor, forward: torch.Tensor) -> tu
 
 
 @original
-def test_rays_rendered_at_the_same_sample_positions_agree():
-    assert relative(our_colours(), their_colours()) < 1e-5
+def test_rays_rendered_at_the_same_sample_positions_agree(apart):
+    assert apart(our_colours(), their_colours()) < 1e-5
 
 
 @original
-def test_rays_enter_and_leave_the_box_where_the_originals_do():
+def test_rays_enter_and_leave_the_box_where_the_originals_do(apart):
     with importable():
         from shap_e.models.volume import BoundingBoxVolume
 
@@ -188,7 +199,7 @@ def test_rays_enter_and_leave_the_box_where_the_originals_do():
     box = volume.intersect(origin[None], forward[None])
     assert box.intersected.all()
     for ours, theirs in zip(through_box(origin, forward), (box.t0, box.t1)):
-        assert relative(ours, theirs[0, :, 0]) < 1e-5
+        assert apart(ours, theirs[0, :, 0]) < 1e-5
     for ours, theirs in zip(their_way_through_the_box(origin, forward), (box.t0, box.t1)):
         assert torch.equal(ours, theirs[0, :, 0])
 
@@ -249,28 +260,28 @@ def our_latents(pictures: bool, steps: int):
 @original
 @kinds
 @torch.no_grad()
-def test_64_steps_from_the_same_noise_end_at_the_same_latents(pictures):
-    assert relative(our_latents(pictures, 64), their_latents(pictures, 64)) < 1e-3
+def test_64_steps_from_the_same_noise_end_at_the_same_latents(pictures, apart):
+    assert apart(our_latents(pictures, 64), their_latents(pictures, 64)) < 1e-3
 
 
 @original
-def test_the_noise_schedules_agree():
+def test_the_noise_schedules_agree(apart):
     with importable():
         from shap_e.diffusion.gaussian_diffusion import diffusion_from_config
 
     theirs = diffusion_from_config(DIFFUSION).alphas_cumprod
-    assert relative(exponential_schedule().alphas_cumprod, torch.from_numpy(theirs)) < 1e-12
+    assert apart(exponential_schedule().alphas_cumprod, torch.from_numpy(theirs)) < 1e-12
 
 
 @original
-def test_the_recipe_original_makes_the_same_object_of_the_same_weights():
+def test_the_recipe_original_makes_the_same_object_of_the_same_weights(apart):
     ours = our_pipeline(pictures=False)
     ours.steps, ours.grid, ours.ray_samples = 64, 16, (4, 4)
     theirs = by_the_original(ours, NARROW)
     before = torch.get_rng_state()
     noise = torch.randn(1, NARROW.latent.tokens, NARROW.latent.width, generator=torch.Generator().manual_seed(9))
     latent = theirs.sampled(condition(False, batch=1), seed=9)
-    assert relative(ours.diffuse(condition(False, batch=1), noise), latent) < 1e-3
+    assert apart(ours.diffuse(condition(False, batch=1), noise), latent) < 1e-3
     mesh, small = ours.mesh(latent), theirs.mesh(latent)
     assert len(small.faces) == pytest.approx(len(mesh.faces), rel=0.15)
     apart = torch.cdist(small.vertices * 17 / 15, mesh.vertices).amin(1)  # theirs goes a little beyond the box

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from suite.embedded.evaluate import GALLERY
-from suite.embedded.train_distilled import point_e_nano_text_distilled, turn
+from suite.embedded.train_distilled import point_e_nano_text_distilled
 from suite.metrics.cost import object_counts
 from suite.models.catalogue import find_model
-from suite.models.long_steps import COUNTS, set_evaluations, with_step_length
 from suite.models.near_surface import Refinement, near_surface
 from suite.models.samplers import Denoiser, cosine_schedule
 from suite.models.sampling import Sampled, Sampling
@@ -116,6 +115,23 @@ def test_a_recipe_limits_guidance_and_its_work_is_counted_as_it_is():
         limit(made, CPU, low_sigma=5, high_sigma=5)
 
 
+def test_one_evaluation_is_one_row_in_every_stage():
+    made = built()
+    for technique in find_optimization("one-evaluation").techniques:
+        made = resolve(technique.apply)(made, CPU, **technique.parameters)
+    assert made.stage_evaluations == {"base diffusion": 1, "upsampler": 1}
+    base, upsampler = asked_of(made, "base diffusion"), asked_of(made, "upsampler")
+    made.generate([PROMPT])
+    assert base == [1] and upsampler == [1]
+
+
+def test_stages_behind_the_first_may_take_fewer_steps():
+    made = set_steps(built(), CPU, steps=6, solver="dpmpp-2m", later={"steps": 2, "solver": "euler"})
+    assert made.stage_evaluations == {"base diffusion": 6, "upsampler": 2}
+    alone = set_steps(built("shap-e-nano-text"), CPU, steps=6, solver="euler", later={"steps": 2})
+    assert alone.stage_evaluations == {"latent diffusion": 6}
+
+
 # Fields.
 
 
@@ -199,74 +215,73 @@ def test_a_model_without_a_field_has_no_empty_space_to_skip():
 # Students.
 
 
-@pytest.mark.parametrize(
-    "model, stage", [("point-e-nano-text", "base diffusion"), ("shap-e-nano-text", "latent diffusion")]
-)
-def test_a_student_starts_as_its_teacher_whatever_the_length_of_its_steps(model, stage):
-    torch.manual_seed(0)
-    made = built(model)
-    before = set_steps(made, CPU, steps=2).generate([PROMPT])
-    network = with_step_length(made.networks[stage])
-    for count in COUNTS:
-        set_evaluations(network, count)
-        after = made.generate([PROMPT])
-        if model == "point-e-nano-text":
-            assert torch.equal(before, after)
-        else:
-            assert torch.equal(before[0].vertices, after[0].vertices)
-    with torch.no_grad():
-        network.get_submodule("time_embed" if model.startswith("point") else "time_embedding").lengths.weight[1] = 0.5
-    set_evaluations(network, 2)
-    assert len(made.generate([PROMPT])) == 1
+@pytest.mark.parametrize("evaluations", [4, 2, 1])
+def test_a_student_takes_so_many_evaluations_unguided_and_the_upsampler_few(evaluations):
+    recipe = find_optimization(f"distilled-{evaluations}")
+    made = built()
+    teacher = made.weights_sha256
+    for technique in recipe.techniques:
+        made = resolve(technique.apply)(made, CPU, **technique.parameters)
+    base, upsampler = asked_of(made, "base diffusion"), asked_of(made, "upsampler")
+    cloud = made.generate([PROMPT])
+    assert cloud.shape == (1, 1024, 6) and cloud.isfinite().all()
+    assert base == [1] * evaluations and len(upsampler) == (2 if evaluations > 2 else 1)
+    assert made.evaluations == len(base) + len(upsampler) and made.weights_sha256 != teacher
 
 
-def test_impossible_evaluations_are_answered_with_what_is_possible():
-    network = with_step_length(built().networks["base diffusion"])
-    with pytest.raises(ValueError, match=r"evaluations: \[3\] is not possible; 1, 2, 4, 8 are"):
-        set_evaluations(network, torch.tensor([3, 4]))
-    with pytest.raises(UnknownName, match="unknown evaluations '5'"):
+def test_evaluations_without_a_student_are_answered_with_those_that_have_one():
+    with pytest.raises(UnsupportedRecipe, match="networks for 4, 2, 1 evaluations, none for 5"):
         use_student(built(), CPU, evaluations=5)
-
-
-def test_a_model_without_a_student_is_told_which_have_one():
-    with pytest.raises(UnsupportedRecipe, match="shap-e-nano-image has no distilled network"):
+    with pytest.raises(UnsupportedRecipe, match="shap-e-nano-image has no distilled networks; those of point-e-nano"):
         use_student(built("shap-e-nano-image"), CPU, evaluations=4)
 
 
-def test_the_students_target_leads_where_its_solver_arrives():
+@pytest.fixture(scope="module")
+def students_recipe():
+    """With few of the teacher's ways."""
     recipe = point_e_nano_text_distilled()
-    generator = torch.Generator().manual_seed(0)
-    x0, condition = recipe.source.example(0, generator)
-    x0, condition = x0[:4, :, :16], condition[:4]
-    count = torch.tensor(COUNTS)
-    start, end = torch.ones(4), 1 - 1 / count
-    x = torch.randn(x0.shape, generator=generator)
-    v = recipe.target(x, start, end, count, condition)
-    arrived = turn(x, v, recipe.angle(start, x) - recipe.angle(end, x))
-    with torch.no_grad():
-        one = slice(0, 1)
-        expected = recipe.by_shorter_steps(x[one], start[one], end[one], count[one], condition[one])
-    assert torch.allclose(arrived[one], expected, atol=1e-4)
-    assert recipe.angle(torch.tensor([0.0]), x).item() == 0 and recipe.angle(start, x)[0].item() < math.pi / 2
+    recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
+    return recipe
 
 
-def test_the_teachers_two_steps_follow_the_flow():
-    """Against sixteen steps of the same: second order, so that two are near."""
-    recipe = point_e_nano_text_distilled()
-    generator = torch.Generator().manual_seed(0)
-    x0, condition = recipe.source.example(0, generator)
-    x0, condition = x0[:8, :, :64], condition[:8]
-    start, end = torch.full((8,), 0.5), torch.full((8,), 0.375)
-    angle = recipe.angle(start, x0)
-    x = angle.cos() * x0 + angle.sin() * torch.randn(x0.shape, generator=generator)
-    fine = x
-    with torch.no_grad():
-        for k in range(8):
-            at, following = (torch.lerp(start, end, (k + i) / 8) for i in (0, 1))
-            fine = recipe.by_teacher(fine, at, following, None, condition)
-        two = recipe.by_teacher(x, start, end, None, condition)
-        straight = turn(x, recipe.guided(x, start, condition), angle - recipe.angle(end, x))
-    assert (two - fine).norm() < 0.25 * (straight - fine).norm()
+def test_a_students_steps_lead_where_the_teacher_arrived(students_recipe):
+    """A network that knows the answer has no loss, whatever its number of steps, and one step of it arrives."""
+    recipe = students_recipe
+    places, condition = recipe.ways(0)
+    assert places.shape == (9, 32, 6, 256) and condition.shape == (32, 128)
+    assert places[0].std().item() == pytest.approx(1, abs=0.02)  # pure noise, but for a part in 14,000
+    truth = {}
+
+    def knows(network, x, t, condition):
+        return truth["v"]
+
+    for count in recipe.counts:
+        asked = torch.Generator().manual_seed(1)
+        way = torch.randint(places.shape[1], (32,), generator=asked)
+        start = torch.randint(count, (32,), generator=asked) * (8 // count)
+        x, arrived = places[start, way], places[start + 8 // count, way]
+        phi, theta = (recipe.angles[k].view(-1, 1, 1) for k in (start, start + 8 // count))
+        truth["v"] = (x * (phi - theta).cos() - arrived) / (phi - theta).sin()
+        loss = recipe.loss_of(count, recipe.ways(0), torch.Generator().manual_seed(1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipe.source, "velocity", knows)
+            assert recipe.loss_of(count, recipe.ways(0), torch.Generator().manual_seed(1)) < 1e-9 < loss
+        # By the sampler's own arithmetic.
+        for row in range(4):
+            sigma, following = recipe.sigmas[start[row]].item(), recipe.sigmas[start[row] + 8 // count].item()
+            kept = 1 / math.sqrt(1 + sigma**2)
+            x0 = kept * x[row] - kept * sigma * truth["v"][row]
+            made = x0 + (x[row] / kept - x0) * following / sigma
+            assert torch.allclose(made / math.sqrt(1 + following**2), arrived[row], atol=1e-4)
+
+
+def test_the_teachers_ways_are_the_same_when_a_block_is_begun_again(students_recipe, monkeypatch):
+    monkeypatch.setattr("suite.embedded.train_distilled.BLOCK_WAYS", 32)
+    recipe, few = students_recipe, students_recipe.block
+    first = recipe.ways(3).places
+    recipe.block = None
+    assert torch.equal(recipe.ways(3).places, first) and not torch.equal(recipe.ways(4).places, first)
+    recipe.block = few
 
 
 # Pictures.

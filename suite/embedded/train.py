@@ -41,7 +41,6 @@ RECIPES = {
     "shap-e-nano-image": "suite.embedded.train_shap_e:shap_e_nano_image",
     "point-e-nano-text-distilled": "suite.embedded.train_distilled:point_e_nano_text_distilled",
     "point-e-nano-image-distilled": "suite.embedded.train_distilled:point_e_nano_image_distilled",
-    "shap-e-nano-text-distilled": "suite.embedded.train_distilled:shap_e_nano_text_distilled",
 }
 
 

@@ -1,120 +1,116 @@
-"""The recipes of the distilled networks: 64 guided steps in 8, 4, 2 or 1 evaluations, guidance within them.
+"""The recipes of the distilled networks: a guided teacher's whole way in 8, 4, 2 or 1 steps, one network for each.
+
+The teacher goes from noise to sample in twice as many steps as the finest student has, and what it passes is kept. A
+student's step leads from where the teacher stood to where it arrived: for one step of all this is Luhman & Luhman 2021,
+arXiv:2101.02388; for several it saves the stages of Salimans & Ho 2022, arXiv:2202.00512. Guidance is within what is
+learned (Meng et al. 2022, arXiv:2210.03142).
 
 A step is a rotation: with the angle phi of a noise level, tan(phi) = sigma, x at phi - delta is
-cos(delta) x - sin(delta) v (Salimans & Ho 2022, arXiv:2202.00512, appendix D). So the v that leads in one step to where
-a better solver arrives is known, and is what the student learns:
-
-- the shortest steps, an eighth of the time each, from the guided teacher in two of Heun's steps;
-- each longer one from two of the student's own next shorter ones (arXiv:2410.12557, section 3), which costs no teacher.
+cos(delta) x - sin(delta) v (arXiv:2202.00512, appendix D); so the v that leads from one place to another is known.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from suite.embedded.recipe import GeneratorRecipe, VelocityRecipe
 from suite.embedded.train_point_e import point_e_nano_image, point_e_nano_text
-from suite.embedded.train_shap_e import shap_e_nano_text
-from suite.models.long_steps import COUNTS, set_evaluations, with_step_length
-from suite.models.point_e import NANO_GUIDANCE as POINT_E_GUIDANCE
-from suite.models.shap_e import NANO_GUIDANCE as SHAP_E_GUIDANCE
+from suite.models.point_e import NANO_GUIDANCE
+from suite.models.samplers import Denoiser
+from suite.models.solvers import levels, solve
 from suite.models.weights import load_embedded
 
-TEACHER_STEPS = 2  # of Heun's method, for one of the student's shortest
-SHORTEST = COUNTS[-1]
+FINEST = 8  # places at which the teacher's way is kept, besides its end
+TEACHER_SOLVER, TEACHER_STEPS = "dpmpp-2m", 16
+BLOCK_STEPS, BLOCK_WAYS = 50, 192  # so many steps draw from so many of the teacher's ways; then from new ones
+BATCH = 32
 
 
 def point_e_nano_text_distilled() -> DistilledRecipe:
-    return DistilledRecipe(point_e_nano_text(), 1_500, POINT_E_GUIDANCE, sigma_max=120)
+    # The student for 8 was no better than that for 4, and would take all weights together over 60 MB.
+    return DistilledRecipe(point_e_nano_text(), (8, 4, 2, 1), 600, NANO_GUIDANCE, sigma_max=120, dropped=(8,))
 
 
 def point_e_nano_image_distilled() -> DistilledRecipe:
-    return DistilledRecipe(point_e_nano_image(), 1_500, POINT_E_GUIDANCE, sigma_max=120)
+    return DistilledRecipe(point_e_nano_image(), (2,), 600, NANO_GUIDANCE, sigma_max=120)
 
 
-def shap_e_nano_text_distilled() -> DistilledRecipe:
-    return DistilledRecipe(shap_e_nano_text(), 1_500, SHAP_E_GUIDANCE, sigma_max=160)
+class Ways(NamedTuple):
+    """Where the teacher stood, from noise to sample [FINEST + 1, W, ...], variance 1; and what it was told [W, ...]."""
+
+    places: Tensor
+    condition: Tensor
 
 
 class DistilledRecipe(GeneratorRecipe):
-    """A student of a trained network, from examples as that network saw them."""
+    """Students of a trained network, one for each number of evaluations."""
 
-    PEAK_RATE, DECAY_FROM, EMA = 6e-4, 0.4, 0.996
+    PEAK_RATE, DECAY_FROM, WARM_UP, EMA = 4e-4, 0.3, 50, 0.99
 
-    def __init__(self, teacher: VelocityRecipe, steps: int, guidance: float, sigma_max: float):
+    def __init__(
+        self, teacher: VelocityRecipe, counts: tuple[int, ...], steps: int, guidance: float, sigma_max: float,
+        dropped: tuple[int, ...] = (),
+    ):  # fmt: skip
         super().__init__(f"{teacher.name}-distilled", teacher.seed + 100, steps)
-        self.source, self.guidance = teacher, guidance
+        self.source, self.guidance, self.counts, self.dropped = teacher, guidance, counts, dropped
         self.teacher = teacher.network
         self.teacher.load_state_dict(load_embedded(teacher.name)[0])
-        student = with_step_length(copy.deepcopy(self.teacher))
+        self.train(nn.ModuleDict({str(count): copy.deepcopy(self.teacher) for count in counts}))
         self.teacher.eval().requires_grad_(False)
-        self.train(student, [p for p in student.parameters() if p.requires_grad])
-        self.last = teacher.schedule.timestep(sigma_max)
+        self.sigmas = levels("trailing", teacher.schedule, FINEST, 0.0, sigma_max)
+        self.angles = torch.atan(self.sigmas).float()
+        self.block: tuple[int, Ways] | None = None
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        # The teacher's own recipe says where its coarse examples end; so they do for the student.
-        x0, condition = self.source.example(step * self.source.steps // self.steps, generator)
-        count = torch.tensor(COUNTS).repeat(-(-len(x0) // len(COUNTS)))[: len(x0)]
-        place = (torch.rand(len(x0), generator=generator) * count).floor()  # steps that lie behind
-        start, end = 1 - place / count, 1 - (place + 1) / count
-        angle = self.angle(start, x0)
-        noisy = angle.cos() * x0 + angle.sin() * torch.randn(x0.shape, generator=generator)
+        ways = self.ways(step // BLOCK_STEPS)
+        return torch.stack([self.loss_of(count, ways, generator) for count in self.counts]).mean()
+
+    def loss_of(self, count: int, ways: Ways, generator: torch.Generator) -> Tensor:
+        way = torch.randint(ways.places.shape[1], (BATCH,), generator=generator)
+        start = torch.randint(count, (BATCH,), generator=generator) * (FINEST // count)
+        end = start + FINEST // count
+        x, arrived = ways.places[start, way], ways.places[end, way]
+        turned = (self.angles[start] - self.angles[end]).view(-1, *[1] * (x.ndim - 1))
+        target = (turned.cos() * x - arrived) / turned.sin()
+        t = torch.tensor([self.source.schedule.timestep(sigma) for sigma in self.sigmas[start].tolist()])
         with torch.autocast("cpu", torch.bfloat16):
-            target = self.target(noisy, start, end, count, condition)
-            predicted = self.student(noisy, start, count, condition)
-        return self.source.error(predicted - target)
+            predicted = self.source.velocity(self.network[str(count)], x, t, ways.condition[way])
+        return self.source.error(predicted.float() - target)
 
-    def student(self, x: Tensor, share: Tensor, count: Tensor, condition: Tensor) -> Tensor:
-        """v of samples at a share of the time, in steps of which so many make up a sampling. All [B, ...]."""
-        set_evaluations(self.network, count)
-        return self.source.velocity(self.network, x, share * self.last, condition).float()
-
-    def guided(self, x: Tensor, share: Tensor, condition: Tensor) -> Tensor:
-        """v of the teacher, guided."""
-        both, twice = torch.cat([condition, torch.zeros_like(condition)]), torch.cat([x, x])
-        given, without = self.source.velocity(self.teacher, twice, (share * self.last).repeat(2), both).float().chunk(2)
-        return torch.lerp(without, given, self.guidance)
-
-    def angle(self, share: Tensor, like: Tensor) -> Tensor:
-        """The angle of the noise at a share of the time [B], as broadcast over samples; at 0 there is none."""
-        alpha, sigma = self.source.schedule.alpha_sigma(share * self.last)
-        return torch.where(share > 0, torch.atan2(sigma, alpha), 0.0).view(-1, *[1] * (like.ndim - 1))
+    def ways(self, block: int) -> Ways:
+        """Those that a block's steps draw from: the same whenever it is begun again."""
+        if self.block is None or self.block[0] != block:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 500_000 + block)
+            parts = [self.walk(generator) for _ in range(BLOCK_WAYS // BATCH)]
+            self.block = block, Ways(torch.cat([p.places for p in parts], 1), torch.cat([p.condition for p in parts]))
+        return self.block[1]
 
     @torch.no_grad()
-    def target(self, x: Tensor, start: Tensor, end: Tensor, count: Tensor, condition: Tensor) -> Tensor:
-        """The v by which one step leads to where two shorter ones, or the teacher's, arrive."""
-        arrived, shortest = torch.empty_like(x), count == SHORTEST
-        for rows, solver in ((shortest, self.by_teacher), (~shortest, self.by_shorter_steps)):
-            arrived[rows] = solver(x[rows], start[rows], end[rows], count[rows], condition[rows])
-        turned = self.angle(start, x) - self.angle(end, x)
-        return (turned.cos() * x - arrived) / turned.sin()
+    def walk(self, generator: torch.Generator) -> Ways:
+        """The teacher's ways for a batch of conditions, as its recipe draws them in the end."""
+        x0, condition = self.source.example(self.source.steps - 1, generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        denoise = Denoiser(
+            lambda x, t, condition: self.source.velocity(self.teacher, x, t, condition).float(),
+            self.source.schedule, "v", {"condition": condition}, guidance=self.guidance, clamp=False,
+        )  # fmt: skip
+        places = []
 
-    def by_shorter_steps(self, x: Tensor, start: Tensor, end: Tensor, count: Tensor, condition: Tensor) -> Tensor:
-        middle = (start + end) / 2
-        for at, following in ((start, middle), (middle, end)):
-            v = self.student(x, at, 2 * count, condition)
-            x = turn(x, v, self.angle(at, x) - self.angle(following, x))
-        return x
+        def watched(x: Tensor, sigma: float) -> Tensor:
+            places.append(x / math.sqrt(1 + sigma**2))
+            return denoise(x, sigma)
 
-    def by_teacher(self, x: Tensor, start: Tensor, end: Tensor, count: Tensor, condition: Tensor) -> Tensor:
-        for step in range(TEACHER_STEPS):
-            at, following = (torch.lerp(start, end, (step + k) / TEACHER_STEPS) for k in (0, 1))
-            turned = self.angle(at, x) - self.angle(following, x)
-            v = self.guided(x, at, condition)
-            ahead = turn(x, v, turned)
-            # The slope at the far end, turned back to where it can be averaged with this one's.
-            back = turned.cos() * self.guided(ahead, following, condition) - turned.sin() * ahead
-            x = turn(x, (v + back) / 2, turned)
-        return x
+        sigmas = levels("trailing", self.source.schedule, TEACHER_STEPS, 0.0, float(self.sigmas[0]))
+        with torch.autocast("cpu", torch.bfloat16):
+            end = solve(TEACHER_SOLVER, watched, noise, sigmas)
+        return Ways(torch.stack([*places[:: TEACHER_STEPS // FINEST], end]), condition)
 
     def finished(self) -> dict[str, Tensor]:
         # Half the bytes: what rounding does is part of what is measured.
-        return {name: value.half() for name, value in super().finished().items()}
-
-
-def turn(x: Tensor, v: Tensor, angle: Tensor) -> Tensor:
-    """A sample with less noise, by an angle."""
-    return angle.cos() * x - angle.sin() * v
+        kept = super().finished().items()
+        return {name: value.half() for name, value in kept if int(name.split(".")[0]) not in self.dropped}

@@ -1,10 +1,11 @@
 """Budgets: limits that a configuration must keep, read from `suite/budgets/<device>.toml`.
 
-    ["point-e-nano-text/steps-16"]
-    latency_ratio     = {limit = 0.39, source = "measured", reason = "..."}
-    peak_memory_bytes = {limit = 66000000, source = "measured", reason = "..."}
-    r_precision       = {limit = 0.81, source = "measured", reason = "..."}
+    "point-e-nano-text/steps-16".latency_ratio = { limit = 0.39, source = "measured", reason = "..." }
+    "point-e-nano-text/steps-16".r_precision = { source = "unset", reason = "no session scored all prompts" }
+    "point-e-nano-text/original" = { unset = ["latency_ratio", "r_precision"], reason = "no session measured it" }
 
+The last line is two budgets that are unset for one reason. Lines stand in any order, as TOML has it; a table
+`["point-e-nano-text/steps-16"]` with a line a budget is the same, below all lines of the other kind.
 A budget fails only when the whole 95 % interval lies beyond the limit; an overlap is `uncertain` and passes.
 """
 
@@ -14,6 +15,7 @@ import difflib
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,7 @@ class Judgement:
 
 
 def load_budgets(path: Path) -> dict[str, tuple[Budget, ...]]:
-    """Budgets by "model/optimization"."""
+    """Budgets by "model/optimization". MalformedBudgets where the file is not as this module's first lines show."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -62,16 +64,43 @@ def load_budgets(path: Path) -> dict[str, tuple[Budget, ...]]:
     for name, table in tables.items():
         if not isinstance(table, dict) or name.count("/") != 1:
             raise malformed(f'key "{name}": expected a table ["model/optimization"]', name)
+        if "unset" in table:
+            if problem := _problem_of_unset(table):
+                raise malformed(f'key "{name}"{problem}', name)
+            table = {kind: {"source": "unset", "reason": table["reason"]} for kind in table["unset"]}
         budgets = []
         for kind, fields in table.items():
+            if "/" in kind:
+                raise malformed(f'key "{kind}": stands inside ["{name}"]; write it above all tables', name, kind)
             if kind not in KINDS:
-                near = difflib.get_close_matches(kind, KINDS, 1) or KINDS
-                raise malformed(f'key "{name}".{kind}: unknown budget; nearest: {", ".join(near)}', name, kind)
+                raise malformed(f'key "{name}".{kind}: {_unknown(kind, (*KINDS, "unset"))}', name, kind)
             if problem := _problem(kind, fields):
                 raise malformed(f'key "{name}".{kind}{problem}', name, kind)
             budgets.append(Budget(name=kind, **fields))
         result[name] = tuple(budgets)
     return result
+
+
+def _unknown(kind: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(kind, known, 1) or known
+    return f"unknown budget; nearest: {', '.join(near)}"
+
+
+def _problem_of_unset(table: dict[str, object]) -> str | None:
+    """What is wrong with `{unset = [budgets], reason = ...}`, or None."""
+    kinds, reason = table["unset"], table.get("reason")
+    if more := table.keys() - {"unset", "reason"}:
+        return f".{min(more)}: an entry with `unset` takes `reason` beside it, and nothing else"
+    if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+        return f".unset: expected the names of budgets, a list of {', '.join(KINDS)} (value: {kinds!r})"
+    for kind in kinds:
+        if kind not in KINDS:
+            return f".unset: {kind!r}: {_unknown(kind, KINDS)}"
+        if kinds.count(kind) > 1:
+            return f".unset: {kind!r} stands there twice"
+    if not isinstance(reason, str) or not reason:
+        return f".reason: expected why there is no limit yet (value: {reason!r})"
+    return None
 
 
 def _problem(kind: str, fields: object) -> str | None:
@@ -98,13 +127,13 @@ def _problem(kind: str, fields: object) -> str | None:
 
 
 def _line_of(text: str, table: str, key: str | None = None) -> int:
-    """The line of a table or of a key in it: good enough for an error message."""
+    """The line of an entry or of a key in it: good enough for an error message."""
     lines = text.splitlines()
-    head = re.compile(rf"""\s*\[?["']?{re.escape(table)}["']?\s*[\]=]""")
-    start = next((n for n, line in enumerate(lines) if head.match(line)), 0)
-    if key is None:
+    name = rf"""["']?{re.escape(table)}["']?"""
+    start = next((n for n, line in enumerate(lines) if re.match(rf"\s*\[?{name}\s*[\].=]", line)), 0)
+    if key is None or re.match(rf"\s*{name}\s*=", lines[start]):  # an inline table is one line
         return start + 1
-    entry = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+    entry = re.compile(rf"""\s*({name}\s*\.\s*)?["']?{re.escape(key)}["']?\s*[.=]""")
     return next((n for n in range(start, len(lines)) if entry.match(lines[n])), start) + 1
 
 

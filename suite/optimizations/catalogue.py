@@ -42,14 +42,23 @@ def _steps(count: int) -> Technique:
     return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
 
 
+def _few(count: int) -> dict[str, Any]:
+    """Of the stages behind the first, which start from what it made: chosen on tuning captions."""
+    return {"steps": min(2, max(1, count // 2)), "solver": "euler", "spacing": "trailing"}
+
+
+def _dpmpp(count: int) -> Technique:
+    parameters = {"steps": count, "solver": "dpmpp-2m", "spacing": "trailing", "later": _few(count)}
+    return Technique("steps", "suite.optimizations.steps:set_steps", parameters)
+
+
 def _distilled(count: int) -> Optimization:
-    """A student for the first diffusion stage, and as few of Heun's steps for those behind it."""
-    parameters = {"evaluations": count, "others": {"steps": 2}}
+    """A student for the first diffusion stage, and few evaluations of those behind it."""
+    parameters = {"evaluations": count, "later": _few(count)}
     return Optimization(
         name=f"distilled-{count}",
         techniques=(Technique("distillation", "suite.optimizations.distilled:use_student", parameters),),
-        source="a student network: Frans et al. 2024, arXiv:2410.12557; Meng et al. 2022, arXiv:2210.03142",
-        by_name_only=EVERYWHERE,  # until its networks are trained
+        source="a student network: Luhman & Luhman 2021, arXiv:2101.02388; Meng et al. 2022, arXiv:2210.03142",
     )
 
 
@@ -77,6 +86,8 @@ NO_TENSORRT = {"cpu": "TensorRT needs an NVIDIA GPU"}
 ONNX_CPU = "ONNX Runtime's kernels for the processor; the tensorrt recipes are for GPUs"
 EMS23 = "Zhang et al., EMS'23, doi:10.1145/3609395.3610594"
 KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
+
+DPMPP = "DPM-Solver++(2M) on evenly spaced times; Lu et al. 2022, arXiv:2211.01095; Lin et al. 2023, arXiv:2305.08891"
 
 OPTIMIZATIONS = {
     optimization.name: optimization
@@ -127,8 +138,14 @@ OPTIMIZATIONS = {
         Optimization(name="steps-16", techniques=(_steps(16),), source=KARRAS, smoke=True),
         Optimization(name="steps-8", techniques=(_steps(8),), source=KARRAS, smoke=True),
         Optimization(name="steps-4", techniques=(_steps(4),), source=KARRAS, smoke=True),
-        *(_distilled(count) for count in (8, 4, 2, 1)),
-        *(_pictures(count) for count in (4, 2)),
+        *(Optimization(name=f"dpmpp-{count}", techniques=(_dpmpp(count),), source=DPMPP) for count in (16, 8, 4, 2)),
+        Optimization(
+            name="one-evaluation",
+            techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.guidance:drop")),
+            source="the sample that the network expects behind pure noise; Ho & Salimans 2022, arXiv:2207.12598, unguided",
+        ),
+        *(_distilled(count) for count in (4, 2, 1)),
+        *(_pictures(count) for count in (4, 2, 1)),
         Optimization(
             name="sparse-decode",
             techniques=(

@@ -1,7 +1,7 @@
-"""Step distillation: a student network that takes the teacher's guided steps in 8, 4, 2 or 1 evaluations.
+"""Step distillation: student networks that take the teacher's guided way in 8, 4, 2 or 1 evaluations, one for each.
 
-How it is trained: `suite.embedded.train_distilled`; what it is: `suite.models.long_steps`. Its weights are its own, so
-that no tolerance against fp32 on the same noise is to be expected; its quality is measured.
+How they are trained: `suite.embedded.train_distilled`. Their weights are their own, so that no tolerance against fp32 on
+the same noise is to be expected; their quality is measured.
 """
 
 from __future__ import annotations
@@ -9,42 +9,51 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from torch import Tensor
 
-from suite.models.long_steps import COUNTS, set_evaluations, with_step_length
 from suite.models.pipeline import Pipeline
 from suite.models.sampling import Sampling
 from suite.models.weights import EMBEDDED, load_embedded
-from suite.names import unknown
 from suite.optimizations.catalogue import UnsupportedRecipe
 
 SUFFIX = "-distilled"
 
 
 def use_student(
-    pipeline: Pipeline, device: torch.device, *, evaluations: int, others: dict[str, object] | None = None
+    pipeline: Pipeline, device: torch.device, *, evaluations: int, later: dict[str, object] | None = None
 ) -> Pipeline:
-    """Replace the first diffusion network by its student, for so many evaluations; `others` samples the later stages.
+    """Replace the first diffusion network by its student for so many evaluations; `later` samples the stages behind it.
 
-    others: parameters of `suite.models.solvers.Sampling`. UnsupportedRecipe where the model has no student.
+    later: parameters of `suite.models.sampling.Sampling`; without them, the model's own. UnsupportedRecipe where the
+    model has no student for this number of evaluations; says for which it has.
     """
-    if evaluations not in COUNTS:
-        raise unknown("evaluations", str(evaluations), [str(count) for count in COUNTS])
-    name = pipeline.model + SUFFIX
-    if not (EMBEDDED / f"{name}.safetensors").exists():
-        others = f"those of {', '.join(models)} are" if (models := distilled_models()) else "none is yet"
-        raise UnsupportedRecipe(f"{pipeline.model} has no distilled network that is trained; {others}")
-    first, *later = pipeline.diffusion
-    network = with_step_length(pipeline.networks[first])
-    kept = next(network.parameters()).dtype
-    state, digest = load_embedded(name)
-    network.load_state_dict(state)  # stored in half; copied into the network's own type
-    pipeline.networks[first] = set_evaluations(network.to(device, kept).eval().requires_grad_(False), evaluations)
+    if pipeline.model not in (models := distilled_models()):
+        raise UnsupportedRecipe(f"{pipeline.model} has no distilled networks; those of {', '.join(models)} are there")
+    students, digest = students_of(pipeline.model)
+    if evaluations not in students:
+        has = ", ".join(map(str, students))
+        raise UnsupportedRecipe(
+            f"{pipeline.model} has distilled networks for {has} evaluations, none for {evaluations}"
+        )
+    first, *behind = pipeline.diffusion
+    network = pipeline.networks[first]
+    network.load_state_dict(students[evaluations])  # stored in half; copied into the network's own type
     pipeline.weights_sha256 = hashlib.sha256(f"{pipeline.weights_sha256}{digest}".encode()).hexdigest()
     pipeline.guidance = 1.0
-    pipeline.apart = {first: Sampling(evaluations, "euler", "trailing")} | {
-        stage: Sampling(**(others or {"steps": evaluations})) for stage in later
-    }
+    pipeline.apart = {first: Sampling(evaluations, "euler", "trailing")}
+    if later:
+        pipeline.apart |= dict.fromkeys(behind, Sampling(**later))
     return pipeline
+
+
+def students_of(model: str) -> tuple[dict[int, dict[str, Tensor]], str]:
+    """By evaluations, most first, the state of a student; and the hash of their file."""
+    state, digest = load_embedded(model + SUFFIX)
+    students: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        count, parameter = name.split(".", 1)
+        students.setdefault(int(count), {})[parameter] = value
+    return dict(sorted(students.items(), reverse=True)), digest
 
 
 def distilled_models() -> list[str]:

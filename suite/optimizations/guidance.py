@@ -1,4 +1,4 @@
-"""Guidance within an interval of noise levels only; outside of it an evaluation has no doubled batch.
+"""Guidance within an interval of noise levels only, or none; without it an evaluation has no doubled batch.
 
 Kynkäänniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion
 Models", arXiv:2404.07724: at high noise guidance costs diversity, at low noise it does nothing.
@@ -16,4 +16,10 @@ def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: f
             f"low_sigma {low_sigma} and high_sigma {high_sigma}: the first must be the smaller, and not below 0"
         )
     pipeline.guided_within = (low_sigma, high_sigma)
+    return pipeline
+
+
+def drop(pipeline: Pipeline, device: object) -> Pipeline:
+    """No guidance at all: Ho & Salimans 2022, arXiv:2207.12598, with a weight of 0."""
+    pipeline.guidance = 1.0
     return pipeline

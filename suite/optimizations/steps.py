@@ -13,16 +13,22 @@ from suite.optimizations.chosen import chosen
 
 
 def set_steps(
-    pipeline: Pipeline, device: object, *, stages: tuple[str, ...] | None = None, **sampling: object
-) -> Pipeline:
-    """How diffusion stages are sampled, all of them or those named and no other: parameters of `Sampling`."""
+    pipeline: Pipeline, device: object, *,
+    stages: tuple[str, ...] | None = None, later: dict[str, object] | None = None, **sampling: object,
+) -> Pipeline:  # fmt: skip
+    """How diffusion stages are sampled, all of them or those named and no other: parameters of `Sampling`.
+
+    later: of the stages behind the first, where these need less: the upsampler starts from points, not from noise.
+    """
     wanted = Sampling(**sampling)
-    if pipeline.own_sampler and (stages is not None or not plain(wanted)):
+    if pipeline.own_sampler and (stages is not None or later or not plain(wanted)):
         raise UnsupportedRecipe(NOT_PLAIN)
     if stages is None:
         pipeline.sampling, pipeline.apart = wanted, {}
     else:
         pipeline.apart = pipeline.apart | dict.fromkeys(chosen(pipeline, stages), wanted)
+    if later:
+        pipeline.apart = pipeline.apart | dict.fromkeys(pipeline.diffusion[1:], Sampling(**later))
     return pipeline
 
 
