@@ -214,8 +214,9 @@ def test_a_part_that_is_too_long_starts_anew(tmp_path):
 
 
 ALONE = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 from suite.models.download import RemoteFile, download
 download(RemoteFile(name="file.pt", url=sys.argv[1], source="a test"), Path(sys.argv[2]))
 """
