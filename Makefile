@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: setup bench matrix test dashboard lint clean
 
 bench: setup            ## this machine's smoke cells, the tables, the frontier (a few minutes)
-	$(BIN)/python -m pytest --quality-prompts 16 --benchmark-save=bench
+	$(BIN)/python -m pytest --quality-prompts 8 --benchmark-save=bench
 	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published
 	@echo "browse it: make dashboard"
 
