@@ -150,8 +150,16 @@ def test_the_link_opens_the_same_view_again(open_page, published):
     page.segmented_control(key="unit").set_value("shares").run()
     link = next(code.value for code in page.code if "data=" in code.value)
     query = parse_qs(urlsplit(link).query, keep_blank_values=True)
-    assert set(query) == {"device", "board", "unit", "rows", "data"}
+    assert set(query) == {"device", "board", "prompts", "unit", "rows", "data"}
     assert query["unit"] == ["shares"] and query["board"] == ["laptop"]
+
+
+def test_minutes_and_seconds_share_no_axis(open_page):
+    page = open_page(Path(__file__).parents[1] / "leaderboards" / "published")
+    drawn = lambda: {name for trace in specs(page)[0]["data"] for name in trace["y"]}
+    assert drawn() and not any("40m" in name or "300m" in name for name in drawn())
+    page.selectbox(key="prompts").set_value("coco").run()
+    assert drawn() and not any("nano" in name for name in drawn())
 
 
 def test_a_board_measured_before_stages_were_published_says_so(open_page, published):

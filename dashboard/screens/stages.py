@@ -26,9 +26,12 @@ if board is None:
     st.markdown(f"**Nothing has been measured on `{device}` yet.**")
     choosing.show_nothing(device)
 else:
-    timed = staged(data.of_board(rows, device, board))
+    # As on the first page: embedded models take seconds, published ones minutes, and share no axis.
+    groups = data.comparisons(rows, device, board)
+    prompts = choosing.prompt_set(groups)
+    timed = staged(groups[prompts])
     shown = timed if which == ALL else reference_and_fastest(timed)
-    state |= {"board": board}
+    state |= {"board": board, "prompts": prompts}
     if not shown:
         st.info(f"No row of `{board}` knows its stages: they were measured before stages were published.")
     else:
