@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from suite.models.weights import WeightsAbsent, WeightsError
 
-BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # of archives; see zipfile.read
+BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # what reading a damaged or encrypted archive raises
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LIST = "captions.txt"
 

@@ -1,4 +1,4 @@
-"""Step distillation: student networks that take the teacher's guided way in 8, 4, 2 or 1 evaluations, one for each.
+"""Step distillation: student networks that take the teacher's guided way in 4, 2 or 1 evaluations, one for each.
 
 How they are trained: `suite.embedded.train_distilled`. Their weights are their own, so that no tolerance against fp32 on
 the same noise is to be expected; their quality is measured.
