@@ -149,12 +149,15 @@ def staircase(rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
 
 
 def label_positions(rows: Sequence[PublishedRow]) -> dict[str, str]:
-    """Each label upper left or lower right of its point, where neither whiskers nor stairs are; neighbours change sides."""
+    """Each label upper left or lower right of its point, where neither whiskers nor stairs are; neighbours change sides.
+
+    The fastest point's is at its right, since the figure may end at its left.
+    """
     placed: dict[str, str] = {}
     before: PublishedRow | None = None
     low, high = _log_range([row.latency_s for row in rows if row.latency_s] or [1.0])
     for row in sorted(rows, key=lambda row: (row.latency_s is None, row.latency_s or 0.0)):
-        position = UPPER
+        position = LOWER if before is None else UPPER
         if before is not None and row.latency_s and before.latency_s:
             apart = log10(row.latency_s / before.latency_s) / (high - low)
             near = apart < NEIGHBOUR_X and abs(row.r_precision - before.r_precision) < NEIGHBOUR_Y

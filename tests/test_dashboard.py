@@ -115,6 +115,12 @@ def test_marker_area_is_memory():
     assert figures.marker_diameters([None, None]) == [figures.SMALLEST] * 2
 
 
+def test_the_fastest_points_label_is_at_its_right_where_the_figure_goes_on(shown):
+    timed = sorted((row for row in shown if row.latency_s), key=lambda row: row.latency_s)
+    placed = figures.label_positions(timed[::-1])
+    assert len(timed) > 1 and placed[figures.identity(timed[0])] == "bottom right"
+
+
 def test_rows_that_are_not_ranked_are_hollow_or_hidden_by_choice(shown):
     marked = by_name(figures.frontier_figure(shown))
     strip = marked["not ranked", "x2"]
