@@ -154,13 +154,18 @@ def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -
 
 
 def _same_judging(m: Measurement, other: Measurement) -> bool:
-    """The same model and weights on the same board, scored by the same judge in the same gallery."""
+    """The same model and weights on the same board, scored by the same judge in the same gallery.
+
+    Within a session other weights are a recipe's own (a student's), and are compared with the model's.
+    """
+
+    one_session = m.session == other.session
 
     def facts(x: Measurement) -> tuple:
         printed = x.fingerprint
         return (
             x.model, x.device, x.board, x.weights, x.protocol, x.quality and x.quality.judge,
-            printed and printed.weights_sha256, printed and printed.gallery_sha256,
+            one_session or (printed and printed.weights_sha256), printed and printed.gallery_sha256,
         )  # fmt: skip
 
     return other.status == Status.OK and facts(m) == facts(other)

@@ -101,7 +101,7 @@ def test_speedup_and_paired_quality_difference_are_against_the_reference():
     [
         {"board": "another"},
         {"weights": "official"},
-        {"weights_sha256": "c" * 64},
+        {"weights_sha256": "c" * 64, "session": "another"},
         {"gallery_sha256": "c" * 64},
         {"protocol": "0"},
         {"quality": quality(130, judge="another judge")},
@@ -110,6 +110,13 @@ def test_speedup_and_paired_quality_difference_are_against_the_reference():
 def test_a_reference_judged_otherwise_gives_no_quality_difference(other):
     rows = measured_rows([measurement(**other), measurement(f"{NANO}/steps-16@cpu", hits=120)])
     assert [row.quality_difference for row in rows if row.optimization == "steps-16"] == [None]
+
+
+def test_a_student_with_weights_of_its_own_is_compared_with_its_sessions_reference():
+    student = measurement(f"{NANO}/distilled-4@cpu", hits=125, weights_sha256="c" * 64)
+    assert by_id(measured_rows([measurement(hits=130), student]))[f"{NANO}/distilled-4@cpu"].quality_difference == (
+        pytest.approx(-5 / 153)
+    )
 
 
 def test_the_difference_uses_only_prompts_of_both():
