@@ -42,7 +42,7 @@ from suite.metrics.quality import gallery_of, judge_of, measure_quality
 from suite.models.pipeline import Pipeline, Stage
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.catalogue import Optimization, UnsupportedRecipe
 from suite.optimizations.precision import cast_to
 from suite.records import Fingerprint, Status
 
@@ -125,7 +125,7 @@ def measure(job: Job, answers: Answers) -> str | None:
     # Before the recipe: a quantized layer packs its weights away.
     parameters = stage_parameters(pipeline)
     answers.part("parameters", sum(parameters.values()) or None)
-    pipeline = apply_recipe(configuration, pipeline, device)
+    pipeline = apply_recipe(configuration.optimization, pipeline, device)
     backend.synchronize()
     gauge.loaded()
     answers.part("evaluations", pipeline.evaluations)
@@ -168,7 +168,7 @@ def identify(jobs: list[Job], answers: Answers) -> None:
 
 def build(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
     """The configuration's pipeline, its recipe applied."""
-    return apply_recipe(configuration, load(configuration, weights, device), device)
+    return apply_recipe(configuration.optimization, load(configuration, weights, device), device)
 
 
 def load(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
@@ -181,8 +181,8 @@ def load(configuration: Configuration, weights: str, device: torch.device) -> Pi
     return builder(weights, device)
 
 
-def apply_recipe(configuration: Configuration, pipeline: Pipeline, device: torch.device) -> Pipeline:
-    for technique in configuration.optimization.techniques:
+def apply_recipe(optimization: Optimization, pipeline: Pipeline, device: torch.device) -> Pipeline:
+    for technique in optimization.techniques:
         pipeline = resolve(technique.apply)(pipeline, device, **technique.parameters)
     return pipeline
 

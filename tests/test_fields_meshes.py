@@ -12,7 +12,7 @@ from suite.embedded.renderer import ELEVATION_DEG, judge_views, render
 from suite.embedded.shapes import SceneTable
 from suite.metrics.seen import MESH_POINTS, seen
 from suite.models.mesh import Mesh, marching_cubes, surface_points, write_mesh
-from suite.models.views import render_views
+from suite.models.views import SAMPLES, Evenly, render_views
 
 
 def posed(count: int = 64, points: int = 256):
@@ -109,7 +109,7 @@ def test_views_of_a_dense_ball_look_like_the_judges_views_of_its_surface():
         return (inside > 0) * 1e4, torch.tensor([0.8, 0.1, 0.1]).expand(len(positions), 3)
 
     azimuth = torch.tensor([20.0, 110.0])
-    views = render_views(dense, azimuth, 64)
+    views = render_views(dense, azimuth, 64, Evenly(SAMPLES))
     shown = seen([red_ball()])
     judged = judge_views(shown.clouds, normals=shown.normals)[0, :2]
     covered, splat = (views[:, 1] < 0.5), (judged[:, 1] < 0.5)
@@ -132,6 +132,6 @@ def test_views_show_a_thing_where_the_judge_sees_it(azimuth):
 
     direction = torch.nn.functional.normalize(torch.randn(2000, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     cloud = torch.cat([centre + 0.2 * direction, torch.zeros(2000, 3)], 1)
-    view = render_views(dense, torch.tensor([azimuth]), 64)[0, 0] < 0.5
+    view = render_views(dense, torch.tensor([azimuth]), 64, Evenly(SAMPLES))[0, 0] < 0.5
     splat = render(cloud[None], torch.tensor([[azimuth]]), torch.tensor([[ELEVATION_DEG]]))[0, 0, 0] < 0.9
     assert (middle(view) - middle(splat)).abs().max() < 0.5

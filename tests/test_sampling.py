@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 import torch
 
+from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
 from suite.embedded.train_distilled import point_e_nano_text_distilled
 from suite.metrics.cost import object_counts
 from suite.models.catalogue import find_model
 from suite.models.near_surface import Refinement, near_surface
+from suite.models.point_e import POSITION_SCALE
+from suite.models.point_e_official import build_40m_text
 from suite.models.samplers import Denoiser, cosine_schedule
 from suite.models.sampling import Sampled, Sampling
 from suite.models.solvers import levels
 from suite.names import UnknownName, resolve
 from suite.optimizations.catalogue import ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.copied_points import copy_points
 from suite.optimizations.distilled import use_student
 from suite.optimizations.guidance import limit
 from suite.optimizations.picture_steps import set_picture_steps
 from suite.optimizations.sparse_decode import refine
 from suite.optimizations.steps import set_steps
+from suite.worker import build
 
 CPU = torch.device("cpu")
 PROMPT = "a small red cube on a large blue ball"
@@ -132,6 +137,13 @@ def test_stages_behind_the_first_may_take_fewer_steps():
     assert alone.stage_evaluations == {"latent diffusion": 6}
 
 
+def test_an_upsampler_that_starts_from_noise_takes_the_steps_of_the_base():
+    made = build_40m_text("random", CPU)
+    (steps,) = find_optimization("dpmpp-16").techniques
+    made = set_steps(made, CPU, **steps.parameters)
+    assert made.stage_evaluations == {"base diffusion": 16, "upsampler": 16}
+
+
 # Fields.
 
 
@@ -215,7 +227,7 @@ def test_a_model_without_a_field_has_no_empty_space_to_skip():
 # Students.
 
 
-@pytest.mark.parametrize("evaluations", [4, 2, 1])
+@pytest.mark.parametrize("evaluations", [8, 4, 2, 1])
 def test_a_student_takes_so_many_evaluations_unguided_and_the_upsampler_few(evaluations):
     recipe = find_optimization(f"distilled-{evaluations}")
     made = built()
@@ -225,12 +237,12 @@ def test_a_student_takes_so_many_evaluations_unguided_and_the_upsampler_few(eval
     base, upsampler = asked_of(made, "base diffusion"), asked_of(made, "upsampler")
     cloud = made.generate([PROMPT])
     assert cloud.shape == (1, 1024, 6) and cloud.isfinite().all()
-    assert base == [1] * evaluations and len(upsampler) == (2 if evaluations > 2 else 1)
+    assert base == [1] * evaluations and len(upsampler) == 1
     assert made.evaluations == len(base) + len(upsampler) and made.weights_sha256 != teacher
 
 
 def test_evaluations_without_a_student_are_answered_with_those_that_have_one():
-    with pytest.raises(UnsupportedRecipe, match="networks for 4, 2, 1 evaluations, none for 5"):
+    with pytest.raises(UnsupportedRecipe, match="networks for 8, 4, 2, 1 evaluations, none for 5"):
         use_student(built(), CPU, evaluations=5)
     with pytest.raises(UnsupportedRecipe, match="shap-e-nano-image has no distilled networks; those of point-e-nano"):
         use_student(built("shap-e-nano-image"), CPU, evaluations=4)
@@ -296,6 +308,36 @@ def test_pictures_in_fewer_steps():
         set_picture_steps(built(), CPU, steps=3)
     with pytest.raises(ValueError, match="steps: 0 is not possible"):
         set_picture_steps(made, CPU, steps=0)
+
+
+# No upsampler.
+
+
+def test_copied_points_are_the_references_base_and_scattered_copies_of_it():
+    made = build(find("point-e-nano-text/steps-4+copied-points@cpu"), "embedded", CPU)
+    reference = set_steps(built(), CPU, steps=4).generate([PROMPT])[0]
+    cloud = made.generate([PROMPT])[0]
+    assert cloud.shape == reference.shape
+    base, new = cloud.split((256, 768))
+    assert torch.equal(base, reference[:256])
+    inside = base[:, :3].abs().amax(1) < 0.9  # clear of where coordinates are clamped
+    scattered = (new.unflatten(0, (3, 256)) - base)[:, inside, :3]
+    assert scattered.std().item() == pytest.approx(0.05 / POSITION_SCALE, rel=0.1)
+    assert made.stage_evaluations == {"base diffusion": 7} and set(made.networks) == {"text encoder", "base diffusion"}
+    torch.testing.assert_close(made.generate(["two yellow cones", PROMPT])[1], cloud, atol=1e-4, rtol=0)
+
+
+def test_copied_points_where_there_is_no_upsampler_or_another_kind():
+    with pytest.raises(UnsupportedRecipe, match="point-e-nano-image has no upsampler to do without"):
+        copy_points(built("point-e-nano-image"), CPU, scatter=0.05)
+    with pytest.raises(UnsupportedRecipe, match="point-e-40m-text's upsampler starts from noise"):
+        copy_points(build_40m_text("random", CPU), CPU, scatter=0.05)
+    with pytest.raises(ValueError, match="scatter: -1 is not possible"):
+        copy_points(built(), CPU, scatter=-1)
+    with pytest.raises(ImpossibleComposition, match=r"write copied-points\+int8-fbgemm-upsampler"):
+        find_optimization("int8-fbgemm-upsampler+copied-points")
+    with pytest.raises(UnsupportedRecipe, match="has no diffusion stage 'upsampler'; it has base diffusion"):
+        build(find("point-e-nano-text/copied-points+int8-fbgemm-upsampler@cpu"), "embedded", CPU)
 
 
 # Compositions.

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from suite.models.samplers import cosine_schedule, karras_sigmas
+from suite.models.sampling import Sampling
 from suite.models.solvers import SOLVERS, evaluations, levels, solve
 
 MEAN, DEVIATION = 0.3, 0.5
@@ -115,4 +116,17 @@ def test_wrong_names_are_answered_with_the_nearest():
     with pytest.raises(ValueError, match="karras"):
         levels("karas", cosine_schedule(), 4, 1e-3, 120.0)
     with pytest.raises(ValueError, match="end in 0"):
-        solve("euler", perfect_denoiser, noise(1, 1, 1), torch.tensor([1.0, 0.5]))
+        solve("unipc", perfect_denoiser, noise(1, 1, 1), torch.tensor([1.0, 0.5]))
+
+
+def test_euler_may_leave_some_noise_and_no_other_solver_does():
+    """Of a point whose x0 is known, what is left is the same noise, as much less as was asked."""
+    start, x0 = noise(2, 4, 6), 0.3
+    sigmas = Sampling(3, "euler", sigma_max=0.5, sigma_end=0.02).levels(cosine_schedule(), 0.1, 120.0)
+    assert sigmas.tolist()[::3] == pytest.approx([0.5, 0.02])
+    left = solve("euler", lambda x, sigma: torch.full_like(x, x0), start + x0 / 0.5, sigmas)
+    assert torch.allclose(left, x0 + 0.02 * start, atol=1e-6)
+    with pytest.raises(ValueError, match="sigma_end: 0.02 is not possible; heun ends at 0, euler anywhere"):
+        Sampling(3, sigma_end=0.02)
+    with pytest.raises(ValueError, match="sigma_end: 0.2 is not possible; 0 to less than 0.1"):
+        Sampling(3, "euler", sigma_max=0.5, sigma_end=0.2).levels(cosine_schedule(), 0.1, 120.0)

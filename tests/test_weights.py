@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from suite.models.stored_int8 import packed, unpacked
 from suite.models.weights import EMBEDDED, HASHES, WeightsAbsent, WeightsError, load_embedded, sha256_of
 
 NAME = "clip-nano"
@@ -81,3 +83,20 @@ def test_absent_or_broken_hashes_are_a_weights_error_that_names_the_file(folder,
     (folder / HASHES.name).unlink() if hashes is None else (folder / HASHES.name).write_text(hashes)
     with pytest.raises(WeightsError, match=HASHES.name):
         load_embedded(NAME, folder)
+
+
+def test_a_state_in_8_bits_is_the_nearest_that_a_scale_a_row_allows():
+    state = {
+        "linear.weight": torch.randn(5, 7) * torch.tensor([[1e-3], [1.0], [3.0], [0.0], [1e2]]),
+        "bias": torch.randn(5),
+    }
+    stored = packed(state)
+    assert {name: value.dtype for name, value in stored.items()} == {
+        "linear.weight": torch.int8, "linear.weight.scale": torch.float16, "bias": torch.float16,
+    }  # fmt: skip
+    back = unpacked(stored)
+    assert list(back) == list(state)
+    step = state["linear.weight"].abs().amax(1, keepdim=True) / 127
+    # Half a step, and what half precision does to the scale: 2^-11 of the greatest of 127 steps.
+    assert ((back["linear.weight"] - state["linear.weight"]).abs() <= step * (0.5 + 127 * 2**-11) + 1e-12).all()
+    assert torch.equal(back["bias"], state["bias"].half().float())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +35,20 @@ POSITION_SCALE = 3.0  # of the embedded networks' coordinates, which else would 
 NANO_GUIDANCE = 1.5  # chosen on the gallery's tuning captions: suite/embedded/cards/point-e-nano-text.md
 
 
+@dataclass(frozen=True)
+class Copies:
+    """New points that are the base's own again, each scattered by normal noise of this deviation in network units,
+    in place and colour."""
+
+    points: int
+    scatter: float
+
+
 @dataclass
 class PointE(Sampled):
     """Condition -> base cloud -> more points. Sampling as in the original: Karras sigmas 1e-3 to 120, Heun, churn 3."""
 
+    refining: ClassVar[tuple[str, ...]] = ("upsampler",)
     model: str
     networks: dict[str, nn.Module]
     condition: TextVector | PictureTokens
@@ -49,6 +60,7 @@ class PointE(Sampled):
     sampling: Sampling = Sampling()
     apart: dict[str, Sampling] = field(default_factory=dict)
     guided_within: tuple[float, float] = EVERYWHERE  # sigmas
+    copies: Copies | None = None  # in place of the upsampler
     sigma_min: float = 1e-3
     sigma_max: float = 120.0
     churn: float = 3.0
@@ -65,6 +77,9 @@ class PointE(Sampled):
         if "upsampler" in self.networks:
             with stage("upsampler"):
                 points = self.upsample(points, clip_vector(condition), prompts, sample)
+        elif self.copies:
+            with stage("upsampler"):
+                points = self.with_copies(points, prompts, sample)
         return to_cloud(points, self.position_scale)
 
     def base_points(self, condition: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
@@ -88,9 +103,7 @@ class PointE(Sampled):
     def upsample(self, points: Tensor, vector: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
         """Points [B, 6, N] and unit CLIP vectors [B, width] -> the same points and new ones, [B, 6, N + new]."""
         network = self.networks["upsampler"]
-        new = network.settings.points
-        noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
-        copies = points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new]
+        copies, noise = self.copies_and_noise(points, network.settings.points, prompts, sample)
         context = network.context(points, vector)
         sampling = self.sampling_of("upsampler")
         sigmas = sampling.levels(self.schedule, self.sigma_min, UPSAMPLER_SIGMA_MAX)
@@ -101,6 +114,16 @@ class PointE(Sampled):
             sigmas,
         )
         return torch.cat([points, made], dim=-1)
+
+    def with_copies(self, points: Tensor, prompts: list[str], sample: int = 0) -> Tensor:
+        """As `upsample`, without a network."""
+        copies, noise = self.copies_and_noise(points, self.copies.points, prompts, sample)
+        return torch.cat([points, copies + self.copies.scatter * noise], dim=-1)
+
+    def copies_and_noise(self, points: Tensor, new: int, prompts: list[str], sample: int) -> tuple[Tensor, Tensor]:
+        """Where new points start: points [B, 6, N] over and over, and unit noise; both [B, 6, new]."""
+        noise = PromptNoise(self.model, prompts, (CHANNELS, new), sample, "upsampler").start().to(self.device)
+        return points.repeat(1, 1, -(-new // points.shape[-1]))[..., :new], noise
 
 
 def clip_vector(condition: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ SDF_MESH = "SDF mesh"
 class OfficialPointE(PointE):
     """Condition -> 1,024 points -> 4,096 points, and as an extra stage the mesh of their distance field."""
 
+    refining: ClassVar[tuple[str, ...]] = ()  # this upsampler starts from noise as well
     guidance: float = 3.0
     conditioning: str = "grid"  # of the base: "vector" or "grid"
     upsampler_sigma_max: float = 160.0

@@ -151,9 +151,9 @@ class PointUpsampler(nn.Module):
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """values [B, M, C] at index [B, N, K] -> [B, N, K, C]."""
-    batch, new, count = index.shape
-    flat = index.reshape(batch, new * count, 1).expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).view(batch, new, count, -1)
+    # `shape[0]`, not `len()`, which an exporter by tracing would write into the graph as a number.
+    rows = index + values.shape[1] * torch.arange(values.shape[0], device=index.device)[:, None, None]
+    return F.embedding(rows, values.flatten(0, 1))
 
 
 def point_features(points: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ class Sampling:
     """So many steps of a solver, between noise levels spaced by a rule.
 
     Few steps are best spent where the sample still changes: sigma_min and sigma_max narrow the model's own span.
+    sigma_end: the noise that the last step leaves. Not 0 for points of a surface, which a predicted x0 draws together.
     """
 
     steps: int = 64
@@ -24,6 +25,7 @@ class Sampling:
     spacing: str = "karras"
     sigma_min: float | None = None
     sigma_max: float | None = None
+    sigma_end: float = 0.0
 
     def __post_init__(self):
         if self.steps < 1:
@@ -32,6 +34,8 @@ class Sampling:
             raise unknown("solver", self.solver, SOLVERS)
         if self.spacing not in SPACINGS:
             raise unknown("spacing", self.spacing, SPACINGS)
+        if self.sigma_end and self.solver != "euler":
+            raise ValueError(f"sigma_end: {self.sigma_end} is not possible; {self.solver} ends at 0, euler anywhere")
 
     @property
     def evaluations(self) -> int:
@@ -39,13 +43,20 @@ class Sampling:
 
     def levels(self, schedule: NoiseSchedule, sigma_min: float, sigma_max: float) -> Tensor:
         """Between its own levels, or else the model's: float64 [steps + 1]."""
-        return levels(self.spacing, schedule, self.steps, self.sigma_min or sigma_min, self.sigma_max or sigma_max)
+        made = levels(self.spacing, schedule, self.steps, self.sigma_min or sigma_min, self.sigma_max or sigma_max)
+        if not 0 <= self.sigma_end < made[-2]:
+            raise ValueError(f"sigma_end: {self.sigma_end} is not possible; 0 to less than {made[-2]:.3g}")
+        made[-1] = self.sigma_end
+        return made
 
 
 class Sampled:
     """Pipelines whose diffusion stages are sampled so."""
 
     own_sampler: ClassVar[bool] = False  # somebody else's, that takes a number of Heun's steps and nothing more
+    refining: ClassVar[
+        tuple[str, ...]
+    ] = ()  # diffusion stages that start from what the one before made, not from noise
     diffusion: tuple[str, ...]
     sampling: Sampling
     apart: dict[str, Sampling]  # stages that are sampled in a way of their own
@@ -61,6 +72,10 @@ class Sampled:
 
     def sampling_of(self, stage: str) -> Sampling:
         return self.apart.get(stage, self.sampling)
+
+    def refined_by(self, sampling: Sampling) -> dict[str, Sampling]:
+        """A way of their own for the stages that go on from what the one before made."""
+        return {stage: sampling for stage in self.diffusion if stage in self.refining}
 
     @property
     def stage_evaluations(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
+from suite.models.empty_space import where_occupied
 from suite.models.mesh import Mesh, marching_cubes
 from suite.models.near_surface import Refinement, near_surface
 from suite.models.noise import PromptNoise, generator
@@ -33,7 +34,7 @@ from suite.models.shap_e_networks import (
     build_nano_renderer,
 )  # fmt: skip
 from suite.models.solvers import solve
-from suite.models.views import CoarseToFine, render_views
+from suite.models.views import SAMPLES, CoarseToFine, Evenly, render_views
 from suite.models.weights import load_embedded
 
 NANO_GRID = 64
@@ -76,7 +77,7 @@ class ShapE(Sampled):
     whitened: bool  # the prior's latents have mean 0 and deviation 1, and are scaled back behind it
     squashed: bool  # tanh of the signed distance before its surface is found, as in the original
     field_slope: float  # how much `inside` changes over a unit of length, at most
-    ray_samples: tuple[int, int] | None  # of a NeRF view: coarse and fine, drawn; None: evenly, once
+    ray_samples: tuple[int, ...]  # of a NeRF view: coarse and fine, drawn; or of one kind, evenly
     schedule: NoiseSchedule = field(default_factory=cosine_schedule)
     sampling: Sampling = Sampling()
     apart: dict[str, Sampling] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class ShapE(Sampled):
     diffusion: tuple[str, ...] = ("latent diffusion",)
     extra_stages: tuple[str, ...] = ("NeRF views",)
     refinement: Refinement | None = None  # ask the grid closely only near the surface
+    view_cells: int | None = None  # along each axis, of which NeRF views ask the field in those that hold something
     _made: tuple[tuple, Tensor] | None = None  # the newest latents, which extra stages decode again, and what made them
 
     @torch.inference_mode()
@@ -137,8 +139,9 @@ class ShapE(Sampled):
         return ask(self.networks["mesh decoder"], weights, positions[None].to(self.device), self.octaves)
 
     def extra_part(self, name: str) -> tuple[object, str] | None:
-        """What an extra stage asks a part of its work of, after the other."""
-        return self, "ask_part"
+        """What an extra stage asks a part of its work of, after the other. How many there are hangs on their answers
+        where empty space is skipped."""
+        return None if self.view_cells else (self, "ask_part")
 
     @torch.inference_mode()
     def mesh(self, latent: Tensor) -> Mesh:
@@ -168,17 +171,23 @@ class ShapE(Sampled):
         """One latent -> pictures [1, count, 3, size, size]; never the same view twice. draws: of samples along rays."""
         weights = self.object_weights(latent)
         azimuth = torch.arange(count, device=self.device) * (360 / count)
-        along = None
-        if self.ray_samples is not None:
-            coarse_density = lambda positions: self.asked(weights, positions, lambda made: made.coarse_density)
-            along = CoarseToFine(coarse_density, draws, *self.ray_samples)
+        fine = self._seen(weights, lambda made: torch.cat([made.density[..., None], made.radiance], -1))
+        if len(self.ray_samples) == 1:
+            along = Evenly(*self.ray_samples)
+        else:
+            coarse = self._seen(weights, lambda made: made.coarse_density[..., None])
+            along = CoarseToFine(lambda positions: coarse(positions)[:, 0], draws, *self.ray_samples)
 
         def density_and_colour(positions: Tensor) -> tuple[Tensor, Tensor]:
-            both = lambda made: torch.cat([made.density[..., None], made.radiance], -1)
-            made = self.asked(weights, positions, both)
+            made = fine(positions)
             return made[:, 0], made[:, 1:]
 
         return render_views(density_and_colour, azimuth, size_px, along)[None]
+
+    def _seen(self, weights: dict[int, Tensor], what: Callable[[Field], Tensor]) -> Callable[[Tensor], Tensor]:
+        """What the field says at positions [P, 3], its density first: [P, 1 or more]."""
+        ask = lambda positions: self.asked(weights, positions, what)
+        return ask if self.view_cells is None else where_occupied(ask, self.view_cells, self.device)
 
 
 def predict(prior: nn.Module, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -241,5 +250,5 @@ def assemble_nano(
         whitened=True,
         squashed=False,
         field_slope=NANO_SLOPE,
-        ray_samples=None,
+        ray_samples=(SAMPLES,),
     )

@@ -2,13 +2,15 @@
 
 All but Heun's ask the network once a level. They are written here, a few lines each, because diffusers' schedulers are
 bound to their own tables of levels; the tests hold them against diffusers' on its tables. As in
-`suite.models.samplers`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0.
+`suite.models.samplers`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0. Only
+Euler's may end before.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,12 +66,15 @@ def _steps(sigmas: Tensor) -> Iterator[tuple[float, float]]:
 
 @torch.no_grad()
 def euler(denoise: Denoise, start_noise: Tensor, sigmas: Tensor) -> Tensor:
-    """Euler's method. On evenly spaced time steps this is DDIM without noise (Karras et al. 2022, appendix C)."""
+    """Euler's method. On evenly spaced time steps this is DDIM without noise (Karras et al. 2022, appendix C).
+
+    The last level need not be 0: what is returned is then a sample with so much noise.
+    """
     x = start_noise * float(sigmas[0])
-    for sigma, following in _steps(sigmas):
+    for sigma, following in pairwise(sigmas.tolist()):
         x0 = denoise(x, sigma)
         x = x0 + (x - x0) * (following / sigma)
-    return denoise(x, float(sigmas[-2]))
+    return x
 
 
 @torch.no_grad()

@@ -19,12 +19,11 @@ Along = Callable[[Field, Tensor, Tensor, Tensor, Tensor], Tensor]
 """A field and rays (origin, unit direction [R, 3], where they enter and leave the box [R]) -> colours [R, 3]."""
 
 
-def render_views(field: Field, azimuth_deg: Tensor, size_px: int, along: Along | None = None) -> Tensor:
+def render_views(field: Field, azimuth_deg: Tensor, size_px: int, along: Along) -> Tensor:
     """Views [V, 3, size, size], fractions 0–1, with the judge's cameras and background.
 
-    A ray that misses the box asks nothing. along: how a ray is sampled; by default evenly.
+    A ray that misses the box asks nothing. along: how a ray is sampled.
     """
-    along = along or Evenly(SAMPLES)
     axes = cameras(azimuth_deg, torch.full_like(azimuth_deg, ELEVATION_DEG))  # [V, 3, 3]: right, up, back
     centre = (size_px - 1) / 2
     across = (torch.arange(size_px, device=azimuth_deg.device) - centre) / (size_px / 2) * HALF_FIELD / CAMERA_DISTANCE

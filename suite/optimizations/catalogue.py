@@ -42,19 +42,20 @@ def _steps(count: int) -> Technique:
     return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
 
 
-def _few(count: int) -> dict[str, Any]:
-    """Of the stages behind the first, which start from what it made: chosen on tuning captions."""
-    return {"steps": min(2, max(1, count // 2)), "solver": "euler", "spacing": "trailing"}
+# Of stages that go on from what the one before made: one evaluation, from where its points are nearly right, and not
+# all the way to the predicted points, which lie together and leave holes. Chosen on captions that are not scored
+# (docs/fast-recipes.md).
+FEW = {"steps": 1, "solver": "euler", "spacing": "trailing", "sigma_max": 0.06, "sigma_end": 0.03}
 
 
 def _dpmpp(count: int) -> Technique:
-    parameters = {"steps": count, "solver": "dpmpp-2m", "spacing": "trailing", "later": _few(count)}
+    parameters = {"steps": count, "solver": "dpmpp-2m", "spacing": "trailing", "later": FEW}
     return Technique("steps", "suite.optimizations.steps:set_steps", parameters)
 
 
 def _distilled(count: int) -> Optimization:
-    """A student for the first diffusion stage, and few evaluations of those behind it."""
-    parameters = {"evaluations": count, "later": _few(count)}
+    """A student for the first diffusion stage, and few evaluations of those that go on from there."""
+    parameters = {"evaluations": count, "later": FEW}
     return Optimization(
         name=f"distilled-{count}",
         techniques=(Technique("distillation", "suite.optimizations.distilled:use_student", parameters),),
@@ -144,8 +145,14 @@ OPTIMIZATIONS = {
             techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.guidance:drop")),
             source="the sample that the network expects behind pure noise; Ho & Salimans 2022, arXiv:2207.12598, unguided",
         ),
-        *(_distilled(count) for count in (4, 2, 1)),
-        *(_pictures(count) for count in (4, 2, 1)),
+        *(_distilled(count) for count in (8, 4, 2, 1)),
+        *(_pictures(count) for count in (8, 4, 2, 1)),
+        Optimization(
+            name="copied-points",
+            techniques=(Technique("upsampling", "suite.optimizations.copied_points:copy_points", {"scatter": 0.05}),),
+            source="no upsampler: its new points are copies of the base's, scattered; what an upsampler has to beat",
+            by_name_only=EVERYWHERE,
+        ),
         Optimization(
             name="sparse-decode",
             techniques=(
@@ -163,12 +170,30 @@ OPTIMIZATIONS = {
             source="sparse-decode on half as many points along each axis; Hart 1996, doi:10.1007/s003710050084",
             by_name_only=EVERYWHERE,
         ),
+        *(
+            Optimization(
+                name=name,
+                techniques=(
+                    Technique("views", "suite.optimizations.sparse_views:skip", {"cells": 32, "fewer": fewer}),
+                ),
+                source=f"Shap-E's NeRF views without asking empty space{more}; Müller et al. 2022, arXiv:2201.05989",
+                by_name_only=EVERYWHERE,
+            )
+            for name, fewer, more in (("sparse-views", 1, ""), ("coarse-views", 2, ", of half the samples"))
+        ),
         Optimization(
             name="guidance-interval",
             techniques=(
                 Technique("guidance", "suite.optimizations.guidance:limit", {"low_sigma": 0.3, "high_sigma": 5.0}),
             ),
             source="guidance at middle noise only; Kynkäänniemi et al. 2024, arXiv:2404.07724",
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="bf16-attention",
+            techniques=(Technique("attention", "suite.optimizations.block_attention:use_blocks"),),
+            source="attention's products in bfloat16, block by block; Rabe & Staats 2021, arXiv:2112.05682",
+            unsupported=_not_cuda("a GPU's attention is fused; bf16 computes it in bfloat16"),
             by_name_only=BY_NAME,
         ),
         # Applied to the networks as torch has them.
@@ -199,6 +224,13 @@ OPTIMIZATIONS = {
             ),
             source="int8-fbgemm-linear in the upsampler alone; Zhang et al., EMS'23, doi:10.1145/3609395.3610594",
             unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
+            by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="int8-onednn-linear",
+            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "onednn"}),),
+            source="int8-fbgemm-linear's integers by oneDNN; docs.pytorch.org/docs/stable/quantization.html",
+            unsupported=_not_cuda("torch's oneDNN engine is for the CPU"),
             by_name_only=BY_NAME,
         ),
         Optimization(
@@ -303,11 +335,19 @@ def find_optimization(name: str) -> Optimization:
 # Techniques that say what the networks compute in.
 ARITHMETIC = {"precision", "quantization", "weight-only", "mixed", "onednn", "onnx", "original"}
 # What a technique finds must not have been changed by a later one; those without a place go anywhere.
-PLACES = {"distillation": 0, "smoothquant": 1, **dict.fromkeys(ARITHMETIC, 2), "compile": 3, "cuda-graphs": 4}
+PLACES = {
+    "distillation": 0,
+    "upsampling": 0,
+    "smoothquant": 1,
+    **dict.fromkeys(ARITHMETIC, 2),
+    "compile": 3,
+    "attention": 4,
+    "cuda-graphs": 5,
+}
 # What a technique sets besides itself, so that no other may.
 SETS = {
     **dict.fromkeys(ARITHMETIC, ("arithmetic",)),
-    "original": ("arithmetic", "guidance", "decoder"),
+    "original": ("arithmetic", "guidance", "decoder", "views", "attention"),
     "distillation": ("steps", "guidance"),
 }
 

@@ -1,4 +1,4 @@
-"""Step distillation: student networks that take the teacher's guided way in 4, 2 or 1 evaluations, one for each.
+"""Step distillation: student networks that take the teacher's guided way in 8, 4, 2 or 1 evaluations, one for each.
 
 How they are trained: `suite.embedded.train_distilled`. Their weights are their own, so that no tolerance against fp32 on
 the same noise is to be expected; their quality is measured.
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from suite.models.pipeline import Pipeline
 from suite.models.sampling import Sampling
+from suite.models.stored_int8 import unpacked
 from suite.models.weights import EMBEDDED, load_embedded
 from suite.optimizations.catalogue import UnsupportedRecipe
 
@@ -22,7 +23,7 @@ SUFFIX = "-distilled"
 def use_student(
     pipeline: Pipeline, device: torch.device, *, evaluations: int, later: dict[str, object] | None = None
 ) -> Pipeline:
-    """Replace the first diffusion network by its student for so many evaluations; `later` samples the stages behind it.
+    """Replace the first diffusion network by its student for so many evaluations; `later` is as in `set_steps`.
 
     later: parameters of `suite.models.sampling.Sampling`; without them, the model's own. UnsupportedRecipe where the
     model has no student for this number of evaluations; says for which it has.
@@ -35,22 +36,22 @@ def use_student(
         raise UnsupportedRecipe(
             f"{pipeline.model} has distilled networks for {has} evaluations, none for {evaluations}"
         )
-    first, *behind = pipeline.diffusion
+    first = pipeline.diffusion[0]
     network = pipeline.networks[first]
-    network.load_state_dict(students[evaluations])  # stored in half; copied into the network's own type
+    network.load_state_dict(students[evaluations])
     pipeline.weights_sha256 = hashlib.sha256(f"{pipeline.weights_sha256}{digest}".encode()).hexdigest()
     pipeline.guidance = 1.0
     pipeline.apart = {first: Sampling(evaluations, "euler", "trailing")}
     if later:
-        pipeline.apart |= dict.fromkeys(behind, Sampling(**later))
+        pipeline.apart |= pipeline.refined_by(Sampling(**later))
     return pipeline
 
 
 def students_of(model: str) -> tuple[dict[int, dict[str, Tensor]], str]:
-    """By evaluations, most first, the state of a student; and the hash of their file."""
+    """By evaluations, most first, the state of a student, stored in 8 bits; and the hash of their file."""
     state, digest = load_embedded(model + SUFFIX)
     students: dict[int, dict[str, Tensor]] = {}
-    for name, value in state.items():
+    for name, value in unpacked(state).items():
         count, parameter = name.split(".", 1)
         students.setdefault(int(count), {})[parameter] = value
     return dict(sorted(students.items(), reverse=True)), digest

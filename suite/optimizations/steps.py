@@ -18,7 +18,8 @@ def set_steps(
 ) -> Pipeline:  # fmt: skip
     """How diffusion stages are sampled, all of them or those named and no other: parameters of `Sampling`.
 
-    later: of the stages behind the first, where these need less: the upsampler starts from points, not from noise.
+    later: of the stages that start from what the one before made and not from noise, which need less
+    (`Sampled.refining`).
     """
     wanted = Sampling(**sampling)
     if pipeline.own_sampler and (stages is not None or later or not plain(wanted)):
@@ -28,7 +29,7 @@ def set_steps(
     else:
         pipeline.apart = pipeline.apart | dict.fromkeys(chosen(pipeline, stages), wanted)
     if later:
-        pipeline.apart = pipeline.apart | dict.fromkeys(pipeline.diffusion[1:], Sampling(**later))
+        pipeline.apart = pipeline.apart | pipeline.refined_by(Sampling(**later))
     return pipeline
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.models.pipeline import Pipeline
+from suite.models.stored_int8 import rows_in_int8
 from suite.optimizations.chosen import chosen, linears, replace
 from suite.optimizations.freed import hand_back
 
@@ -58,10 +59,9 @@ class Int8Weight(nn.Module):
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
-        weight = layer.weight.detach()
-        scale = weight.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-        self.register_buffer("levels", (weight / scale).round().clamp(-127, 127).to(torch.int8))
-        self.register_buffer("scale", scale.to(weight.dtype))
+        levels, scale = rows_in_int8(layer.weight.detach())
+        self.register_buffer("levels", levels)
+        self.register_buffer("scale", scale)
         self.bias = layer.bias
 
     def weights(self) -> Tensor:

@@ -1,0 +1,80 @@
+"""Attention with bfloat16 products, block by block: what it computes, and whose attention it takes the place of."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from suite.models.point_e import NANO_TEXT, NANO_UPSAMPLER
+from suite.optimizations.block_attention import QUERIES, attend, in_blocks, use_blocks
+from suite.optimizations.catalogue import ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.compiled import absent
+from tests.techniques import MODELS, distance, objects, pipeline, reference
+
+pytestmark = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no products in bfloat16 for this processor"
+)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, QUERIES + 5, 40, 16), (1, 2, 7, 2 * QUERIES, 32)])
+def test_it_is_attention_whatever_the_lengths(shape):
+    *outer, queries, keys, width = shape
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(*outer, queries, width, generator=generator)
+    key, value = torch.randn(2, *outer, keys, width, generator=generator)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    made = attend(query, key, value)
+    assert made.dtype == torch.float32 and made.shape == expected.shape
+    assert ((made - expected).norm() / expected.norm()).item() < 0.01
+
+
+def test_a_mask_and_another_scale_stay_with_torch():
+    query, key, value = torch.randn(3, 1, 2, 9, 16)
+    for named in ({"is_causal": True}, {"attn_mask": torch.rand(9, 9) > 0.5}, {"scale": 1.0}):
+        expected = F.scaled_dot_product_attention(query, key, value, **named)
+        with in_blocks():
+            assert torch.equal(F.scaled_dot_product_attention(query, key, value, **named), expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("recipe", ["bf16-attention", "bf16+bf16-attention", "onednn+bf16-attention"])
+def test_objects_stay_near_the_references_and_every_evaluation_is_served(model, recipe, monkeypatch):
+    from suite.optimizations import block_attention
+
+    calls = []
+    monkeypatch.setattr(block_attention, "attend", lambda *qkv: calls.append(None) or attend(*qkv))
+    made = pipeline(recipe, model)
+    assert 0 < distance(objects(made), reference(model)) < (0.03 if recipe.startswith("bf16+") else 0.02)
+    assert len(calls) >= made.evaluations * len(made.diffusion)
+
+
+def test_it_composes_with_int8_and_is_no_more_off_than_int8_alone_may_be():
+    assert 0 < distance(objects(pipeline("int8-fbgemm-linear+bf16-attention")), reference()) < 0.05
+
+
+def test_a_compiled_network_has_it_as_an_operator():
+    if reason := absent(torch.device("cpu")):
+        pytest.skip(reason)
+    made = pipeline("compile+bf16-attention")
+    assert 0 < distance(objects(made), reference()) < 0.02
+    served = []
+    body = attend._init_fn.__code__  # what torch.compile leaves whole, so that Python still enters it
+    sys.setprofile(lambda frame, event, _: served.append(None) if event == "call" and frame.f_code is body else None)
+    try:
+        objects(made)
+    finally:
+        sys.setprofile(None)
+    layers = {"base diffusion": NANO_TEXT.layers, "upsampler": NANO_UPSAMPLER.layers}
+    assert len(served) == sum(count * layers[stage] for stage, count in made.stage_evaluations.items())
+
+
+def test_what_it_cannot_serve_is_refused():
+    with pytest.raises(UnsupportedRecipe, match="a GPU's is fused"):
+        use_blocks(pipeline(), torch.device("meta"))
+    with pytest.raises(ImpossibleComposition, match=r"write compile\+bf16-attention"):
+        find_optimization("bf16-attention+compile")
+    with pytest.raises(ImpossibleComposition, match=r"write bf16\+bf16-attention"):
+        find_optimization("bf16-attention+bf16")
