@@ -5,6 +5,8 @@
 Prints for each recipe the latency ratio (median over rounds, 95 % interval by bootstrap) and the change of the share of
 prompts that come first among 153 and among 3,001, with its paired interval. A loss of more than MARGIN is excluded where
 the interval's lower end is above it. What was scored is kept in `.benchmarks/fast_recipes/`, so that a run can go on.
+More than 1,024 prompts are taken from the gallery's distractors, which are of the same draw and held out as well, but
+for those on which settings were chosen; each is then ranked among all but itself.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from ratios import in_turn, said
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.judging.paired_quality import difference
+from suite.metrics.prompts import load_prompts
 from suite.metrics.quality import CHUNK, Judge, generated
 from suite.models.pipeline import Pipeline
 from suite.worker import TIMING_PROMPTS, build
 
 MARGIN = 0.03
+CHOSEN_ON = 768  # distractors, the first of them (docs/fast-recipes.md)
 KEPT = Path(__file__).parents[1] / ".benchmarks" / "fast_recipes"
 
 
@@ -65,7 +69,7 @@ def main() -> None:
     if not options.prompts:
         return
     judge = Judge()
-    prompts = judge.prompts[: options.prompts]
+    prompts = [*judge.prompts, *load_prompts("embedded").captions[CHOSEN_ON:]][: options.prompts]
     ranks = {recipe: scored(f"{options.model}/{recipe}", made, judge, prompts) for recipe, made in pipelines.items()}
     for recipe in options.recipes:
         for gallery, size in enumerate((153, 3001)):

@@ -1,13 +1,13 @@
-"""One evaluation of Point-E's networks, ours against the original's, interleaved, and the upsampler's peak memory.
+"""One evaluation of Point-E's networks, our recipes against the original, interleaved, and the peak memory of each.
 
-    .venv/bin/python benchmarks/originals.py [--rounds 7] [--threads 1] [--clock cpu] [--case base40M-b2] [--skip memory]
+    .venv/bin/python benchmarks/originals.py [RECIPE ...] [--rounds 7] [--threads 1] [--clock cpu] [--case base40M-b2]
+                                             [--skip memory]
 
-Needs the original (docs/parity.md). Float32, weights of seeded noise shared by both, outputs compared in the same run.
-Each round times every variant once, in an order that turns; a ratio is taken within its round. "ours" is the `fp32`
-recipe (eager, SDPA), "ours, oneDNN" the `onednn` recipe. Shares are of the fastest product of two matrices of 2048 that
-either library did in the same rounds. `--clock cpu` counts the process's own time, kernel included, for a machine that
-others use; it says as much as the wall's time only with one thread. Memory is the process's peak above its level before the
-network was made, each variant in a process of its own.
+Needs the original (docs/parity.md), which computes in float32. Weights of seeded noise shared by all, outputs compared in
+the same run. Each round times every variant once, in an order that turns; a ratio is taken within its round. Shares are of
+the fastest float32 product of two matrices of 2048 that either library did in the same rounds. `--clock cpu` counts the
+process's own time, kernel included, for a machine that others use; it says as much as the wall's time only with one
+thread. Memory is the process's peak above its level before the network was made, each variant in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import argparse
 import gc
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +27,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from suite.models.full_size import random_network
 from suite.models.original_point_e import original_network
 from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer
-from suite.optimizations.onednn import absent, replace_linears
+from suite.optimizations.catalogue import ORIGINAL, REFERENCE, find_optimization
+from suite.optimizations.precision import cast_to
+from suite.worker import apply_recipe
 
+CPU = torch.device("cpu")
 # The last as in text mode, unguided.
 CASES = {"base40M-b2": ("base40M", 2), "upsample-b2": ("upsample", 2), "upsample-b1": ("upsample", 1)}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-VARIANTS = ("original", "ours", "ours, oneDNN")
+RECIPES = (REFERENCE, "onednn")
 
 
 def inputs(name: str, batch: int) -> dict[str, torch.Tensor]:
@@ -53,23 +57,25 @@ def inputs(name: str, batch: int) -> dict[str, torch.Tensor]:
 
 
 def call_of(name: str, batch: int, variant: str, weights: dict[str, torch.Tensor] | None = None):
-    """One evaluation as a function without arguments, and the weights that it runs on."""
-    ours = random_network(lambda: PointDiffusionTransformer(PUBLISHED[name]), torch.device("cpu"))
+    """One evaluation as a function without arguments, and the weights that it began with. variant: a recipe's name."""
+    recipe = find_optimization(variant)
+    make, dtype = lambda: PointDiffusionTransformer(PUBLISHED[name]), cast_to(recipe) or torch.float32
+    network = random_network(make, CPU, dtype)
     if weights is not None:
-        ours.load_state_dict(weights, assign=True)
-    ours.eval().requires_grad_(False)
-    weights = ours.state_dict()
+        network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    weights = network.state_dict()
     given = inputs(name, batch)
-    network = ours
-    if variant == "original":
+    if variant == ORIGINAL:
         network = original_network(name, torch.device("meta"))
         network.load_state_dict(weights, assign=True)
         network.requires_grad_(False)
         given["embeddings"] = given.pop("clip").transpose(1, 2)
         if "low_resolution" in given:
             given["low_res"] = given.pop("low_resolution")
-    elif variant == "ours, oneDNN":
-        replace_linears(ours)
+    else:
+        alone = SimpleNamespace(model=name, networks={name: network}, diffusion=(name,))
+        network = apply_recipe(recipe, alone, CPU).networks[name]
     return lambda: network(**given), weights
 
 
@@ -99,28 +105,29 @@ def flops(name: str, batch: int) -> int:
 
 
 @torch.inference_mode()
-def compare(name: str, batch: int, rounds: int, clock: Callable[[], float]) -> None:
-    weights, calls = None, {}
-    for variant in VARIANTS:
-        calls[variant], weights = call_of(name, batch, variant, weights)
+def compare(name: str, batch: int, recipes: Sequence[str], rounds: int, clock: Callable[[], float]) -> None:
+    variants = (ORIGINAL, *recipes)
+    original, weights = call_of(name, batch, ORIGINAL)
+    calls = {ORIGINAL: original} | {recipe: call_of(name, batch, recipe, weights)[0] for recipe in recipes}
     outputs = {variant: call() for variant, call in calls.items()}  # warms up, too
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     rates = {library: [] for library in products()}
     for k in range(rounds):
-        for variant in VARIANTS[k % 3 :] + VARIANTS[: k % 3]:
+        turn = k % len(variants)
+        for variant in variants[turn:] + variants[:turn]:
             seconds[variant].append(timed(calls[variant], clock))
         for library, product in products().items():
             rates[library].append(2 * 2048**3 / min(timed(product, clock) for _ in range(3)))
-    theirs, work = outputs["original"], flops(name, batch)
+    theirs, work = outputs[ORIGINAL], flops(name, batch)
     peak = max(median(values) for values in rates.values())
-    own = median(seconds["original"])
+    own = median(seconds[ORIGINAL])
     print(
         f"{name}, batch {batch}, {work / 1e9:.0f} GFLOP, {rounds} rounds; a large product: "
         + ", ".join(f"{library} {median(values) / 1e9:.0f} GFLOP/s" for library, values in rates.items())
     )
     print(f"  original: {own:.2f} s an evaluation, {work / own / peak:.0%} of the peak")
-    for variant in VARIANTS[1:]:
-        ratios = sorted(a / b for a, b in zip(seconds["original"], seconds[variant]))
+    for variant in recipes:
+        ratios = sorted(a / b for a, b in zip(seconds[ORIGINAL], seconds[variant]))
         error = ((outputs[variant] - theirs).norm() / theirs.norm()).item()
         took = median(seconds[variant])
         print(
@@ -154,24 +161,23 @@ def _status(field: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="RECIPE", help=f"default: {' '.join(RECIPES)}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
     parser.add_argument("--skip", choices=("time", "memory"))
     options = parser.parse_args()
-    if reason := absent():
-        raise SystemExit(reason)
     torch.set_num_threads(options.threads)
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"torch {torch.__version__}, {capability}, {options.threads} thread(s), {options.clock} time")
     cases = [CASES[case] for case in options.case or CASES]
     for name, batch in cases if options.skip != "time" else ():
-        compare(name, batch, options.rounds, CLOCKS[options.clock])
+        compare(name, batch, options.recipes, options.rounds, CLOCKS[options.clock])
     for name, batch in cases if options.skip != "memory" else ():
-        peaks = {v: peak_bytes(name, batch, v, options.threads) for v in VARIANTS}
+        peaks = {v: peak_bytes(name, batch, v, options.threads) for v in (ORIGINAL, *options.recipes)}
         line = "; ".join(
-            f"{v} {peak / 1e6:,.0f} MB" + ("" if v == "original" else f" ({peak / peaks['original']:.2f} of it)")
+            f"{v} {peak / 1e6:,.0f} MB" + ("" if v == ORIGINAL else f" ({peak / peaks[ORIGINAL]:.2f} of it)")
             for v, peak in peaks.items()
         )
         print(f"peak memory, {name}, batch {batch}: {line}", flush=True)
