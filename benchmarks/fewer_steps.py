@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/fewer_steps.py shap-e-nano-text [--prompts 64] [--evaluations 31 15 8] [--solvers unipc]
 
-Every recipe is compared at equal evaluations of the network, Heun's two a step counted. No latency: that is the matrix's.
+Every recipe is compared at equal evaluations of the first network, Heun's two a step counted; a stage that goes on from
+there has the recipes' few (`FEW`). No latency: that is the matrix's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from suite.metrics.quality import CHUNK, Judge, summarize
 from suite.models.catalogue import MODELS, find_model
 from suite.models.solvers import SOLVERS, SPACINGS
 from suite.names import resolve
+from suite.optimizations.catalogue import FEW
 from suite.optimizations.steps import set_steps
 
 
@@ -25,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", choices=[name for name, model in MODELS.items() if "embedded" in model.weights])
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--evaluations", type=int, nargs="+", default=[31, 15, 8, 4])
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[31, 15, 8, 4, 2])
     parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS))
     parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
     options = parser.parse_args()
@@ -39,8 +41,8 @@ def main() -> None:
     for wanted in options.evaluations:
         for solver in options.solvers:
             for spacing in options.spacings:
-                steps = (wanted + 1) // 2 if solver == "heun" else wanted
-                made = set_steps(pipeline, device, steps=steps, solver=solver, spacing=spacing)
+                steps = (wanted + 1) // 2 if solver == "heun" else wanted  # Heun's of 8, 4 and 2: 7, 3 and 1
+                made = set_steps(pipeline, device, steps=steps, solver=solver, spacing=spacing, later=FEW)
                 outcomes = []
                 for start in range(0, len(tuning), CHUNK):
                     batch = tuning[start : start + CHUNK]

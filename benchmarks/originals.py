@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from suite.models.full_size import random_network
 from suite.models.original_point_e import original_network
 from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer
-from suite.optimizations.catalogue import ORIGINAL, REFERENCE, find_optimization
+from suite.optimizations.catalogue import REFERENCE, find_optimization
+from suite.optimizations.composition import ORIGINAL
 from suite.optimizations.precision import cast_to
 from suite.worker import apply_recipe
 

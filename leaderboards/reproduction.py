@@ -61,7 +61,7 @@ def _quantization(rows: Sequence[PublishedRow]) -> list[str]:
 
 def _steps(rows: Sequence[PublishedRow]) -> list[str]:
     """The paper's words are that quality falls severely at few steps, and that distillation is needed."""
-    fewer = ("steps-", "dpmpp-", "one-evaluation", "distilled-")
+    fewer = ("steps-", "dpmpp-", "euler-", "ddim-", "unipc-", "one-evaluation", "distilled-")
     names = list(dict.fromkeys(r.optimization for r in rows if r.optimization.startswith(fewer)))
     found = _measured(rows, names)
     if not found:

@@ -11,7 +11,8 @@ from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.models.catalogue import MODELS, Model, find_model
 from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
 from suite.names import unknown
-from suite.optimizations.catalogue import OPTIMIZATIONS, ORIGINAL, REFERENCE, Optimization, find_optimization
+from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, find_optimization
+from suite.optimizations.composition import ORIGINAL, Optimization
 from suite.records import Budget
 
 

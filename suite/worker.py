@@ -42,7 +42,7 @@ from suite.metrics.quality import gallery_of, judge_of, measure_quality
 from suite.models.pipeline import Pipeline, Stage
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
-from suite.optimizations.catalogue import Optimization, UnsupportedRecipe
+from suite.optimizations.composition import Optimization, UnsupportedRecipe
 from suite.optimizations.precision import cast_to
 from suite.records import Fingerprint, Status
 

@@ -14,7 +14,8 @@ import torch
 from suite.configurations import Configuration
 from suite.devices.catalogue import DEVICES
 from suite.models.catalogue import Model
-from suite.optimizations.catalogue import OPTIMIZATIONS, Optimization, Technique, UnsupportedRecipe
+from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.composition import Optimization, Technique, UnsupportedRecipe
 
 
 class Bad:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
-from suite.optimizations.catalogue import OPTIMIZATIONS, ORIGINAL
+from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.composition import ORIGINAL
 
 OPTIMIZATIONS[ORIGINAL] = replace(OPTIMIZATIONS["steps-8"], name=ORIGINAL, smoke=False)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 
 from suite.models.point_e import NANO_TEXT, NANO_UPSAMPLER
 from suite.optimizations.block_attention import QUERIES, attend, in_blocks, use_blocks
-from suite.optimizations.catalogue import ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.catalogue import find_optimization
 from suite.optimizations.compiled import absent
+from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
 from tests.techniques import MODELS, distance, objects, pipeline, reference
 
 pytestmark = pytest.mark.skipif(
@@ -29,6 +30,23 @@ def test_it_is_attention_whatever_the_lengths(shape):
     made = attend(query, key, value)
     assert made.dtype == torch.float32 and made.shape == expected.shape
     assert ((made - expected).norm() / expected.norm()).item() < 0.01
+
+
+def test_what_is_added_to_every_query_alike_is_served_and_is_torchs_to_rounding(monkeypatch):
+    from suite.optimizations import block_attention
+
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, QUERIES + 5, 16, generator=generator)
+    bias = torch.zeros(1, 1, 1, QUERIES + 5)
+    bias[..., 1] = 4.0
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    calls = []
+    monkeypatch.setattr(block_attention, "attend", lambda *qkv: calls.append(None) or attend(*qkv))
+    with in_blocks():
+        made = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    assert calls and ((made - expected).norm() / expected.norm()).item() < 0.01
+    plain = F.scaled_dot_product_attention(query, key, value)
+    assert ((plain - expected).norm() / expected.norm()).item() > 0.1
 
 
 def test_a_mask_and_another_scale_stay_with_torch():
@@ -51,6 +69,23 @@ def test_objects_stay_near_the_references_and_every_evaluation_is_served(model, 
     assert len(calls) >= made.evaluations * len(made.diffusion)
 
 
+def calls_of(made) -> int:
+    """How many attentions there are in making an object: the upsampler's context is asked once."""
+    layers = {"base diffusion": NANO_TEXT.layers, "upsampler": NANO_UPSAMPLER.layers}
+    each = sum(count * layers[stage] for stage, count in made.stage_evaluations.items())
+    return each + NANO_UPSAMPLER.context_layers
+
+
+def test_every_attention_of_an_object_is_served(monkeypatch):
+    from suite.optimizations import block_attention
+
+    calls = []
+    monkeypatch.setattr(block_attention, "attend", lambda *qkv: calls.append(None) or attend(*qkv))
+    made = pipeline("steps-4+bf16-attention")
+    made.generate(["two yellow cones"])
+    assert len(calls) == calls_of(made)
+
+
 def test_it_composes_with_int8_and_is_no_more_off_than_int8_alone_may_be():
     assert 0 < distance(objects(pipeline("int8-fbgemm-linear+bf16-attention")), reference()) < 0.05
 
@@ -67,8 +102,7 @@ def test_a_compiled_network_has_it_as_an_operator():
         objects(made)
     finally:
         sys.setprofile(None)
-    layers = {"base diffusion": NANO_TEXT.layers, "upsampler": NANO_UPSAMPLER.layers}
-    assert len(served) == sum(count * layers[stage] for stage, count in made.stage_evaluations.items())
+    assert len(served) == calls_of(made)
 
 
 def test_what_it_cannot_serve_is_refused():

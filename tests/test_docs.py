@@ -10,7 +10,7 @@ import pytest
 
 from suite.devices.catalogue import Device
 from suite.models.catalogue import Model
-from suite.optimizations.catalogue import Optimization, Technique
+from suite.optimizations.composition import Optimization, Technique
 from suite.records import Status
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from suite.configurations import find
 from suite.metrics.quality import Judge, measure_quality
 from suite.models import noise
 from suite.models.noise import PromptNoise
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.worker import build
 
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones", "a black ring next to a green disc"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -80,7 +81,41 @@ def foreign(folder: Path) -> str:
     return f"{MANIFEST}: this is the entry of something else"
 
 
-@pytest.mark.parametrize("damage", [cut, alter, lose, add, unsealed, nonsense, foreign], ids=lambda f: f.__name__)
+def nested(folder: Path) -> str:
+    (folder / MANIFEST).write_text("[" * 100_000)
+    return f"{MANIFEST}: the manifest cannot be read"
+
+
+def hidden(folder: Path) -> str:
+    (folder / "deeper" / MANIFEST).write_text("{}")
+    return f"{MANIFEST}: a file too many or too few"
+
+
+def a_file(folder: Path) -> str:
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    return f"{MANIFEST}: the manifest cannot be read"
+
+
+def a_link(folder: Path) -> str:
+    elsewhere = folder.rename(folder.parent.parent / "elsewhere")
+    (elsewhere / "graph.onnx").unlink()
+    folder.symlink_to(elsewhere)
+    return "graph.onnx: a file too many or too few"
+
+
+def a_link_to_nothing(folder: Path) -> str:
+    shutil.rmtree(folder)
+    folder.symlink_to(folder.parent / "nothing")
+    return f"{MANIFEST}: the manifest cannot be read"
+
+
+DAMAGES = [
+    cut, alter, lose, add, unsealed, nonsense, foreign, nested, hidden, a_file, a_link, a_link_to_nothing,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
 def test_what_is_not_whole_is_named_and_made_again(cache, damage):
     make = Maker()
     folder = kept("x", KEY, make)
@@ -103,6 +138,16 @@ def test_a_maker_that_fails_leaves_nothing(cache):
     with pytest.raises(RuntimeError, match="full disk"):
         kept("x", KEY, fail)
     assert [path for path in engine_cache.engines_folder().iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_a_process_that_died_was_making_is_removed(cache):
+    make = Maker()
+    folder = kept("x", KEY, make)
+    other = folder.with_name(f".{folder.name}.999999")
+    other.mkdir()
+    (other / "half").write_text("x")
+    kept("x", KEY, make)
+    assert not other.exists() and make.calls == 1
 
 
 def test_a_library_that_fills_its_own_folder_finds_its_files_again(cache):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,9 +13,10 @@ from torch import nn
 from suite.embedded.evaluate import GALLERY
 from suite.models.full_size import random_network
 from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
-from suite.optimizations import onnx_calibration, onnx_graphs
-from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe
-from suite.optimizations.onnx_export import GRAPH, parts_of
+from suite.optimizations import onnx_calibration, onnx_graphs, onnx_int8, onnx_session
+from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.composition import UnsupportedRecipe
+from suite.optimizations.onnx_export import GRAPH, network_sha256, parts_of
 from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
 from tests.onnx_cases import CPU, onnx, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 
@@ -143,6 +145,36 @@ def test_the_published_kinds_of_point_transformer_take_what_the_network_takes(co
         with pytest.raises(ValueError, match="takes no clip"):
             made(**given, clip=torch.zeros(3, 32))
     assert made.dtype == torch.float32
+
+
+def test_the_same_tensors_with_other_settings_are_another_graph():
+    """How many heads there are, no tensor tells."""
+    common = dict(points=8, width=32, layers=1, conditioning="vector", clip_width=8, clip_tokens=1)
+    networks = [PointDiffusionTransformer(PointTransformerSettings(**common | {"heads": heads})) for heads in (2, 4, 2)]
+    for network in networks[1:]:
+        network.load_state_dict(networks[0].state_dict())
+    two, four, again = (network_sha256(network) for network in networks)
+    assert two == again != four
+
+
+def test_sums_of_integers_are_exact_on_every_processor(tmp_path):
+    """Two products of the largest numbers are over 16 bits, in which processors without VNNI would add them."""
+    from onnx import helper, numpy_helper
+
+    width = 2 * onnx_int8.MIN_INNER
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["predicted"], "layer")]
+    port = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", width])  # noqa: E731
+    weight = numpy_helper.from_array(np.ones((width, width), np.float32), "w")
+    graph = helper.make_graph(nodes, "ones", [port("x")], [port("predicted")], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / GRAPH)
+    for name, write in (
+        ("dynamic", lambda target: onnx_int8.dynamic(tmp_path, target, ())),
+        ("static", lambda target: onnx_int8.static(tmp_path, target, (), {"x": 1.0}, False)),
+    ):
+        (target := tmp_path / name).mkdir()
+        write(target)
+        made = onnx_session.Session(target / GRAPH, CPU, [onnx_session.CPU])(x=torch.ones(3, width))["predicted"]
+        assert torch.allclose(made, torch.full((3, width), float(width)), rtol=1e-3), name
 
 
 def test_a_network_that_nobody_wrote_an_export_for_is_unsupported():

@@ -13,7 +13,9 @@ from torch import nn
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.extrapolation import at_least, diffusion_places, few
 from suite.names import UnknownName
-from suite.optimizations.catalogue import UnsupportedRecipe, find_optimization
+from suite.optimizations import onnx_calibration, simulated_integers
+from suite.optimizations.catalogue import find_optimization
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
 from suite.records import Memory
 from suite.worker import memory_pass, outside_torch
@@ -122,6 +124,24 @@ def test_recipes_compose_with_fewer_steps():
     assert [t.name for t in find_optimization("onnx+steps-16").techniques] == ["onnx", "steps"]
     with pytest.raises(UnknownName, match=re.escape("bf16 and onnx both set the arithmetic")):
         find_optimization("bf16+onnx")
+
+
+@pytest.mark.parametrize("model", ["point-e-nano-text", "shap-e-nano-text"])
+def test_smoothing_in_front_of_integers_is_in_the_graph(model, monkeypatch):
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 2)
+    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 4)
+    made, plain = (pipeline(f"{recipe}int8-onnx-linear", model) for recipe in ("smoothquant+", ""))
+    objects = []
+    for each in (made, plain):
+        each.steps = 8
+        objects.append(each.latents(PROMPTS) if hasattr(each, "latents") else each.generate(PROMPTS))
+    assert 0 < relative(*objects) < 0.3
+
+
+def test_ranges_of_other_pictures_are_another_entry():
+    few, many = (pipeline(recipe, "point-e-nano-image") for recipe in ("pictures-1", "fp32"))
+    assert onnx_calibration.described(few) != onnx_calibration.described(many)
+    assert onnx_calibration.described(many) == onnx_calibration.described(pipeline(model="point-e-nano-image"))
 
 
 def test_chosen_stages_alone_are_replaced():

@@ -10,7 +10,8 @@ import torch
 from suite.configurations import find
 from suite.models import official
 from suite.optimizations import onnx_calibration, onnx_graphs, onnx_session, onnx_tensorrt
-from suite.optimizations.catalogue import OPTIMIZATIONS, UnsupportedRecipe
+from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.engine_cache import digest_of
 from suite.optimizations.onnx_runtime import use_onnx
 from suite.worker import build

@@ -22,7 +22,8 @@ from suite.models.sampling import Sampling
 from suite.models.sdf_network import SdfNetwork, SdfSettings
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
-from suite.optimizations.catalogue import UnsupportedRecipe, find_optimization
+from suite.optimizations.catalogue import find_optimization
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.onednn import OneDnnLinear, use_onednn
 from suite.optimizations.original import use_original
 from suite.optimizations.precision import cast

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from suite.models.samplers import Denoiser, cosine_schedule
 from suite.models.sampling import Sampled, Sampling
 from suite.models.solvers import levels
 from suite.names import UnknownName, resolve
-from suite.optimizations.catalogue import ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.catalogue import find_optimization
+from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
 from suite.optimizations.copied_points import copy_points
 from suite.optimizations.distilled import use_student
 from suite.optimizations.guidance import limit
@@ -118,6 +120,8 @@ def test_a_recipe_limits_guidance_and_its_work_is_counted_as_it_is():
     assert counted / whole == pytest.approx(sum(rows) / (2 * len(rows)), rel=0.02)
     with pytest.raises(ValueError, match="low_sigma 5 and high_sigma 5"):
         limit(made, CPU, low_sigma=5, high_sigma=5)
+    with pytest.raises(ValueError, match=r"noise of point-e-nano-text is 0.001 to 120.0, so nothing would be guided"):
+        limit(made, CPU, low_sigma=200, high_sigma=300)
 
 
 def test_one_evaluation_is_one_row_in_every_stage():
@@ -135,6 +139,33 @@ def test_stages_behind_the_first_may_take_fewer_steps():
     assert made.stage_evaluations == {"base diffusion": 6, "upsampler": 2}
     alone = set_steps(built("shap-e-nano-text"), CPU, steps=6, solver="euler", later={"steps": 2})
     assert alone.stage_evaluations == {"latent diffusion": 6}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"step": 4}, UnknownName, "unknown sampling parameter 'step'; nearest: steps"),
+        ({"sigma_max": -1.0}, ValueError, "sigma_max: -1.0 is not possible; above 0"),
+        ({"sigma_min": 1.0, "spacing": "trailing"}, ValueError, "sigma_min: plays no part with the spacing trailing"),
+        ({"stages": ("upsampler",), "later": {"steps": 2}}, ValueError, "later: not possible with stages"),
+        ({"later": {"step": 2}}, UnknownName, "unknown sampling parameter 'step'; nearest: steps"),
+    ],
+)
+def test_impossible_samplings_are_answered(parameters, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        set_steps(built(), CPU, **{"steps": 4} | parameters)
+
+
+@pytest.mark.parametrize("given", [{"sigma_min": 50.0, "sigma_max": 1.0}, {"sigma_max": 1e6}, {"sigma_min": 1e-9}])
+def test_noise_that_the_model_does_not_have_is_answered_with_what_it_has(given):
+    with pytest.raises(ValueError, match=r"is not possible; within the model's 120.0 to 0.001"):
+        set_steps(built(), CPU, steps=4, **given).generate([PROMPT])
+
+
+@pytest.mark.parametrize("coarser", [0, 33, 1.5])
+def test_a_grid_that_cannot_be_so_coarse_is_answered_with_what_can(coarser):
+    with pytest.raises(ValueError, match=r"is not possible; a whole number from 1 to 32, of 64 points"):
+        refine(built("shap-e-nano-text"), CPU, stride=3, margin=1.25, coarser=coarser)
 
 
 def test_an_upsampler_that_starts_from_noise_takes_the_steps_of_the_base():

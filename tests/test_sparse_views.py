@@ -11,7 +11,7 @@ from suite.embedded.evaluate import GALLERY
 from suite.models.empty_space import occupied, where_occupied
 from suite.models.noise import generator
 from suite.models.views import CoarseToFine, render_views
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.sparse_views import skip
 from tests.techniques import CPU, pipeline
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from suite.optimizations import simulated_integers
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.dynamic_int8 import quantize as dynamic
 from suite.optimizations.simulated_integers import quantize as simulate
 from suite.optimizations.smooth_quant import Smoothed, fed_by_norms, scales, smooth
@@ -104,6 +104,10 @@ def test_int8_behind_it_stays_near_the_reference(model):
     smoothed = [p for s in made.diffusion for p in made.networks[s].modules() if isinstance(p, Smoothed)]
     assert smoothed and not any(type(part.layer) is nn.Linear for part in smoothed)
     assert 0 < distance(objects(made), reference(model)) < 0.04
+
+
+def test_onednn_behind_it_keeps_the_division():
+    assert distance(objects(pipeline("smoothquant+onednn")), reference()) < 0.001
 
 
 def test_inputs_and_weights_of_a_layer_reach_equally_far_with_alpha_one_half():

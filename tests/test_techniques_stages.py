@@ -10,9 +10,10 @@ from torch import nn
 
 from suite.configurations import all_marks
 from suite.names import UnknownName
-from suite.optimizations.catalogue import OPTIMIZATIONS, ImpossibleComposition, UnsupportedRecipe, find_optimization
+from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
 from suite.optimizations.chosen import chosen
 from suite.optimizations.compiled import compile_networks
+from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
 from suite.optimizations.cuda_graphs import use_cuda_graphs
 from suite.optimizations.dynamic_int8 import quantize as dynamic
 from suite.optimizations.mixed import choose

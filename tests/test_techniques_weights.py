@@ -11,7 +11,7 @@ from torch import nn
 
 from suite.names import UnknownName
 from suite.optimizations import precision
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.freed import hand_back
 from suite.optimizations.mixed import InBfloat16, by_place, choose
 from suite.optimizations.precision import cast
@@ -159,6 +159,8 @@ def test_a_pattern_that_matches_nothing_is_answered_with_the_nearest_layers():
 def test_an_unknown_precision_of_a_group_is_answered_with_the_known_ones():
     with pytest.raises(UnknownName, match="unknown precision 'w9'; nearest: w8, w4"):
         choose(pipeline(), CPU, layers={"*": "w9"})
+    with pytest.raises(ValueError, match="changes nothing; one pattern or more, each with one of fp32, bf16, w8, w4"):
+        choose(pipeline(), CPU, layers={})
 
 
 # Memory.

@@ -68,10 +68,16 @@ class Cpu:
 
 
 def _chip_name(root: Path) -> str | None:
+    """As the kernel names it. A virtual machine's name may stand for processors of many years ("AMD EPYC"), which differ
+    in their instructions: one without a number has family and model behind it."""
+    said: dict[str, str] = {}
     for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
-        if line.startswith(("model name", "Model")):
-            return line.partition(":")[2].strip()
-    return None
+        key, _, value = line.partition(":")
+        said.setdefault(key.strip(), value.strip())
+    name = said.get("model name") or said.get("Model")
+    if name and "cpu family" in said and not any(c.isdigit() for c in name):
+        return f"{name} (family {said['cpu family']}, model {said.get('model')})"
+    return name
 
 
 @dataclass

@@ -81,11 +81,12 @@ class Attention(nn.Module):
         self.c_qkv = nn.Linear(width, 3 * width)
         self.c_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x: [B, tokens, width]. bias: what is added to every query's scores of each key [1, 1, 1, tokens]."""
         # The projection holds query, key and value head by head, not as three blocks of the full width.
         qkv = self.c_qkv(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         query, key, value = qkv.chunk(3, dim=-1)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.c_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -107,8 +108,8 @@ class Block(nn.Module):
         self.mlp = FeedForward(width)
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), bias)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -117,9 +118,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         for block in self.resblocks:
-            x = block(x)
+            x = block(x, bias)
         return x
 
 
@@ -181,18 +182,24 @@ class PointDiffusionTransformer(nn.Module):
         # Asked of a LayerNorm, because a quantized Linear has no weight tensor.
         return self.ln_pre.weight.dtype
 
-    def forward(self, x: Tensor, t: Tensor, clip: Tensor | None = None, low_resolution: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, clip: Tensor | None = None, low_resolution: Tensor | None = None,
+        counts: tuple[int, ...] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Predict epsilon and its range, or v.
 
         x: noisy points in network units [B, 6, N]. t: time steps within 0–1023, whole or fractional [B].
         clip: [B, clip_width] of any length (it is normalized) or [B, clip_tokens, clip_width] as the encoder gave it;
         zeros, or None, stand for "no condition". low_resolution: points in physical units [B, 6, M].
+        counts: how many equal tokens each of a grid is there for, and with low_resolution each of its points. Exact,
+        since nothing tells equal tokens apart (Bolya et al. 2023, arXiv:2210.09461: attention in proportion to size).
         Returns [B, 12, N] for "epsilon" (epsilon, then the range) or [B, 6, N] for "v" (float32).
         """
         points = self.input_proj(x.transpose(1, 2).to(self.dtype))
         time = self.time_embed(timestep_embedding(t, self.settings.width).to(self.dtype))[:, None]
-        tokens = torch.cat([*self._conditions(time, clip, low_resolution), points], dim=1)
-        tokens = self.backbone(self.ln_pre(tokens))
+        parts = [*self._conditions(time, clip, low_resolution), points]
+        bias = None if counts is None else self._bias(parts, (1, *counts, 1))
+        tokens = self.backbone(self.ln_pre(torch.cat(parts, dim=1)), bias)
         # A normalization and a projection work token by token, so those of the conditions need not be finished.
         return self.output_proj(self.ln_post(tokens[:, -x.shape[-1] :])).transpose(1, 2)
 
@@ -216,6 +223,13 @@ class PointDiffusionTransformer(nn.Module):
         if kind == "grid":
             return [time, grid]
         return [time, grid, self.cond_point_proj(self._network_units(low_resolution).transpose(1, 2).to(self.dtype))]
+
+    def _bias(self, parts: list[Tensor], counts: tuple[int, ...]) -> Tensor:
+        """What attention adds to the scores of tokens that count more than once, [1, 1, 1, tokens]."""
+        if len(parts) != len(counts) or not self.settings.conditioning.startswith("grid"):
+            raise ValueError(f"counts {counts[1:-1]} do not fit the conditions of {self.settings.conditioning!r}")
+        weights = [part.new_full((part.shape[1],), math.log(count)) for part, count in zip(parts, counts)]
+        return torch.cat(weights)[None, None, None]
 
     def _apply(self, fn, recurse=True):
         # Cast to bfloat16 the colour scale would be off by 0.4 %; and memory from `to_empty` holds no constants.

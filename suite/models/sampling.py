@@ -34,6 +34,11 @@ class Sampling:
             raise unknown("solver", self.solver, SOLVERS)
         if self.spacing not in SPACINGS:
             raise unknown("spacing", self.spacing, SPACINGS)
+        for name in ("sigma_min", "sigma_max"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name}: {value} is not possible; above 0")
+        if self.sigma_min is not None and self.spacing == "trailing":
+            raise ValueError("sigma_min: plays no part with the spacing trailing, which ends where its steps lead")
         if self.sigma_end and self.solver != "euler":
             raise ValueError(f"sigma_end: {self.sigma_end} is not possible; {self.solver} ends at 0, euler anywhere")
 
@@ -43,7 +48,12 @@ class Sampling:
 
     def levels(self, schedule: NoiseSchedule, sigma_min: float, sigma_max: float) -> Tensor:
         """Between its own levels, or else the model's: float64 [steps + 1]."""
-        made = levels(self.spacing, schedule, self.steps, self.sigma_min or sigma_min, self.sigma_max or sigma_max)
+        low, high = self.sigma_min or sigma_min, self.sigma_max or sigma_max
+        if not sigma_min <= low < high <= sigma_max:
+            raise ValueError(
+                f"noise from {high} to {low} is not possible; within the model's {sigma_max} to {sigma_min}"
+            )
+        made = levels(self.spacing, schedule, self.steps, low, high)
         if not 0 <= self.sigma_end < made[-2]:
             raise ValueError(f"sigma_end: {self.sigma_end} is not possible; 0 to less than {made[-2]:.3g}")
         made[-1] = self.sigma_end

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from suite.models.pipeline import Pipeline
-from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.forwards import give
 
 QUERIES = 256  # of a block: of 128 to 2,048 the fastest, for the full-size upsampler and base (Zen 4)
@@ -50,14 +50,17 @@ def served(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def in_blocks() -> Iterator[None]:
-    """While entered, attention without a mask is `attend`. One with a mask, which no network here has, stays torch's.
+    """While entered, attention is `attend`, but with a mask that is not the same for all queries, which stays torch's.
 
     By putting another function into torch's place and not by a TorchFunctionMode, which a compiler's tracer does not see.
     """
     fused = F.scaled_dot_product_attention
 
     def attention(query: Tensor, key: Tensor, value: Tensor, **named: Any) -> Tensor:
-        return attend(query, key, value) if plain(**named) else fused(query, key, value, **named)
+        if not plain(**named):
+            return fused(query, key, value, **named)
+        bias = named.get("attn_mask")
+        return attend(query, key, value, None if bias is None else bias.flatten())
 
     F.scaled_dot_product_attention = attention
     try:
@@ -67,23 +70,26 @@ def in_blocks() -> Iterator[None]:
 
 
 def plain(attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale=None, **more) -> bool:
-    return attn_mask is None and not dropout_p and not is_causal and scale is None and not any(more.values())
+    for_all = attn_mask is None or (attn_mask.is_floating_point() and attn_mask.numel() == attn_mask.shape[-1])
+    return for_all and not dropout_p and not is_causal and scale is None and not any(more.values())
 
 
 @torch.library.custom_op("text3d::attend", mutates_args=())  # as an operator of its own a compiler leaves it whole
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query keyᵀ / √D) value: [..., N, D], [..., M, D], [..., M, D] to [..., N, D], in the type of the query."""
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(query keyᵀ / √D + bias) value: [..., N, D], [..., M, D], [..., M, D], [M] to [..., N, D], in the type of
+    the query."""
     *outer, count, width = query.shape
     rows = (query * width**-0.5).bfloat16().flatten(0, -3)
     keys, values = (each.bfloat16().flatten(0, -3) for each in (key, value))
+    bias = None if bias is None else bias.bfloat16()
     mixed = torch.empty(*rows.shape[:2], value.shape[-1], dtype=torch.bfloat16)
     for row, key, value, into in zip(rows, keys.contiguous(), values.transpose(1, 2).contiguous(), mixed):
         for start in range(0, count, QUERIES):
             block = slice(start, start + QUERIES)
-            into[block] = F.linear(F.linear(row[block], key).softmax(-1), value)
+            into[block] = F.linear(F.linear(row[block], key, bias).softmax(-1), value)
     return mixed.unflatten(0, outer).to(query.dtype)
 
 
 @attend.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     return query.new_empty(*query.shape[:-1], value.shape[-1])

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-from suite.names import UnknownName, unknown
+from suite.names import unknown
+from suite.optimizations.composition import ORIGINAL, Optimization, Technique, composed
 
 REFERENCE = "fp32"
-ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
-
-
-class UnsupportedRecipe(RuntimeError):
-    """A technique finds at run time that this machine cannot do it; says why."""
-
-
-@dataclass(frozen=True)
-class Technique:
-    """One step of a recipe: "module:function", called as function(pipeline, device, **parameters) -> pipeline."""
-
-    name: str  # becomes a pytest mark
-    apply: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimization:
-    name: str
-    techniques: tuple[Technique, ...] = ()
-    source: str
-    simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
-    smoke: bool = False
-    unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
-    by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
-
-
 EVERYWHERE = ("cpu", "t4", "orin", "h100")
 
 
-def _steps(count: int) -> Technique:
-    return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count})
+def _steps(count: int, **sampling: object) -> Technique:
+    return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count} | sampling)
 
 
 # Of stages that go on from what the one before made: one evaluation, from where its points are nearly right, and not
@@ -49,8 +20,13 @@ FEW = {"steps": 1, "solver": "euler", "spacing": "trailing", "sigma_max": 0.06, 
 
 
 def _dpmpp(count: int) -> Technique:
-    parameters = {"steps": count, "solver": "dpmpp-2m", "spacing": "trailing", "later": FEW}
-    return Technique("steps", "suite.optimizations.steps:set_steps", parameters)
+    return _steps(count, solver="dpmpp-2m", spacing="trailing", later=FEW)
+
+
+def _fewer(name: str, technique: Technique, source: str, in_the_matrix: bool = False, **more: bool) -> Optimization:
+    """Fewer steps of a solver. Of the many there are, few are in the matrix; benchmarks/fewer_steps.py compares all."""
+    left_out = () if in_the_matrix else EVERYWHERE
+    return Optimization(name=name, techniques=(technique,), source=source, by_name_only=left_out, **more)
 
 
 def _distilled(count: int) -> Optimization:
@@ -74,7 +50,8 @@ def _pictures(count: int) -> Optimization:
 
 def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
     parameters = {"arithmetic": arithmetic, "provider": provider}
-    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters)
+    static = arithmetic in ("int8-linear", "int8-all")
+    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static)
 
 
 def _not_cuda(reason: str) -> dict[str, str]:
@@ -88,7 +65,9 @@ ONNX_CPU = "ONNX Runtime's kernels for the processor; the tensorrt recipes are f
 EMS23 = "Zhang et al., EMS'23, doi:10.1145/3609395.3610594"
 KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
 
-DPMPP = "DPM-Solver++(2M) on evenly spaced times; Lu et al. 2022, arXiv:2211.01095; Lin et al. 2023, arXiv:2305.08891"
+TRAILING = "Lin et al. 2023, arXiv:2305.08891"
+DPMPP = f"DPM-Solver++(2M) on evenly spaced times; Lu et al. 2022, arXiv:2211.01095; {TRAILING}"
+COUNTS = (64, 32, 16, 8, 4, 2)
 
 OPTIMIZATIONS = {
     optimization.name: optimization
@@ -121,7 +100,7 @@ OPTIMIZATIONS = {
             name="int8-all",
             techniques=(
                 _steps(16),
-                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 8, "activation_bits": 8}),
+                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 8, "activation_bits": 8}, looks=True),
             ),
             source="static W8A8 of every layer, on 16 steps; Jacob et al. 2018, arXiv:1712.05877",
             simulated=True,
@@ -135,11 +114,20 @@ OPTIMIZATIONS = {
             source="weights of 3 bits, a scale an output channel, on 16 steps; Nagel et al. 2021, arXiv:2106.08295",
             simulated=True,
         ),
-        Optimization(name="steps-32", techniques=(_steps(32),), source=KARRAS),
-        Optimization(name="steps-16", techniques=(_steps(16),), source=KARRAS, smoke=True),
-        Optimization(name="steps-8", techniques=(_steps(8),), source=KARRAS, smoke=True),
-        Optimization(name="steps-4", techniques=(_steps(4),), source=KARRAS, smoke=True),
-        *(Optimization(name=f"dpmpp-{count}", techniques=(_dpmpp(count),), source=DPMPP) for count in (16, 8, 4, 2)),
+        *(
+            _fewer(f"steps-{count}", _steps(count), KARRAS, in_the_matrix=count > 2, smoke=2 < count < 32)
+            for count in COUNTS[1:]  # fp32 has 64
+        ),
+        *(_fewer(f"dpmpp-{count}", _dpmpp(count), DPMPP, in_the_matrix=count <= 16) for count in COUNTS),
+        *(
+            _fewer(f"{name}-{count}", _steps(count, solver=solver, spacing=spacing, later=FEW), source)
+            for name, solver, spacing, source in (
+                ("euler", "euler", "trailing", f"Euler's method on evenly spaced times; {KARRAS}; {TRAILING}"),
+                ("ddim", "euler", "timesteps", "DDIM without noise; Song et al. 2020, arXiv:2010.02502"),
+                ("unipc", "unipc", "trailing", f"UniPC of order 2; Zhao et al. 2023, arXiv:2302.04867; {TRAILING}"),
+            )
+            for count in COUNTS
+        ),
         Optimization(
             name="one-evaluation",
             techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.guidance:drop")),
@@ -195,6 +183,13 @@ OPTIMIZATIONS = {
             source="attention's products in bfloat16, block by block; Rabe & Staats 2021, arXiv:2112.05682",
             unsupported=_not_cuda("a GPU's attention is fused; bf16 computes it in bfloat16"),
             by_name_only=BY_NAME,
+        ),
+        Optimization(
+            name="merged-tokens",
+            techniques=(Technique("merged-tokens", "suite.optimizations.merged_tokens:merge", looks=True),),
+            source="equal tokens of an absent condition as one, exactly; Bolya et al. 2023, arXiv:2210.09461",
+            unsupported=_not_cuda("it looks at the conditions of each call, for which a GPU would wait"),
+            by_name_only=EVERYWHERE,
         ),
         # Applied to the networks as torch has them.
         Optimization(
@@ -271,7 +266,7 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="smoothquant",
-            techniques=(Technique("smoothquant", "suite.optimizations.smooth_quant:smooth", {"alpha": 0.5}),),
+            techniques=(Technique("smoothquant", "suite.optimizations.smooth_quant:smooth", {"alpha": 0.5}, looks=True),),
             source="outliers of activations moved into the weights, for an int8 recipe behind it; Xiao et al. 2022, arXiv:2211.10438",
             by_name_only=BY_NAME,
         ),
@@ -328,62 +323,5 @@ def find_optimization(name: str) -> Optimization:
     if name in OPTIMIZATIONS:
         return OPTIMIZATIONS[name]
     if "+" in name:
-        return composed(name)
+        return composed(name, [find_optimization(part) for part in name.split("+")])
     raise unknown("optimization", name, OPTIMIZATIONS)
-
-
-# Techniques that say what the networks compute in.
-ARITHMETIC = {"precision", "quantization", "weight-only", "mixed", "onednn", "onnx", "original"}
-# What a technique finds must not have been changed by a later one; those without a place go anywhere.
-PLACES = {
-    "distillation": 0,
-    "upsampling": 0,
-    "smoothquant": 1,
-    **dict.fromkeys(ARITHMETIC, 2),
-    "compile": 3,
-    "attention": 4,
-    "cuda-graphs": 5,
-}
-# What a technique sets besides itself, so that no other may.
-SETS = {
-    **dict.fromkeys(ARITHMETIC, ("arithmetic",)),
-    "original": ("arithmetic", "guidance", "decoder", "views", "attention"),
-    "distillation": ("steps", "guidance"),
-}
-
-
-class ImpossibleComposition(UnknownName):
-    """Recipes that cannot be one; says which techniques are in each other's way."""
-
-
-def composed(name: str) -> Optimization:
-    """The recipe that entries joined by "+" make, their techniques in that order.
-
-    ImpossibleComposition where two of them set the same thing: each technique once, and one kind of arithmetic; and
-    where one comes before another that it must follow.
-    """
-    parts = [find_optimization(part) for part in name.split("+")]
-    held: dict[str, str] = {}  # what is set -> by which part
-    for part in parts:
-        if not part.techniques:
-            raise ImpossibleComposition(f"{name}: {part.name} is the reference, and adds nothing to another recipe")
-        for kind in {kind for t in part.techniques for kind in SETS.get(t.name, (t.name,))}:
-            if kind in held:
-                raise ImpossibleComposition(
-                    f"{name}: {held[kind]} and {part.name} both set the {kind}; take one of them"
-                )
-            held[kind] = part.name
-    placed = [(PLACES[t.name], part.name) for part in parts for t in part.techniques if t.name in PLACES]
-    for (here, early), (there, late) in zip(placed, placed[1:]):
-        if here > there:
-            right = sorted(parts, key=lambda part: min(PLACES.get(t.name, 9) for t in part.techniques))
-            raise ImpossibleComposition(
-                f"{name}: {early} comes behind {late}; write {'+'.join(part.name for part in right)}"
-            )
-    return Optimization(
-        name=name,
-        techniques=tuple(technique for part in parts for technique in part.techniques),
-        source="; ".join(f"{part.name}: {part.source}" for part in parts),
-        simulated=any(part.simulated for part in parts),
-        unsupported={device: why for part in parts for device, why in part.unsupported.items()},
-    )

@@ -9,7 +9,7 @@ from torch import nn
 from suite.models.catalogue import MODELS
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 
 
 def chosen(pipeline: Pipeline, stages: Sequence[str] | None) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.cuda_graphs import copied
 from suite.optimizations.forwards import give
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from suite.models.pipeline import Pipeline
 from suite.models.point_e import Copies
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 
 STAGE = "upsampler"
 

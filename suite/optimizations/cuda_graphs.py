@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from suite.models.pipeline import Pipeline
-from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.forwards import give
 
 WARM_UP_CALLS = 3  # before a capture, on another stream, as the documentation asks: libraries allocate at first calls

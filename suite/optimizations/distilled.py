@@ -15,7 +15,8 @@ from suite.models.pipeline import Pipeline
 from suite.models.sampling import Sampling
 from suite.models.stored_int8 import unpacked
 from suite.models.weights import EMBEDDED, load_embedded
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
+from suite.optimizations.steps import sampling_of
 
 SUFFIX = "-distilled"
 
@@ -43,7 +44,7 @@ def use_student(
     pipeline.guidance = 1.0
     pipeline.apart = {first: Sampling(evaluations, "euler", "trailing")}
     if later:
-        pipeline.apart |= pipeline.refined_by(Sampling(**later))
+        pipeline.apart |= pipeline.refined_by(sampling_of(later))
     return pipeline
 
 

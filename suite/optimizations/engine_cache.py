@@ -36,7 +36,6 @@ def kept(name: str, key: Key, make: Callable[[Path], None]) -> Path:
     with _entry(name, key) as target:
         if not target.exists():
             passing = target.with_name(f".{target.name}.{os.getpid()}")
-            shutil.rmtree(passing, ignore_errors=True)
             passing.mkdir()
             try:
                 make(passing)
@@ -71,10 +70,19 @@ def _entry(name: str, key: Key) -> Iterator[Path]:
     with locked(folder / f"{target.name}.lock"):
         with contextlib.suppress(OSError):
             target.rmdir()  # empty: what was to fill it never began
-        if target.exists() and (reason := fault(target, key)):
+        if (target.exists() or target.is_symlink()) and (reason := fault(target, key)):
             warnings.warn(f"{reason}; it is removed and made again", stacklevel=3)
-            shutil.rmtree(target)
+            _remove(target)
+        for left in folder.glob(f".{target.name}.*"):  # by a process that died: whoever fills an entry holds its lock
+            _remove(left)
         yield target
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def digest_of(key: Key) -> str:
@@ -87,7 +95,7 @@ def fault(folder: Path, key: Key) -> str | None:
     try:
         manifest = json.loads(path.read_text())
         known, hashes = manifest["key"], dict(manifest["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{path}: the manifest cannot be read ({type(error).__name__}: {error})"
     if _words(known) != _words(key):
         return f"{path}: this is the entry of something else"
@@ -109,7 +117,7 @@ def _seal(folder: Path, key: Key) -> None:
 
 def _files(folder: Path) -> list[str]:
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path.relative_to(folder)) for path in paths if path.name != MANIFEST)
+    return sorted(str(path.relative_to(folder)) for path in paths if path != folder / MANIFEST)
 
 
 def _words(key: Key) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 
 Function = Callable[..., Any]
 
@@ -24,13 +24,23 @@ class Forward:
         return function(*arguments, **named)
 
 
+ONCE = "context"  # what a network computes once an object, where it has such a part
+
+
 def give(network: nn.Module, faster: Callable[[Function], Function]) -> None:
-    """In place. The method and not the module, so that what is put around `forward` to time it stays outside.
+    """In place, and what it computes once an object too. The methods and not the module, so that what is put around
+    `forward` to time it stays outside.
 
     UnsupportedRecipe for a network that another library runs: a capture of it would be empty.
     """
+    refuse_outside(network)
+    for name in ("forward", ONCE) if hasattr(network, ONCE) else ("forward",):
+        setattr(network, name, Forward(getattr(network, name), faster(getattr(network, name))))
+
+
+def refuse_outside(network: nn.Module) -> None:
+    """UnsupportedRecipe for a network that another library runs."""
     if getattr(network, "outside_torch", False):
         raise UnsupportedRecipe(
             f"{type(network).__name__} is run outside torch, which can neither compile nor capture it"
         )
-    network.forward = Forward(network.forward, faster(network.forward))

@@ -2,6 +2,7 @@
 
 Kynkäänniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion
 Models", arXiv:2404.07724: at high noise guidance costs diversity, at low noise it does nothing.
+It makes other objects of the same noise, so there is no tolerance against fp32; their quality is measured.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: f
     if not 0 <= low_sigma < high_sigma:
         raise ValueError(
             f"low_sigma {low_sigma} and high_sigma {high_sigma}: the first must be the smaller, and not below 0"
+        )
+    if low_sigma > pipeline.sigma_max or high_sigma < pipeline.sigma_min:
+        raise ValueError(
+            f"low_sigma {low_sigma} and high_sigma {high_sigma}: the noise of {pipeline.model} is "
+            f"{pipeline.sigma_min} to {pipeline.sigma_max}, so nothing would be guided"
         )
     pipeline.guided_within = (low_sigma, high_sigma)
     return pipeline

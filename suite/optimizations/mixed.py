@@ -30,6 +30,8 @@ def choose(
     layers: patterns of names (`*`, `?`, `[12]`) -> a precision. In names, the number of a block may also be written as
     `first`, `middle` or `last` (`*blocks.middle.*`). UnknownName for a pattern that matches no layer of any stage.
     """
+    if not layers:
+        raise ValueError("layers: {} changes nothing; one pattern or more, each with one of " + ", ".join(PRECISIONS))
     for precision in layers.values():
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)

@@ -45,6 +45,7 @@ def described(pipeline: Pipeline) -> dict[str, object]:
         "captions": captions,
         "calibration": asdict(sampling),
         "recipe": {n: repr(getattr(pipeline, n, None)) for n in ("apart", "guidance", "guided_within")},
+        "pictures": getattr(getattr(pipeline, "condition", None), "steps", None),
         "model": pipeline.model,
         "weights": pipeline.weights_sha256,
     }

@@ -28,7 +28,7 @@ from suite.models.point_e_network import (
 )
 from suite.models.point_upsampler import Context, PointUpsampler
 from suite.models.weights import sha256_of
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 
 PICTURE_TOKENS = {s.clip_width: s.clip_tokens for s in (NANO_IMAGE, PUBLISHED["base40M"])}
 """How many a CLIP of some width gives of a picture."""
@@ -196,8 +196,9 @@ def exact_layers(network: nn.Module) -> list[str]:
 
 
 def network_sha256(network: nn.Module) -> str:
-    """Of its tensors, and of the code that says what is done with them."""
-    digest = hashlib.sha256()
+    """Of its tensors, of its settings (how many heads no tensor tells), and of the code that says what is done with them."""
+    settings = getattr(network, "settings", None) or dict(getattr(network, "config", {}))
+    digest = hashlib.sha256(repr(settings).encode())
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}  # those that no file holds, too
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,7 +1,9 @@
 """The diffusion networks through ONNX Runtime, in float32, float16 or 8-bit integers, on a processor or with TensorRT.
 
 The paper's "TensorRT, Linear" and "TensorRT, All" (Zhang et al., EMS'23, doi:10.1145/3609395.3610594): on a processor
-the very same graph runs, so its quality stands for theirs.
+the very same graph runs, so its quality stands for theirs. Relative to fp32 on the same inputs: 1e-5 an evaluation in
+float32; over a whole sampling 0.07 (int8 ranged at each call), 0.1 (Linear layers) and 0.3 (all). float16 is for GPUs,
+where none has been measured.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import torch
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
 from suite.optimizations import onnx_tensorrt
-from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.freed import hand_back
 from suite.optimizations.onnx_export import GRAPH
 from suite.optimizations.onnx_graphs import ARITHMETICS, for_processor, graphs

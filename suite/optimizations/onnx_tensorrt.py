@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.engine_cache import Key, filled_in_place
 from suite.optimizations.onnx_export import GRAPH, graph_sha256
 from suite.optimizations.onnx_session import Session, onnxruntime

@@ -12,8 +12,8 @@ import torch
 
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.catalogue import ARITHMETIC, Optimization, UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import ARITHMETIC, Optimization, UnsupportedRecipe
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CAST = "suite.optimizations.precision:cast"

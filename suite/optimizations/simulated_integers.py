@@ -2,6 +2,8 @@
 
 Weights: symmetric, one scale an output channel. Activations: asymmetric, one static range a tensor, calibrated on
 captions that are not scored. Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
+Root mean square difference from float32 on the same noise, 16 steps: at most 0.02 with weights of 8 bits, 0.05 with activations of 8
+bits besides; fewer bits have no tolerance, their loss is what is measured.
 """
 
 from __future__ import annotations
@@ -65,13 +67,19 @@ def _calibrate(pipeline: Pipeline, layers: list[nn.Linear]) -> dict[nn.Linear, t
     seen: dict[nn.Linear, list[tuple[float, float]]] = {layer: [] for layer in layers}
 
     def look(layer: nn.Linear, x: Tensor) -> None:
-        values = x.flatten()
-        picked = values[torch.linspace(0, values.numel() - 1, min(values.numel(), 8192)).long()]
-        quantiles = torch.quantile(picked.float(), torch.tensor([CLIPPED_SHARE, 1 - CLIPPED_SHARE]))
-        seen[layer].append((quantiles[0].item(), quantiles[1].item()))
+        seen[layer].append(tuple(ends(x).tolist()))
 
     watch_inputs(pipeline, layers, look)
     return {layer: (min(low for low, _ in pairs), max(high for _, high in pairs)) for layer, pairs in seen.items()}
+
+
+def ends(x: Tensor) -> Tensor:
+    """Between which nearly all of a tensor's values lie: float32 [2], on its device. Of many values some are looked at."""
+    values = x.flatten()
+    some = torch.linspace(0, values.numel() - 1, min(values.numel(), 8192), device=x.device).long()
+    return torch.quantile(
+        values[some].float(), values.new_tensor([CLIPPED_SHARE, 1 - CLIPPED_SHARE], dtype=torch.float32)
+    )
 
 
 def watch_inputs(pipeline: Pipeline, layers: Iterable[nn.Module], look: Callable[[nn.Module, Tensor], None]) -> None:

@@ -102,5 +102,9 @@ class Smoothed(nn.Module):
         self.layer = layer
         self.register_buffer("inverse", 1 / s)
 
+    @property
+    def in_features(self) -> int:
+        return self.layer.in_features
+
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x * self.inverse)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from suite.models.near_surface import Refinement
 from suite.models.pipeline import Pipeline
 from suite.models.shap_e import ShapE
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
+
+FEWEST = 2  # points along an axis
 
 
 def refine(pipeline: Pipeline, device: object, *, stride: int, margin: float, coarser: int = 1) -> Pipeline:
@@ -19,10 +21,13 @@ def refine(pipeline: Pipeline, device: object, *, stride: int, margin: float, co
 
     UnsupportedRecipe where a model decodes no field.
     """
-    if coarser < 1:
-        raise ValueError(f"coarser: {coarser} is not possible; at least 1")
     if not isinstance(pipeline, ShapE):
         raise UnsupportedRecipe(f"{pipeline.model} decodes no field into a mesh")
+    if not isinstance(coarser, int) or not 1 <= coarser <= pipeline.grid // FEWEST:
+        raise ValueError(
+            f"coarser: {coarser} is not possible; a whole number from 1 to {pipeline.grid // FEWEST}, "
+            f"of {pipeline.grid} points"
+        )
     pipeline.refinement = Refinement(stride, margin)
     pipeline.grid //= coarser
     return pipeline

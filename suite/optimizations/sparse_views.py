@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from suite.models.pipeline import Pipeline
 from suite.models.shap_e import ShapE
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.optimizations.composition import UnsupportedRecipe
 
 
 def skip(pipeline: Pipeline, device: object, *, cells: int, fewer: int = 1) -> Pipeline:

@@ -2,14 +2,19 @@
 
 Karras et al. 2022, arXiv:2206.00364, equation 5, for the grid that the models' own recipe has; the solvers' sources are
 in `suite.models.solvers`. It takes no training and no calibration.
+Too few steps make other objects of the same noise, so there is no tolerance against fp32; their quality is measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+
 from suite.models.pipeline import Pipeline
 from suite.models.sampling import Sampling
-from suite.optimizations.catalogue import UnsupportedRecipe
+from suite.names import unknown
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 
 
 def set_steps(
@@ -21,7 +26,9 @@ def set_steps(
     later: of the stages that start from what the one before made and not from noise, which need less
     (`Sampled.refining`).
     """
-    wanted = Sampling(**sampling)
+    if stages is not None and later:
+        raise ValueError(f"later: not possible with stages; those that go on from there are {pipeline.refining}")
+    wanted = sampling_of(sampling)
     if pipeline.own_sampler and (stages is not None or later or not plain(wanted)):
         raise UnsupportedRecipe(NOT_PLAIN)
     if stages is None:
@@ -29,8 +36,16 @@ def set_steps(
     else:
         pipeline.apart = pipeline.apart | dict.fromkeys(chosen(pipeline, stages), wanted)
     if later:
-        pipeline.apart = pipeline.apart | pipeline.refined_by(Sampling(**later))
+        pipeline.apart = pipeline.apart | pipeline.refined_by(sampling_of(later))
     return pipeline
+
+
+def sampling_of(parameters: Mapping[str, object]) -> Sampling:
+    """UnknownName for a parameter that it does not have."""
+    for name in parameters:
+        if name not in (known := [field.name for field in fields(Sampling)]):
+            raise unknown("sampling parameter", name, known)
+    return Sampling(**parameters)
 
 
 NOT_PLAIN = "the originals' own sampler takes Heun's method on Karras levels, in all stages alike"

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from suite.models.pipeline import Pipeline
-from suite.optimizations.catalogue import UnsupportedRecipe
 from suite.optimizations.chosen import chosen
+from suite.optimizations.composition import UnsupportedRecipe
 
 MULTIPLE = 8  # of widths that a GPU's integer products take; the few layers of others stay as they are
 

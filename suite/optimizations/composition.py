@@ -1,0 +1,102 @@
+"""What an optimization is made of, and how several become one. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from suite.names import UnknownName
+
+ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
+
+
+class UnsupportedRecipe(RuntimeError):
+    """A technique finds at run time that this machine cannot do it; says why."""
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One step of a recipe: "module:function", called as function(pipeline, device, **parameters) -> pipeline."""
+
+    name: str  # becomes a pytest mark
+    apply: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    looks: bool = False  # at how objects are sampled, so that what says how must come before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    name: str
+    techniques: tuple[Technique, ...] = ()
+    source: str
+    simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
+    smoke: bool = False
+    unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
+    by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
+
+
+# Techniques that say what the networks compute in.
+ARITHMETIC = {"precision", "quantization", "weight-only", "mixed", "onednn", "onnx", ORIGINAL}
+# What a technique finds must not have been changed by a later one; those without a place go anywhere.
+PLACES = {
+    "distillation": 0,
+    "upsampling": 0,
+    "smoothquant": 1,
+    **dict.fromkeys(ARITHMETIC, 2),
+    "compile": 3,
+    "attention": 4,
+    "cuda-graphs": 5,
+    "merged-tokens": 5,
+}
+# How objects are sampled: behind a technique that looks at it, they would be another model's than in front.
+SAMPLING = ("steps", "guidance", "pictures")
+# What a technique sets besides itself, so that no other may.
+SETS = {
+    **dict.fromkeys(ARITHMETIC, ("arithmetic",)),
+    ORIGINAL: ("arithmetic", "guidance", "decoder", "views", "attention", "smoothquant"),
+    "distillation": ("steps", "guidance"),
+}
+
+
+class ImpossibleComposition(UnknownName):
+    """Recipes that cannot be one; says which techniques are in each other's way."""
+
+
+def composed(name: str, parts: Sequence[Optimization]) -> Optimization:
+    """The recipe of this name that the entries in it make, their techniques in that order.
+
+    ImpossibleComposition where two of them set the same thing: each technique once, and one kind of arithmetic; and
+    where one comes before another that it must follow.
+    """
+    held: dict[str, str] = {}  # what is set -> by which part
+    for part in parts:
+        if not part.techniques:
+            raise ImpossibleComposition(f"{name}: {part.name} is the reference, and adds nothing to another recipe")
+        for kind in {kind for t in part.techniques for kind in SETS.get(t.name, (t.name,))}:
+            if kind in held:
+                raise ImpossibleComposition(
+                    f"{name}: {held[kind]} and {part.name} both set the {kind}; take one of them"
+                )
+            held[kind] = part.name
+    placed = [(PLACES[t.name], part.name) for part in parts for t in part.techniques if t.name in PLACES]
+    for (here, early), (there, late) in zip(placed, placed[1:]):
+        if here > there:
+            right = sorted(parts, key=lambda part: min(PLACES.get(t.name, 9) for t in part.techniques))
+            raise ImpossibleComposition(
+                f"{name}: {early} comes behind {late}; write {'+'.join(part.name for part in right)}"
+            )
+    looking = None
+    for part in parts:
+        if looking and any(t.name in SAMPLING for t in part.techniques):
+            raise ImpossibleComposition(
+                f"{name}: {looking.name} looks at how objects are sampled; put {part.name} before {looking.name}"
+            )
+        looking = part if any(t.looks for t in part.techniques) else looking
+    return Optimization(
+        name=name,
+        techniques=tuple(technique for part in parts for technique in part.techniques),
+        source="; ".join(f"{part.name}: {part.source}" for part in parts),
+        simulated=any(part.simulated for part in parts),
+        unsupported={device: why for part in parts for device, why in part.unsupported.items()},
+    )
