@@ -21,6 +21,7 @@ FLOORS: dict[str, float] = {
     "suite.names": 0,
     "suite.judging": 1,
     "suite.models.catalogue": 1,
+    "suite.optimizations.composition": 0.5,
     "suite.optimizations.catalogue": 1,
     "suite.devices.catalogue": 1,
     "suite.configurations": 2,

@@ -27,14 +27,10 @@ from suite.optimizations.simulated_integers import quantize as simulate
 from suite.optimizations.simulated_integers import round_activations, round_weights
 from suite.optimizations.steps import set_steps
 from tests import techniques
-from tests.techniques import CPU, PROMPTS, STEPS, distance, engine_or_skip, linears, objects, pipeline
+from tests.techniques import CPU, MORE, PROMPTS, STEPS, distance, engine_or_skip, linears, objects, pipeline
 
 # Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.02 (of six objects),
 # weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
-MORE = [
-    *PROMPTS, "a green ring", "a large black cube next to a small black ball", "a small blue cone",
-    "a large yellow cylinder on a small red ball",
-]  # fmt: skip
 
 
 @pytest.fixture
