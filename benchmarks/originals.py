@@ -75,7 +75,9 @@ def call_of(name: str, batch: int, variant: str, weights: dict[str, torch.Tensor
         if "low_resolution" in given:
             given["low_res"] = given.pop("low_resolution")
     else:
-        alone = SimpleNamespace(model=name, networks={name: network}, diffusion=(name,))
+        alone = SimpleNamespace(
+            model=name, networks={name: network}, diffusion=(name,), guidance=3.0 if batch > 1 else 1.0
+        )
         network = apply_recipe(recipe, alone, CPU).networks[name]
     return lambda: network(**given), weights
 
