@@ -88,7 +88,7 @@ OPTIMIZATIONS = {
         Optimization(
             name="onednn",
             techniques=(Technique("onednn", "suite.optimizations.onednn:use_onednn"),),
-            source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; 1e-6 of the reference",
+            source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; within 1e-5 of the reference",
             unsupported=_not_cuda("oneDNN's Linear layers are for the CPU"),
         ),
         Optimization(
