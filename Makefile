@@ -6,10 +6,9 @@ READY := $(VENV)/.ready
 
 .PHONY: setup bench matrix test dashboard lint clean
 
-bench: setup            ## this machine's smoke cells, the tables, the frontier (a few minutes)
-	$(BIN)/python -m pytest --quality-prompts 8 --benchmark-save=bench
-	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published
-	@echo "browse it: make dashboard"
+bench: setup            ## this machine's smoke cells, their frontier, what it means (a few minutes)
+	$(BIN)/python -m pytest --benchmark-save=bench; status=$$?; \
+	    $(BIN)/python -m leaderboards session && exit $$status
 
 matrix: setup           ## the whole cpu matrix with 153 prompts
 	$(BIN)/python -m pytest -m cpu --benchmark-save=matrix
