@@ -119,7 +119,9 @@ def notes(row: PublishedRow) -> str:
     said += ["simulated arithmetic: no latency"] if row.simulated else []
     said += ["extrapolated"] if row.extrapolated else []
     if row.outcomes_from is not None:
-        said += [f"{row.prompts_scored_here} of {row.prompts} prompts scored here, the others as in {row.outcomes_from}"]
+        said += [
+            f"{row.prompts_scored_here} of {row.prompts} prompts scored here, the others as in {row.outcomes_from}"
+        ]
     else:
         said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []

@@ -58,9 +58,7 @@ def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
     parameters = {"arithmetic": arithmetic, "provider": provider}
     static = arithmetic in ("int8-linear", "int8-all")
     alone = arithmetic == "int8-dynamic" or provider == "tensorrt"
-    return Technique(
-        name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static, one_at_a_time=alone
-    )
+    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static, one_at_a_time=alone)
 
 
 def _not_cuda(reason: str) -> dict[str, str]:
