@@ -45,6 +45,7 @@ FAILED = [
     Column("configuration", lambda row: row.configuration),
     Column("status", lambda row: row.status.value),
     Column("reason", lambda row: row.reason or cells.DASH),
+    Column("board", lambda row: row.board or cells.DASH),
     Column("measured", cells.date),
     Column("commit", cells.commit),
 ]
