@@ -10,6 +10,10 @@ from suite.records import PublishedRow, Verdict
 
 DASH = "–"
 MINUS = "−"
+# What a row's neighbours decide.
+OTHER_CONDITIONS = "measured under other conditions than most rows here"
+LIKE_AMONG_LIKE = "too few prompts: smoke runs are ranked only among their like, where there is no full run"
+SAID_ANYHOW = ("simulated", "extrapolated", "random weights")  # reasons that the notes say in other words
 
 
 def plain_seconds(value: float, like: float | None = None) -> str:
@@ -113,6 +117,13 @@ def budgets(row: PublishedRow) -> str:
     return ", ".join(bad) or f"{len(row.verdicts)} kept"
 
 
+def why_not_ranked(row: PublishedRow) -> str | None:
+    """Why a measured row has no place on its board's frontier; None for one that has, and for figures of others."""
+    if row.on_frontier is not None or row.source != "measured":
+        return None
+    return why_unranked(row) or (LIKE_AMONG_LIKE if row.smoke else OTHER_CONDITIONS)
+
+
 def notes(row: PublishedRow) -> str:
     """What a reader must know before using the figures."""
     said = [f"{row.weights} weights"] if row.weights not in (None, "embedded") else []
@@ -120,9 +131,8 @@ def notes(row: PublishedRow) -> str:
     said += ["extrapolated"] if row.extrapolated else []
     said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
-    if row.on_frontier is None and row.source == "measured":
-        reason = why_unranked(row) or "measured under other conditions than most rows here"
-        said += [] if reason in ("simulated", "extrapolated", "random weights") else [f"not ranked: {reason}"]
+    reason = why_not_ranked(row)
+    said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]
     return "; ".join(said) or DASH
 
 
