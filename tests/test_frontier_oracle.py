@@ -170,6 +170,20 @@ def test_the_fastest_and_smallest_row_at_chance_is_nowhere():
         assert marks_of([*rows, chance], generator) == [*marks_of(rows, generator), None]
 
 
+def test_of_rows_that_were_scored_on_the_same_prompts_one_with_the_most_hits_stays():
+    generator = random.Random(43)
+    for _ in range(CASES // 3):
+        rows = []
+        for _ in range(generator.randrange(1, 9)):
+            x = random_figures(generator, None, never_null=True)
+            hits = {n: generator.random() < generator.choice([0.3, 0.6, 0.7]) for n in range(20)}
+            share = sum(hits.values()) / 20
+            rows.append(replace(x, hits=hits, share=(share, share - 0.01, share + 0.01), smoke=False))
+        marks = marks_of(rows, generator)
+        hits_of = {n: x.share[0] for n, x in enumerate(rows) if marks[n] is not None}
+        assert not hits_of or any(marks[n] for n, share in hits_of.items() if share == max(hits_of.values()))
+
+
 def test_copies_of_a_row_share_its_place():
     generator = random.Random(41)
     for _ in range(CASES // 3):

@@ -37,7 +37,9 @@ NO_HOST_NAMES = ("localhost", "localhost.localdomain", "(none)")
 # Files that container engines leave for everybody to see. The variable `container` of process 1 is left alone: only its
 # owner may read it, and two users of one container would name two boards.
 CONTAINER_FILES = (".dockerenv", "run/.containerenv", "run/systemd/container", "run/host/container-manager")
-CONTAINER_GROUP = re.compile(r"/(docker|lxc)/|/lxc\.payload|/kubepods|/(docker|libpod|crio|cri-containerd)-[0-9a-f]{12}")
+CONTAINER_GROUP = re.compile(
+    r"/(docker|lxc)/|/lxc\.payload|/kubepods|/(docker|libpod|crio|cri-containerd)-[0-9a-f]{12}"
+)
 # Engines bring the container's own host table or name; lxcfs shows a container its share of /proc.
 CONTAINER_MOUNTS = ("/etc/hosts", "/etc/hostname")
 CONTAINER_FILE_SYSTEM = "fuse.lxcfs"
