@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leaderboards.frontier import why_unranked
+from leaderboards.frontier import too_few_prompts, why_unranked
 from suite.records import PublishedRow, Verdict
 
 DASH = "–"
 MINUS = "−"
+# What a row's neighbours decide.
+OTHER_CONDITIONS = "measured under other conditions than most rows here"
+LIKE_AMONG_LIKE = "too few prompts: smoke runs are ranked only among their like, where there is no full run"
+SAID_ANYHOW = ("simulated", "extrapolated", "random weights")  # reasons that the notes say in other words
 
 
 def plain_seconds(value: float, like: float | None = None) -> str:
@@ -113,6 +117,13 @@ def budgets(row: PublishedRow) -> str:
     return ", ".join(bad) or f"{len(row.verdicts)} kept"
 
 
+def why_not_ranked(row: PublishedRow) -> str | None:
+    """Why a measured row has no place on its board's frontier; None for one that has, and for figures of others."""
+    if row.on_frontier is not None or row.source != "measured":
+        return None
+    return why_unranked(row) or (LIKE_AMONG_LIKE if too_few_prompts(row) else OTHER_CONDITIONS)
+
+
 def notes(row: PublishedRow) -> str:
     """What a reader must know before using the figures."""
     said = [f"{row.weights} weights"] if row.weights not in (None, "embedded") else []
@@ -125,9 +136,8 @@ def notes(row: PublishedRow) -> str:
     else:
         said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
-    if row.on_frontier is None and row.source == "measured":
-        reason = why_unranked(row) or "measured under other conditions than most rows here"
-        said += [] if reason in ("simulated", "extrapolated", "random weights") else [f"not ranked: {reason}"]
+    reason = why_not_ranked(row)
+    said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]
     return "; ".join(said) or DASH
 
 

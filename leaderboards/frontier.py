@@ -2,6 +2,11 @@
 
 Three objectives: latency (lower is better), peak memory (lower), CLIP R-Precision in the gallery of 153 (higher).
 
+Who takes part. A row whose R-Precision may be chance (its 95 % interval holds 1 in 153, or lies below) has failed
+quality: it is never on the frontier and removes nothing, however fast it is. A smoke run is never ranked with full ones,
+since its prompts are too few: where a full row takes part, no smoke run does. Where there are only smoke runs, they are
+ranked among themselves.
+
 The rule. A removes B from the frontier when
 
 1. A is *better beyond noise* on at least one objective, and
@@ -24,7 +29,7 @@ Why so:
 - Quality has no such margin, because with some hundred prompts "no significant loss" is not "no loss": 153 prompts
   leave a loss of several points unseen. A faster row removes a slower one only if it hit at least as often. So of
   the rows with the most hits one is always on the frontier; a claim of non-inferiority is left to its own test.
-- A smoke run is ranked beside full ones but never removes one: its prompts are too few.
+- What makes nothing can be very fast and small. Were chance ranked, an empty object would be on every frontier.
 - "No worse" on quality is an order, and on log latency and log memory one step loses at most one margin where it
   gains more than one, so A cannot beat B, B beat C and C beat A (all scored on the same prompts): the frontier of
   at least one row is never empty, and it does not depend on the order of the rows.
@@ -41,10 +46,12 @@ from dataclasses import dataclass
 from suite.judging.latency_change import TOLERANCE as LATENCY_MARGIN
 from suite.judging.paired_quality import hit_pairs, mcnemar_p
 from suite.models.catalogue import MODELS
-from suite.records import Interval, Measurement, PublishedRow, Quality, Status
+from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
 MEMORY_MARGIN = 0.02  # allocators round and libraries load differently; the design calls less than this noise
 SIGNIFICANCE = 0.05
+CHANCE = 1 / GALLERY_SIZE  # the share that objects made without looking at their prompts hit
+FAILED_QUALITY = f"failed quality: no better than chance (1 in {GALLERY_SIZE})"
 
 Key = tuple[str, str | None, str | None]
 
@@ -65,12 +72,27 @@ class Candidate:
     smoke: bool = False
 
 
+def no_better_than_chance(row: PublishedRow) -> bool:
+    """Whether a row was scored and its interval does not lie above chance. Without an interval the share itself counts."""
+    if row.r_precision is None:
+        return False
+    return (row.r_precision if row.r_precision_low is None else row.r_precision_low) <= CHANCE
+
+
+def too_few_prompts(row: PublishedRow) -> bool:
+    """Whether a row is a smoke run that stands on its own few prompts; one that took the outcomes of the others from a
+    committed session stands on as many as a full row."""
+    return row.smoke and row.outcomes_from is None
+
+
 def why_unranked(row: PublishedRow) -> str | None:
-    """Why a row has no place on a frontier, or None when it may be ranked."""
+    """Why a row has no place on a frontier, whatever stands beside it, or None when it may be ranked."""
     if row.source != "measured":
         return "published elsewhere, not measured here"
     if row.status != Status.OK:
         return f"status {row.status.value}"
+    if no_better_than_chance(row):
+        return FAILED_QUALITY
     for flag in ("simulated", "extrapolated"):
         if getattr(row, flag):
             return flag
@@ -89,7 +111,7 @@ def candidate(row: PublishedRow, quality: Quality | None = None) -> Candidate | 
         peak_memory_bytes=row.peak_memory_bytes,
         r_precision=Interval(value=row.r_precision, low=row.r_precision_low, high=row.r_precision_high),
         quality=quality,
-        smoke=row.smoke,
+        smoke=too_few_prompts(row),
     )
 
 
@@ -113,8 +135,6 @@ def truer(a: Candidate, b: Candidate) -> bool:
 
 def dominates(a: Candidate, b: Candidate) -> bool:
     """Whether a removes b from the frontier: the rule at the head of this file."""
-    if a.smoke and not b.smoke:
-        return False
     if a.latency.value > b.latency.value * (1 + LATENCY_MARGIN):
         return False
     if a.peak_memory_bytes > b.peak_memory_bytes * (1 + MEMORY_MARGIN):
@@ -125,15 +145,21 @@ def dominates(a: Candidate, b: Candidate) -> bool:
     return faster(a, b) or smaller(a, b) or truer(a, b)
 
 
-def dominators(candidates: Sequence[Candidate]) -> list[list[int]]:
-    """For each candidate, the positions of those that remove it. Only candidates that may be compared belong here:
-    one board, one gallery and judge, the same conditions."""
-    return [[i for i, a in enumerate(candidates) if i != j and dominates(a, b)] for j, b in enumerate(candidates)]
+def taking_part(candidates: Sequence[Candidate | None]) -> list[bool]:
+    """For each row of a group, whether it is ranked with the others: not one that may not be ranked at all (None), nor a
+    smoke run beside a full one."""
+    full = any(c is not None and not c.smoke for c in candidates)
+    return [c is not None and not (full and c.smoke) for c in candidates]
 
 
-def frontier(candidates: Sequence[Candidate]) -> list[bool]:
-    """For each candidate, whether none removes it."""
-    return [not others for others in dominators(candidates)]
+def frontier(candidates: Sequence[Candidate | None]) -> list[bool | None]:
+    """For each candidate, whether no other removes it; None where it does not take part. Only candidates that may be
+    compared belong here: one board, one gallery and judge, the same conditions."""
+    ranked = [c for c, part in zip(candidates, taking_part(candidates)) if part]
+    return [
+        not any(dominates(a, b) for a in ranked) if part else None
+        for b, part in zip(candidates, taking_part(candidates))
+    ]
 
 
 def _apart(lower: Interval, higher: Interval) -> bool:
@@ -200,7 +226,7 @@ def answer(
     """The configuration with the best quality within the limits (None: no limit).
 
     A latency fits when the upper end of its 95 % interval does; a memory when the measured peak does. Only ranked
-    rows count (`on_frontier` is not None). With `qualities` (outcomes a prompt, by `key`), ties are found by the
+    rows count: `on_frontier` is not None, and by today's rule they take part, since tables may be older than it. With `qualities` (outcomes a prompt, by `key`), ties are found by the
     paired test, else by overlapping intervals. The rows must be of one `comparable` group.
     """
     ranked = [row for row in rows if row.on_frontier is not None]
@@ -208,13 +234,15 @@ def answer(
         raise ValueError(
             f"rows of {len(groups)} boards, prompt sets or judges cannot be compared: {sorted(map(str, groups))}"
         )
+    known = qualities or {}
+    candidates = [candidate(row, known.get(key(row))) for row in ranked]
+    ranked = [row for row, part in zip(ranked, taking_part(candidates)) if part]
     fitting, misses = [], []
     for row in ranked:
         miss = _miss(row, max_latency_s, max_memory_bytes)
         fitting.append(row) if miss is None else misses.append(miss)
     fitting.sort(key=lambda row: (-row.r_precision, row.latency_s, row.peak_memory_bytes, row.configuration))
     best = fitting[0] if fitting else None
-    known = qualities or {}
     tied = ()
     if best is not None:
         top = candidate(best, known.get(key(best)))

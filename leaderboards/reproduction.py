@@ -6,7 +6,7 @@ figures are not expected to be equal; what is compared is the finding: does this
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from leaderboards import cells, markdown
 from leaderboards.tables import GENERATED
@@ -42,6 +42,7 @@ def to_markdown(rows_by_device: Mapping[str, Sequence[PublishedRow]]) -> str:
 def _quantization(rows: Sequence[PublishedRow]) -> list[str]:
     paper = {row.optimization: row for row in rows if row.source == "published" and row.speedup_vs_original is not None}
     original = next((row.r_precision for row in paper.values() if row.optimization == "original"), None)
+    name = _namer(rows)
     lines = []
     for recipe, ours in QUANTIZATION.items():
         theirs = paper.get(recipe)
@@ -54,7 +55,7 @@ def _quantization(rows: Sequence[PublishedRow]) -> list[str]:
         ]
         found = _measured(rows, ours) or [None]
         for k, row in enumerate(found):
-            lines.append([*(said if k == 0 else [""] * len(said)), *_ours(row), verdict(row)])
+            lines.append([*(said if k == 0 else [""] * len(said)), *_ours(row, name), verdict(row)])
     heads = ["paper", "speed", "R-Precision", "ours", "speed", "R-Precision", "against fp32", "the paper's loss"]
     return ["## 32 to 8 bits", markdown.table(heads, lines)] if lines else []
 
@@ -66,7 +67,8 @@ def _steps(rows: Sequence[PublishedRow]) -> list[str]:
     found = _measured(rows, names)
     if not found:
         return []
-    lines = [[*_ours(row), verdict(row)] for row in found]
+    name = _namer(rows)
+    lines = [[*_ours(row, name), verdict(row)] for row in found]
     heads = ["ours", "speed", "R-Precision", "against fp32", "the paper's severe loss"]
     return ["## Fewer steps", markdown.table(heads, lines)]
 
@@ -78,8 +80,9 @@ def _latency_quality(rows: Sequence[PublishedRow]) -> list[str]:
     points = [row for row in points if row.latency_s is not None and row.r_precision is not None]
     if not points:
         return []
+    name = _namer(rows)
     lines = [
-        [row.source, row.configuration, cells.latency(row), cells.r_precision(row)]
+        [row.source, name(row), cells.latency(row), cells.r_precision(row)]
         for row in sorted(points, key=lambda row: (row.source == "measured", row.device, row.latency_s))
     ]
     heads = ["source", "configuration", "latency", "R-Precision"]
@@ -98,10 +101,23 @@ def verdict(row: PublishedRow | None) -> str:
     return f"not found: more than {LOSS:.0%} is excluded" if low > -LOSS else "undecided"
 
 
-def _ours(row: PublishedRow | None) -> list[str]:
+def _namer(rows: Sequence[PublishedRow]) -> Callable[[PublishedRow], str]:
+    """A configuration's id, and its board where several measured it: their rows stand side by side."""
+    boards: dict[str, set[str | None]] = {}
+    for row in _scored(rows):
+        boards.setdefault(row.configuration, set()).add(row.board)
+
+    def name(row: PublishedRow) -> str:
+        several = row.source == "measured" and len(boards.get(row.configuration, ())) > 1
+        return f"{row.configuration} ({row.board or 'unknown board'})" if several else row.configuration
+
+    return name
+
+
+def _ours(row: PublishedRow | None, name: Callable[[PublishedRow], str]) -> list[str]:
     if row is None:
         return [cells.DASH] * 4
-    return [row.configuration, cells.times(row.speedup), cells.r_precision(row), cells.quality_difference(row)]
+    return [name(row), cells.times(row.speedup), cells.r_precision(row), cells.quality_difference(row)]
 
 
 def _measured(rows: Sequence[PublishedRow], recipes: Sequence[str]) -> list[PublishedRow]:

@@ -11,7 +11,7 @@ from statistics import median
 
 from pydantic import ValidationError
 
-from leaderboards.frontier import candidate, frontier, key
+from leaderboards.frontier import candidate, frontier, key, taking_part
 from leaderboards.literature import literature_rows  # noqa: F401
 from suite.configurations import UnknownName, find
 from suite.history import latest
@@ -186,18 +186,24 @@ def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -
 
     Only measurements taken under the same conditions are ranked together: the whole fingerprint but the weights.
     Where a board has rows of several conditions, those that most rows share are ranked (the newest, when as many),
-    so that a lone row measured under others does not look like a winner.
+    so that a lone row measured under others does not look like a winner. Whether smoke runs are ranked is settled
+    before, so that many of them never push a board's full rows aside.
     """
     candidates = [candidate(row, m.quality) for m, row in zip(measurements, rows)]
-    boards: dict[tuple, dict[tuple, list[int]]] = {}
-    for n, (m, entry) in enumerate(zip(measurements, candidates)):
-        if entry is not None:
+    boards: dict[tuple, list[int]] = {}
+    for n, m in enumerate(measurements):
+        if candidates[n] is not None:
             gallery = m.fingerprint and m.fingerprint.gallery_sha256
-            board = boards.setdefault((m.device, m.board, gallery, m.quality.judge), {})
-            board.setdefault(_conditions(m), []).append(n)
-    marks: dict[int, bool] = {}
-    for board in boards.values():
-        members = max(board.values(), key=lambda group: (len(group), max(measurements[n].measured_at for n in group)))
+            boards.setdefault((m.device, m.board, gallery, m.quality.judge), []).append(n)
+    marks: dict[int, bool | None] = {}
+    for found in boards.values():
+        conditions: dict[tuple, list[int]] = {}
+        for n, part in zip(found, taking_part([candidates[n] for n in found])):
+            if part:
+                conditions.setdefault(_conditions(measurements[n]), []).append(n)
+        members = max(
+            conditions.values(), key=lambda group: (len(group), max(measurements[n].measured_at for n in group))
+        )
         marks.update(zip(members, frontier([candidates[n] for n in members])))
     return [row.model_copy(update={"on_frontier": marks.get(n)}) for n, row in enumerate(rows)]
 

@@ -45,6 +45,7 @@ FAILED = [
     Column("configuration", lambda row: row.configuration),
     Column("status", lambda row: row.status.value),
     Column("reason", lambda row: row.reason or cells.DASH),
+    Column("board", lambda row: row.board or cells.DASH),
     Column("measured", cells.date),
     Column("commit", cells.commit),
 ]
@@ -95,7 +96,8 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
     if measured:
         parts.append(
             "★ is on the frontier: no other row of its table beats it on latency, peak memory and R-Precision at once, "
-            "differences within noise aside (`leaderboards/frontier.py` has the rule). Rows are sorted by R-Precision, "
+            "differences within noise aside (`leaderboards/frontier.py` has the rule). What is no better than chance has "
+            "failed quality and is not ranked, nor is a smoke run beside full ones. Rows are sorted by R-Precision, "
             "which is no rank: neighbours may be tied. Intervals are 95 %. A cell is repeated by "
             '`pytest "suite/test_configurations.py::test_configuration[CONFIGURATION]"`.'
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from leaderboards import cells
 from leaderboards.cells import Column
 from leaderboards.frontier import Answer, Key, answer, comparable
 from leaderboards.rows import repeat_command
-from suite.records import PublishedRow, Quality
+from suite.records import PublishedRow, Quality, Status
 
 COLUMNS = [
     Column("configuration", lambda row: row.configuration.partition("@")[0]),  # the device stands above the table
@@ -47,27 +47,43 @@ def show_table(rows: Sequence[PublishedRow], wanted: Sequence[Column] = COLUMNS)
 
 
 def show_frontier(device: str, rows: Sequence[PublishedRow], commands: bool = True) -> None:
-    """Each board's frontier, how many rows it leaves out, and what repeats its cells."""
-    ranked = comparable(row for row in rows if row.on_frontier is not None)
-    if not ranked:
+    """Each board's frontier, how many rows it leaves out and why, and what repeats its cells."""
+    if not any(row.on_frontier is not None for row in rows):
         print(f"{device}: no ranked rows ({_why_none(rows)})")
-    for (_, board, prompts), group in ranked.items():
-        best = cells.best_first([row for row in group if row.on_frontier])
-        failed = sum(row.board == board and row.status.value != "ok" for row in rows)
-        beaten = len(group) - len(best)
+        return
+    for (_, board, prompts), group in comparable(row for row in rows if row.status == Status.OK).items():
+        ranked = [row for row in group if row.on_frontier is not None]
+        if not ranked:
+            continue
+        best = cells.best_first([row for row in ranked if row.on_frontier])
+        failed = sum(row.board == board and row.status != Status.OK for row in rows)
+        beaten = len(ranked) - len(best)
         print(
             f"\n{device}, board {board or 'unknown'}, {prompts} prompts: {len(best)} on the frontier, {beaten} beaten"
             + (f", {failed} failed" if failed else "")
         )
         show_table(best)
+        for reason, found in _unranked(group).items():
+            if reason not in cells.SAID_ANYHOW:
+                print(f"not ranked, {reason}: {', '.join(row.configuration.partition('@')[0] for row in found)}")
         if commands:
             _show_commands(best)
 
 
+def _unranked(rows: Iterable[PublishedRow]) -> dict[str, list[PublishedRow]]:
+    """Measured rows that are not ranked, by the reason."""
+    found: dict[str, list[PublishedRow]] = {}
+    for row in rows:
+        if (reason := cells.why_not_ranked(row)) is not None:
+            found.setdefault(reason, []).append(row)
+    return found
+
+
 def _why_none(rows: Sequence[PublishedRow]) -> str:
-    measured = sum(row.source == "measured" for row in rows)
-    if measured:
-        return f"{measured} measured, none with latency, memory and quality"
+    reasons = _unranked(rows)
+    if reasons:
+        measured = sum(row.source == "measured" for row in rows)
+        return f"{measured} measured: {', '.join(f'{len(found)} {reason}' for reason, found in reasons.items())}"
     return "only figures published by others" if rows else "nothing measured"
 
 

@@ -59,7 +59,7 @@ def read_folder(folder: Path) -> History:
         except (ValueError, KeyError, TypeError, UnicodeDecodeError, OSError) as error:
             history.problems.append(_set_aside(path, folder, error))
     # A session's JSON repeats its journal.
-    unique = {(m.session, m.configuration, m.measured_at): m for m in history.measurements}
+    unique = {(m.session, m.board, m.configuration, m.measured_at): m for m in history.measurements}
     history.measurements = sorted(unique.values(), key=lambda m: m.measured_at)
     return history
 

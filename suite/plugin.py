@@ -15,7 +15,7 @@ import pytest
 
 from suite import benchmark_bridge, execution, summary
 from suite.configurations import Configuration, all_marks, find, matrix
-from suite.devices.backend import Board, board_of, machine_board
+from suite.devices.backend import Board, board_of, machine_board, passing_line
 from suite.devices.catalogue import find_device
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
@@ -322,6 +322,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         return []
     outcomes = " (slow cells take committed outcomes)" if bench.borrows else ""
     lines = [f"text3d-bench: board {machine_board()}, {bench.quality_prompts} quality prompts{outcomes}"]
+    cells = (item for item in items if item.path == BENCHMARK_FILE)
+    for device in dict.fromkeys(find(item.callspec.params["configuration"]).device.name for item in cells):
+        board = board_of(device)
+        if isinstance(board, Board) and board.passing:
+            lines.append(f"text3d-bench: {passing_line(device, board)}")
     if bench.default_smoke:
         lines.append(
             "text3d-bench: plain pytest runs this machine's smoke cells; `pytest -m cpu` runs its whole matrix"

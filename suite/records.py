@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+GALLERY_SIZE = 153  # captions that `rank_153` and `r_precision` are told among: chance hits one in so many
 PROTOCOL = "1"  # raised whenever a figure would change its meaning: views, gallery, noise, timing rules
 
 

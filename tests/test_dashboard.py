@@ -10,7 +10,7 @@ import pytest
 
 from dashboard import answers, data, figures, links, runs, tables
 from leaderboards.frontier import answer, key
-from leaderboards.rows import literature_rows
+from leaderboards.rows import literature_rows, measured_rows
 from suite.records import Status
 from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
 from tests.factories import measurement, row, session_file
@@ -184,6 +184,24 @@ def test_the_table_has_every_row_with_status_reason_and_command(shown):
     assert table.loc[f"{NANO}/w3@cpu"]["remarks"].startswith("simulated")
     shown_as = {*table.columns, *tables.literature_table(literature_rows()).columns}
     assert set(tables.FORMATS) == shown_as & set(tables.FORMATS) | set(tables.OPTIONAL)
+
+
+def test_what_failed_quality_and_a_smoke_run_beside_full_ones_say_so_in_table_and_figure():
+    made = [
+        measurement(),
+        measurement(f"{NANO}/steps-4@cpu", seconds=0.1, hits=0),
+        measurement(f"{NANO}/steps-8@cpu", seconds=0.2, hits=8, prompts=8, smoke=True),
+    ]
+    rows = measured_rows(made)
+    table = tables.measured_table(rows).set_index("configuration")
+    hollow = by_name(figures.frontier_figure(rows))["not ranked", "x"]
+    for name, reason in (("steps-4", "failed quality: no better than chance"), ("steps-8", "too few prompts")):
+        found = table.loc[f"{NANO}/{name}@cpu"]
+        assert found["place"] == "not ranked" and reason in found["remarks"]
+        (row,) = (row for row in rows if row.optimization == name)
+        assert reason in dict(tables.facts(row))["remarks"]
+        assert any(reason in text and name in text for text in hollow.hovertext)
+    assert table.loc[f"{NANO}/fp32@cpu"]["place"] == "frontier"
 
 
 def test_optional_columns_are_shown_only_where_they_are_known(shown):

@@ -9,8 +9,11 @@ import moocore
 import pytest
 
 from leaderboards.frontier import Candidate, answer, candidate, comparable, dominates, frontier, key, why_unranked
+from suite.judging.intervals import proportion
 from suite.records import Interval, Status
 from tests.factories import quality, row
+
+NANO = "point-e-nano-text"
 
 
 def entry(
@@ -87,10 +90,17 @@ def test_few_discordant_prompts_are_noise():
     assert frontier(paired) == [True, True]  # 5 to 0: exact McNemar p = 0.0625
 
 
-def test_a_smoke_run_is_ranked_but_removes_no_full_run():
+def test_a_smoke_run_is_never_ranked_with_full_ones():
     smoke, full = entry(0.5, smoke=True), entry(1.0)
-    assert frontier([smoke, full]) == [True, True]
-    assert frontier([entry(2.0, smoke=True), full]) == [False, True]
+    assert frontier([smoke, full]) == [None, True]
+    assert frontier([entry(2.0, smoke=True), full, entry(3.0)]) == [None, True, False]
+    assert frontier([smoke, entry(1.0, smoke=True)]) == [True, False]  # among their like
+
+
+def test_what_may_not_be_ranked_removes_nothing_and_keeps_no_smoke_run_out():
+    assert frontier([None, entry(1.0, smoke=True), entry(2.0)]) == [None, None, True]
+    assert frontier([None, entry(1.0, smoke=True)]) == [None, True]
+    assert frontier([]) == []
 
 
 def test_agrees_with_moocore_where_noise_plays_no_part():
@@ -146,11 +156,28 @@ def test_no_three_rows_beat_each_other_in_a_circle():
         ({"latency_s": None}, "latency_s"),
         ({"peak_memory_bytes": None}, "peak_memory_bytes"),
         ({"r_precision": None}, "r_precision"),
+        ({"r_precision": 0.0, "r_precision_low": 0.0}, "failed quality: no better than chance (1 in 153)"),
+        ({"r_precision_low": 1 / 153}, "failed quality"),
+        ({"r_precision": 0.001, "r_precision_low": 0.0005, "r_precision_high": 0.002}, "failed quality"),  # worse
+        ({"r_precision": 1 / 153, "r_precision_low": None, "r_precision_high": None}, "failed quality"),
+        ({"r_precision_low": 0.0, "simulated": True}, "failed quality"),  # the graver reason
     ],
 )
 def test_what_is_not_ranked_says_why(fields, why):
     assert why in why_unranked(row(**fields))
     assert candidate(row(**fields)) is None
+
+
+@pytest.mark.parametrize("low", [1 / 153 + 1e-9, None])
+def test_a_row_above_chance_is_ranked(low):
+    assert why_unranked(row(r_precision=0.02, r_precision_low=low, r_precision_high=None)) is None
+
+
+def test_of_153_objects_3_hits_are_told_from_chance_and_2_are_not():
+    for hits, failed in ((0, True), (1, True), (2, True), (3, False)):
+        share = proportion(hits, 153)
+        scored = row(r_precision=share.value, r_precision_low=share.low, r_precision_high=share.high)
+        assert (why_unranked(scored) is not None) == failed, hits
 
 
 def test_a_measured_row_is_ranked():
@@ -226,6 +253,18 @@ def test_unranked_rows_answer_nothing():
     rows = [row(on_frontier=None), row(source="published", on_frontier=None)]
     assert answer(rows) == answer([])
     assert answer(rows).best is None
+
+
+def test_an_answer_names_no_chance_row_and_no_smoke_run_beside_full_ones():
+    """Whatever tables of an older rule say."""
+    chance = row(f"{NANO}/steps-2@cpu", latency_s=0.01, latency_high_s=0.01, r_precision=0.01, r_precision_low=0.0)
+    smoke = row(f"{NANO}/steps-4@cpu", latency_s=0.02, latency_high_s=0.02, r_precision=1.0, smoke=True, prompts=8)
+    full = row(f"{NANO}/fp32@cpu")
+    found = answer([chance, smoke, full])
+    assert (found.best, found.tied, found.considered) == (full, (), 1)
+    found = answer([chance, smoke, full], max_latency_s=1.0)
+    assert (found.best, found.nearest_miss.row) == (None, full)
+    assert (answer([chance, smoke]).best, answer([chance]).best) == (smoke, None)
 
 
 def test_rows_of_two_boards_are_not_compared():

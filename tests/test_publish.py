@@ -133,6 +133,52 @@ def test_a_smoke_run_replaces_no_full_one(history, tmp_path):
     assert (row.smoke, row.prompts) == (False, 153)
 
 
+def test_what_fails_quality_and_smoke_runs_beside_full_ones_are_named_and_not_ranked(history, tmp_path, capsys):
+    late = [
+        measurement(f"{NANO}/steps-4@cpu", seconds=0.1, hits=0, session="second"),
+        measurement(f"{NANO}/steps-8@cpu", seconds=0.2, hits=8, prompts=8, smoke=True, session="second"),
+    ]
+    session_file(history / "laptop" / "0002_bench.json", late)
+    assert main(["publish", "--history", str(history), "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "embedded prompts: 2 on the frontier, 1 beaten, 1 failed" in said
+    chance, few = (
+        "failed quality: no better than chance (1 in 153)",
+        "too few prompts: smoke runs are ranked only among",
+    )
+    assert f"not ranked, {chance}: {NANO}/steps-4\n" in said
+    assert f"not ranked, {few}" in said and said.partition(few)[2].partition("\n")[0].endswith(f": {NANO}/steps-8")
+    page = (tmp_path / "out" / "cpu.md").read_text()
+    lines = {
+        name: next(line for line in page.splitlines() if f"{NANO}/{name}@cpu" in line)
+        for name in ("steps-4", "steps-8")
+    }
+    assert f"not ranked: {chance}" in lines["steps-4"] and lines["steps-4"].startswith("| – |")
+    assert f"smoke run; 8 prompts; not ranked: {few}" in lines["steps-8"] and lines["steps-8"].startswith("| – |")
+    assert "| [cpu](cpu.md) | 6 | 2 | 1 | 2 | 2026-11-23 |" in (tmp_path / "out" / "README.md").read_text()
+    # They would be the only ones to fit.
+    assert main(["frontier", "--history", str(history), "--device", "cpu", "--max-latency-s", "0.3"]) == 0
+    said = capsys.readouterr().out
+    assert "none of 3 ranked rows fits" in said and f"nearest miss: {NANO}/steps-16@cpu" in said
+    assert "steps-4" not in said and "steps-8" not in said
+
+
+def test_where_nothing_can_be_ranked_the_reasons_are_counted(tmp_path, capsys):
+    made = [
+        measurement(f"{NANO}/steps-4@cpu", hits=0), measurement(f"{NANO}/steps-2@cpu", hits=1),
+        measurement(f"{NANO}/w3@cpu", hits=70), measurement(f"{NANO}/bf16@cpu", hits=None),
+        measurement(f"{NANO}/steps-8@cpu", status=Status.CRASHED),
+    ]  # fmt: skip
+    session_file(tmp_path / "laptop" / "0001.json", made)
+    assert main(["frontier", "--history", str(tmp_path), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("cpu: no ranked rows (5 measured: ")
+    for reason in (
+        "2 failed quality: no better than chance (1 in 153)", "1 simulated", "1 no r_precision", "1 status crashed",
+    ):  # fmt: skip
+        assert reason in said
+
+
 def test_tables_of_a_device_without_rows_go_away_but_other_files_stay(tmp_path):
     history = tmp_path / "history"
     session_file(history / "server" / "0001.json", [measurement(f"{NANO}/fp32@h100", board="server")])

@@ -203,6 +203,19 @@ def test_a_lone_row_of_other_conditions_is_not_ranked():
     assert marks == {"fp32": True, "steps-16": True, "steps-8": None}
 
 
+def test_many_smoke_runs_of_other_conditions_push_no_full_row_aside():
+    short = [measurement(f"{NANO}/steps-{n}@cpu", hits=8, prompts=8, smoke=True, threads=2) for n in (4, 8, 16)]
+    marks = {row.optimization: row.on_frontier for row in measured_rows([measurement(), *short])}
+    assert marks == {"fp32": True, "steps-4": None, "steps-8": None, "steps-16": None}
+
+
+def test_a_full_row_at_chance_keeps_no_smoke_run_out():
+    chance = measurement(hits=2)
+    short = measurement(f"{NANO}/steps-16@cpu", hits=8, prompts=8, smoke=True)
+    marks = {row.optimization: row.on_frontier for row in measured_rows([chance, short])}
+    assert marks == {"fp32": None, "steps-16": True}
+
+
 def test_rows_do_not_depend_on_the_order_of_the_history():
     measurements = [measurement(f"{NANO}/{name}@cpu") for name in ("steps-4", "fp32", "bf16", "left-the-catalogue")]
     forward = measured_rows(measurements)

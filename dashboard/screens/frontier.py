@@ -70,7 +70,8 @@ gigabytes = fourth.number_input(
 )  # fmt: skip
 unranked = fifth.segmented_control(
     "Not ranked, in the figure", [MARKED, HIDDEN], default=MARKED, required=True, key="unranked", bind=IN_URL,
-    help="Simulated or extrapolated rows, and rows measured under other conditions. The table always has them.",
+    help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under other "
+    "conditions. The table always has them, with the reason.",
 )  # fmt: skip
 max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
 state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}

@@ -31,6 +31,7 @@ class Board:
     driver: str | None = None
     power_mode: str | None = None
     clocks: str | None = None
+    passing: str | None = None  # why nothing lasting tells it from others: then it is a board of this boot only
 
 
 class MemoryGauge(Protocol):
@@ -102,9 +103,22 @@ def machine_board() -> str:
     return next((board.id for name, board in found.items() if name != "cpu"), found["cpu"].id)
 
 
+def passing_line(device: str, board: Board) -> str:
+    """What to say of a board that nothing lasting tells from others."""
+    return (
+        f"nothing lasting tells this machine from others ({board.passing}): its {device} rows stand on board {board.id}, "
+        f"of this boot only; {BOARD_VARIABLE}=NAME gives it a name that stays"
+    )
+
+
+def given_name() -> str | None:
+    """The board's name that the user gave, for machines that nothing lasting tells from others (containers)."""
+    return os.environ.get(BOARD_VARIABLE) or None
+
+
 def board_id(chip: str, serial: str) -> str:
-    """A directory name for a board. TEXT3D_BOARD replaces it, for machines whose serial changes (containers)."""
-    if name := os.environ.get(BOARD_VARIABLE):
+    """A directory name for a board: what TEXT3D_BOARD names, else its chip and a hash of what tells it from others."""
+    if name := given_name():
         return slug(name)
     return f"{slug(chip)}-{hashlib.sha256(serial.encode()).hexdigest()[:6]}"
 

@@ -8,10 +8,11 @@ import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from suite.devices.backend import Board, board_id, read_text
+from suite.devices.backend import Board, board_id, given_name, read_text
 from suite.devices.catalogue import Device
 from suite.devices.cgroup import cpu_quota, throttled_us
 from suite.devices.health import Health
+from suite.devices.identity import identify
 from suite.records import Memory
 
 THREADS_VARIABLE = "TEXT3D_THREADS"
@@ -34,8 +35,10 @@ class Cpu:
 
     def find_board(self) -> Board:
         chip = _chip_name(self.root) or platform.processor() or platform.machine()
-        serial = read_text(self.root / "etc/machine-id") or platform.node()
-        return Board(id=board_id(f"cpu {chip}", serial), chip=chip, driver=None)
+        identity = identify(self.root)
+        passing = None if given_name() else identity.passing
+        kind = f"cpu {chip} passing" if passing else f"cpu {chip}"
+        return Board(id=board_id(kind, identity.serial), chip=chip, driver=None, passing=passing)
 
     def torch_device(self):
         import torch

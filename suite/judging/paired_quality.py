@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from scipy.stats import binomtest
 
 from suite.judging.intervals import proportion
-from suite.records import Interval, Quality
+from suite.records import GALLERY_SIZE, Interval, Quality
 
 
-def hit_pairs(quality: Quality, reference: Quality, gallery: int = 153) -> list[tuple[bool, bool]]:
+def hit_pairs(quality: Quality, reference: Quality, gallery: int = GALLERY_SIZE) -> list[tuple[bool, bool]]:
     """(this one hits, the reference hits) for every prompt that both were scored on in that gallery."""
     known = _hits(reference, gallery)
     return [(hit, known[prompt]) for prompt, hit in _hits(quality, gallery).items() if prompt in known]

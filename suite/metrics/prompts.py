@@ -23,10 +23,11 @@ from suite.models.official import cache_folder, locate, verified
 from suite.models.official_files import OFFICIAL
 from suite.models.weights import WeightsError, sha256_of
 from suite.names import unknown
+from suite.records import GALLERY_SIZE
 
 GALLERY = Path(__file__).parents[1] / "embedded" / "gallery.json"
 COCO_COUNT = 153
-RIVALS, RIVALS_LARGE = 152, 3000  # captions beside an object's own, in the two galleries
+RIVALS, RIVALS_LARGE = GALLERY_SIZE - 1, 3000  # captions beside an object's own, in the two galleries
 NANO = "clip-nano-judge"
 JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
 JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
