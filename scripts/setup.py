@@ -35,7 +35,8 @@ EXTRAS = "torch,dev,onnx"
 # which are in the extra `vendor-torch`.
 VENDOR_EXTRAS = "vendor-torch,dev"
 VENDOR_NO_DEPS = ("open_clip_torch", "timm")
-BASE = ("pip", "setuptools")  # of one release everywhere, so that its options and its words are known
+# pip of one release everywhere, so that its options and words are known; setuptools that builds without `wheel`.
+BASE = ("pip", "setuptools>=71")
 
 # What `make bench` imports, in two processes: a proof, and the bytecode of just these modules on two cores.
 NUMPY_PROOF = "import numpy, torch; torch.from_numpy(numpy.zeros(1))"
@@ -249,8 +250,8 @@ def no_right(lines: list[str], pip: Pip) -> str:
 
 
 def unknown(lines: list[str], pip: Pip) -> str:
-    if not any(line.startswith(("ERROR", "error")) for line in lines):
-        for line in lines[-15:]:
+    if not any(line.startswith("ERROR") for line in lines):
+        for line in lines[-25:]:
             say(line, indent=4)
     return "pip failed, see above; when that is mended run make again"
 
@@ -346,10 +347,13 @@ def base_python() -> str:
 
 def torch_of(python: str) -> str | None:
     """The version of the torch that a vendor gave an interpreter, or None. SetupError where it does not import."""
-    probe = "import importlib.util as u; print(u.find_spec('torch') is not None)"
-    if subprocess.run([python, "-c", probe], capture_output=True, text=True, cwd=ROOT).stdout.strip() != "True":
+
+    def ask(code: str) -> subprocess.CompletedProcess:
+        return subprocess.run([python, "-c", code], capture_output=True, text=True, cwd="/")
+
+    if ask("import importlib.util as u; print(u.find_spec('torch') is not None)").stdout.strip() != "True":
         return None
-    found = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
+    found = ask("import torch; print(torch.__version__)")
     if found.returncode:
         raise SetupError(f"the torch of {python} does not import ({last(found.stderr)}): mend it or uninstall it")
     return found.stdout.split()[-1]
