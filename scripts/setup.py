@@ -91,6 +91,15 @@ def why_anew(found: dict[str, str] | None, wanted: dict[str, str], runs: bool) -
     return None if runs else "its Python is gone"
 
 
+def sees_system(venv: Path) -> bool:
+    """Whether an environment sees the packages of its Python, a vendor's torch among them."""
+    try:
+        text = (venv / "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"include-system-site-packages\s*=\s*true", text) is not None
+
+
 def clear(venv: Path) -> None:
     """Empty a folder, which may be a link to one."""
     for path in venv.iterdir():
@@ -377,7 +386,9 @@ def make_venv(venv: Path, see_system: bool) -> None:
         )
     make_room(venv)
     options = ["--system-site-packages"] if see_system else []
-    made = subprocess.run([base_python(), "-m", "venv", *options, str(venv)], capture_output=True, text=True, cwd=ROOT)
+    # Resolved, since `venv` refuses a link to an empty folder.
+    command = [base_python(), "-m", "venv", *options, str(venv.resolve())]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if made.returncode:
         text = made.stdout + made.stderr
         if "No space left" in text or shutil.disk_usage(venv).free < 50e6:
@@ -420,6 +431,8 @@ def set_up(venv: Path, wheels: Path | None, lock: int) -> None:
     torch = torch_of(base_python())
     if wheels:
         check_wheels(wheels, torch)
+    if reason is None and sees_system(venv) != (torch is not None):
+        reason = f"this Python has {'now' if torch else 'no longer'} a torch of its own"
     count = 4 if torch else 3
     own = f", with its own torch {torch}" if torch else ""
     if reason:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -75,13 +74,18 @@ def small_checkout(folder: Path, dependencies: str = '"iniconfig"', vendor: bool
     return folder
 
 
-def make(checkout: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:
-    """`make` there with the Python of these tests; None removes a variable. Standard error is in `stdout` too."""
-    variables = {**os.environ, "PYTHON": PYTHON, "PYTHONPATH": None, **environment}
-    variables = {name: value for name, value in variables.items() if value is not None}
+def variables(**changes: str | None) -> dict[str, str]:
+    """This process's environment with the Python of these tests; None removes a variable."""
+    # PYTHONPATH as well: ours would bring the real suite into the small checkout.
+    found = {**os.environ, "PYTHON": PYTHON, "PYTHONPATH": None, **changes}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def make(checkout: Path, *arguments: str, **changes: str | None) -> subprocess.CompletedProcess:
+    """`make` there, with changed environment variables. Standard error is in `stdout` too."""
     return subprocess.run(
         ["make", "--no-print-directory", "-C", str(checkout), *arguments],
-        env=variables,
+        env=variables(**changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -300,7 +304,7 @@ def test_a_second_set_up_waits_for_the_first(tmp_path):
     checkout = small_checkout(tmp_path / "a")
     holder = os.open(checkout, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    environment = {**os.environ, "PYTHON": PYTHON, "WHEELS": str(tmp_path / "none")}
+    environment = variables(WHEELS=str(tmp_path / "none"))
     with subprocess.Popen(
         ["make", "-C", checkout, "setup"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as waiting:
@@ -325,9 +329,7 @@ def test_a_path_with_a_space_and_an_accent_and_no_home(tmp_path):
     assert first.returncode == 0, first.stdout
     lines = [line for line in first.stdout.splitlines() if not line.startswith(" ")]
     assert [line[:3] for line in lines[:3]] == ["1/3", "2/3", "3/3"] and ".venv is ready" in lines[3]
-    began = time.monotonic()
     assert make(checkout, "setup", HOME="", PYTHON="").stdout == ""  # nothing left to do, nothing said
-    assert time.monotonic() - began < 5
     used = [checkout / ".venv/bin/python", "-c", "import iniconfig, suite; print(suite.__file__)"]
     assert str(checkout) in subprocess.run(used, cwd="/", capture_output=True, text=True, check=True).stdout
     (checkout / "constraints.txt").write_text("iniconfig==2.0.0\n")
@@ -341,7 +343,7 @@ def test_a_path_with_a_space_and_an_accent_and_no_home(tmp_path):
 @pytest.mark.slow
 def test_a_killed_set_up_is_mended_by_the_next(tmp_path):
     checkout = small_checkout(tmp_path / "a")
-    environment = {**os.environ, "PYTHON": PYTHON}
+    environment = variables()
     with subprocess.Popen(
         ["make", "-C", checkout, "setup"], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as killed:
@@ -356,10 +358,7 @@ def test_a_killed_set_up_is_mended_by_the_next(tmp_path):
 def test_of_two_set_ups_at_once_one_does_the_work(tmp_path):
     checkout = small_checkout(tmp_path / "a")
     command = ["make", "-C", checkout, "setup"]
-    two = [
-        subprocess.Popen(command, env={**os.environ, "PYTHON": PYTHON}, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    two = [subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[0] for process in two]
     assert [process.returncode for process in two] == [0, 0], said
     assert sorted("1/3" in text for text in said) == [False, True]
