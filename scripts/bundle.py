@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -112,7 +113,7 @@ def run(target: Target, command: list) -> None:
                 setup.say(text, indent=4)
     if process.returncode:
         reason = setup.cause(lines)
-        if reason is setup.missing:
+        if reason in (setup.missing, setup.conflict):
             names = setup.missing_names(lines)
             raise setup.SetupError(
                 f"no wheel for Python {target.python_text} on {target.machine} (at most a source package, which a "
@@ -173,7 +174,9 @@ def main() -> None:
         sys.exit(f"bundle: {error.strerror or error} ({error.filename or 'no file'})")
     count, size = len(list(out.glob("*.whl"))), sum(path.stat().st_size for path in out.iterdir())
     setup.say(f"{count} wheels, {size / 1e6:.0f} MB in {out}")
-    setup.say(f"copy it and this checkout to the other machine, and type there: make setup WHEELS={out.name}")
+    setup.say(
+        f"copy it and this checkout to the other machine, and type there: make setup WHEELS={shlex.quote(out.name)}"
+    )
 
 
 if __name__ == "__main__":

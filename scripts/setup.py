@@ -242,7 +242,9 @@ def no_network(lines: list[str], pip: Pip) -> str:
 
 
 def missing_names(lines: list[str]) -> list[str]:
-    found = (re.search(r"No matching distribution found for (\S+)", line) for line in lines)
+    # Where a constraint names the release, pip calls what is missing a conflict.
+    words = r"(?:No matching distribution found for|The user requested \(constraint\)) (\S+)"
+    found = (re.search(words, line) for line in lines)
     return sorted({match[1] for match in found if match})
 
 
@@ -251,7 +253,13 @@ def missing(lines: list[str], pip: Pip) -> str:
     here = f"Python {'.'.join(map(str, sys.version_info[:2]))} on {platform.machine()}"
     if pip.wheels:
         return f"{pip.wheels} has no wheel of {', '.join(names)} for {here}: gather it with `make bundle`"
+    if any(name.startswith(("pip", "setuptools")) for name in names):  # every index has these
+        return no_network(lines, pip)
     return f"the package index has no {', '.join(names)} for {here}: try another Python, make PYTHON=python3.12"
+
+
+def conflict(lines: list[str], pip: Pip) -> str:
+    return (missing if pip.wheels else unknown)(lines, pip)
 
 
 def no_right(lines: list[str], pip: Pip) -> str:
@@ -275,6 +283,7 @@ CAUSES: tuple[tuple[str, Callable[[list[str], Pip], str]], ...] = (
         no_network,
     ),
     (r"No matching distribution found", missing),
+    (r"The user requested \(constraint\)", conflict),
     (r"Permission denied", no_right),
 )
 

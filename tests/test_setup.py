@@ -153,6 +153,7 @@ COMPLAINTS = {
     "damaged": "ERROR: Wheel 'a' located at /tmp/a-1-py3-none-any.whl is invalid.",
     "no_network": "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by 'NewConnectionError(...)'",
     "missing": "ERROR: No matching distribution found for scipy==1.17.1",
+    "conflict": "    The user requested (constraint) iniconfig==2.1.0",
     "no_right": "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'",
 }
 
@@ -331,7 +332,8 @@ def test_a_path_with_a_space_and_an_accent_and_no_home(tmp_path):
     assert [line[:3] for line in lines[:3]] == ["1/3", "2/3", "3/3"] and ".venv is ready" in lines[3]
     assert make(checkout, "setup", HOME="", PYTHON="").stdout == ""  # nothing left to do, nothing said
     used = [checkout / ".venv/bin/python", "-c", "import iniconfig, suite; print(suite.__file__)"]
-    assert str(checkout) in subprocess.run(used, cwd="/", capture_output=True, text=True, check=True).stdout
+    run = subprocess.run(used, cwd="/", env=variables(), capture_output=True, encoding="utf-8", check=True)
+    assert str(checkout) in run.stdout
     (checkout / "constraints.txt").write_text("iniconfig==2.0.0\n")
     again = make(checkout, "setup", HOME="")
     assert again.returncode == 0 and "up to date" in again.stdout, again.stdout
