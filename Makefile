@@ -1,10 +1,14 @@
-# Every target sets itself up: `.venv` is made when it is absent or pyproject.toml or constraints.txt changed.
-PYTHON ?= python3
+# Every target sets itself up: `.venv` is made when it is absent or half-made, and brought up to date when
+# pyproject.toml or constraints.txt changed (docs/setting-up.md).
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 
-.PHONY: setup bench matrix test dashboard lint clean
+# Programs ask the user database where HOME is unset, but take an empty one for the root folder.
+ifeq ($(strip $(HOME)),)
+unexport HOME
+endif
+
+.PHONY: setup bench matrix test dashboard lint clean bundle
 
 bench: setup            ## this machine's smoke cells, their frontier, what it means (a few minutes)
 	$(BIN)/python -m pytest --benchmark-save=bench; status=$$?; \
@@ -23,12 +27,12 @@ dashboard: setup        ## browse committed and local results
 lint: setup
 	$(BIN)/ruff check .
 
-setup: $(READY)
+setup:                  ## .venv; PYTHON=python3.12 chooses a Python, WHEELS=DIR installs from a bundle without network
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/with-python.sh scripts/setup.py --venv "$(VENV)" --wheels "$(WHEELS)"
 
-# A board's vendor torch (JetPack, NGC) is used through --system-site-packages and never replaced.
-$(READY): pyproject.toml constraints.txt setup.sh
-	PYTHON="$(PYTHON)" sh setup.sh $(VENV)
-	touch $(READY)
+bundle:                 ## wheels for a machine without network: PYTHON=3.12 PLATFORM=manylinux2014_aarch64 [OUT=DIR] [TORCH=own]
+	@PYTHON= VENV="$(VENV)" sh scripts/with-python.sh scripts/bundle.py \
+		--python "$(PYTHON)" --platform "$(PLATFORM)" --out "$(OUT)" --torch "$(TORCH)"
 
 clean:
 	rm -rf $(VENV) .benchmarks outputs *.egg-info
