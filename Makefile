@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup bench matrix test dashboard lint clean
+# A process a core, each with one thread (tests/conftest.py); nothing is timed in them.
+TESTS := $(BIN)/python -m pytest tests -q -n auto --maxprocesses 8 --dist worksteal --benchmark-disable --durations 20
+
+.PHONY: setup bench matrix test test-all dashboard lint clean
 
 bench: setup            ## this machine's smoke cells, the tables, the frontier (a few minutes)
 	$(BIN)/python -m pytest --quality-prompts 8 --benchmark-save=bench
@@ -14,8 +17,11 @@ bench: setup            ## this machine's smoke cells, the tables, the frontier 
 matrix: setup           ## the whole cpu matrix with 153 prompts
 	$(BIN)/python -m pytest -m cpu --benchmark-save=matrix
 
-test: setup             ## the project's own tests
-	$(BIN)/python -m pytest tests
+test: setup             ## the project's own tests, but for the slow ones
+	$(TESTS) -m "not slow"
+
+test-all: setup         ## all of them
+	$(TESTS)
 
 dashboard: setup        ## browse committed and local results
 	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published >/dev/null

@@ -1,13 +1,22 @@
-"""Fixtures of more than one file."""
+"""Fixtures of more than one file, and the manners of every process that a test starts."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import pytest
-from huggingface_hub import constants as hub
+# Before anything loads OpenMP, which reads these once. Its threads spin while they wait: beside a busy neighbour a test
+# then takes up to twenty times as long. So they wait passively, and there is one a process: `make test` runs a process
+# a core. Inner sessions, their fork servers and workers inherit it.
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1", "TEXT3D_THREADS": "1"}
+# An inner session is nobody's worker: pytest-benchmark would switch itself off in it.
+for _name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[_name]
 
-from suite.models import official
+import pytest  # noqa: E402
+from huggingface_hub import constants as hub  # noqa: E402
+
+from suite.models import official  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +34,43 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
     monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
     return folder
+
+
+@pytest.fixture
+def no_emulated_bfloat16(monkeypatch) -> None:
+    """Training in float32 where the processor has no arithmetic in bfloat16, which would take ten times as long."""
+    import torch
+
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+    enter = torch.autocast.__enter__
+
+    def enter_without(self):
+        entered = enter(self)
+        torch.set_autocast_enabled(self.device, False)  # until it is left, which restores what was before
+        return entered
+
+    monkeypatch.setattr(torch.autocast, "__enter__", enter_without)
+
+
+# Slow tests that a run leaves out are counted. With pytest-xdist the workers collect, and tell the process that started them.
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    if not items:
+        return
+    config = items[0].config
+    config.stash[LEFT_OUT] = config.stash.get(LEFT_OUT, 0) + sum("slow" in item.keywords for item in items)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["slow left out"] = config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("slow left out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} slow tests were left out; `make test-all` runs them too")

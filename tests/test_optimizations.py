@@ -27,7 +27,18 @@ from suite.optimizations.simulated_integers import quantize as simulate
 from suite.optimizations.simulated_integers import round_activations, round_weights
 from suite.optimizations.steps import set_steps
 from tests import techniques
-from tests.techniques import CPU, MORE, PROMPTS, STEPS, distance, engine_or_skip, linears, objects, pipeline
+from tests.techniques import (
+    CPU,
+    EMULATED_STEPS,
+    MORE,
+    PROMPTS,
+    STEPS,
+    distance,
+    engine_or_skip,
+    linears,
+    objects,
+    pipeline,
+)
 
 # Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.02 (of six objects),
 # weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
@@ -62,9 +73,9 @@ def test_bf16_casts_the_diffusion_network_and_leaves_text_encoder_and_result_in_
     made = pipeline("bf16", model)
     assert {p.dtype for p in made.networks[made.diffusion[0]].parameters()} == {torch.bfloat16}
     assert {p.dtype for p in made.networks["text encoder"].parameters()} == {torch.float32}
-    cloud = objects(made)
+    cloud = objects(made, PROMPTS[:1], EMULATED_STEPS)
     assert cloud.dtype == torch.float32
-    assert 0 < distance(cloud, techniques.reference(model)) < 0.02
+    assert 0 < distance(cloud, techniques.reference(model, PROMPTS[:1], EMULATED_STEPS)) < 0.02
 
 
 def test_an_unknown_precision_is_answered_with_the_known_ones():
@@ -82,7 +93,7 @@ def test_dynamic_int8_replaces_every_ordinary_linear_and_stays_near_the_referenc
     made = pipeline("int8-fbgemm-linear", model)
     left = [m for m in linears(made, made.diffusion[0]) if type(m) is nn.Linear]
     assert left == []
-    assert 0 < distance(objects(made, MORE), objects(pipeline(model=model), MORE)) < 0.04
+    assert 0 < distance(objects(made, MORE), techniques.reference(model, MORE)) < 0.04
 
 
 def test_an_engine_that_this_torch_lacks_is_unsupported_and_names_those_it_has(monkeypatch):
