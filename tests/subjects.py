@@ -21,6 +21,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the fo
     "tests/test_dashboard_stages.py": ("dashboard", "leaderboards/published"),
     "tests/test_embedded_family.py": ("suite/embedded", "suite/models", "suite/metrics"),
     "tests/test_embedded_quality.py": ("suite/embedded", "suite/models", "suite/metrics"),
+    "tests/test_sampling.py": ("suite/embedded", "suite/models"),
     "tests/test_training.py": ("suite/embedded", "suite/models"),
 }
 

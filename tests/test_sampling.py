@@ -289,7 +289,9 @@ def students_recipe(no_emulated_bfloat16):
 def recipe_with_few_ways():
     """One batch of the teacher's ways."""
     recipe = point_e_nano_text_distilled()
-    recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)
+        recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
     return recipe
 
 
@@ -324,6 +326,7 @@ def test_a_students_steps_lead_where_the_teacher_arrived(students_recipe):
             assert torch.allclose(made / math.sqrt(1 + following**2), arrived[row], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_teachers_ways_are_the_same_when_a_block_is_begun_again(students_recipe, monkeypatch):
     monkeypatch.setattr("suite.embedded.train_distilled.BLOCK_WAYS", 32)
     monkeypatch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)  # 32 ways of 16 take 50 s without bfloat16
