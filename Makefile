@@ -9,10 +9,9 @@ TESTS := $(BIN)/python -m pytest tests -q -n auto --maxprocesses 8 --dist workst
 
 .PHONY: setup bench matrix test test-all dashboard lint clean
 
-bench: setup            ## this machine's smoke cells, the tables, the frontier (a few minutes)
-	$(BIN)/python -m pytest --quality-prompts 8 --benchmark-save=bench
-	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published
-	@echo "browse it: make dashboard"
+bench: setup            ## this machine's smoke cells, their frontier, what it means (a few minutes)
+	$(BIN)/python -m pytest --benchmark-save=bench; status=$$?; \
+	    $(BIN)/python -m leaderboards session && exit $$status
 
 matrix: setup           ## the whole cpu matrix with 153 prompts
 	$(BIN)/python -m pytest -m cpu --benchmark-save=matrix

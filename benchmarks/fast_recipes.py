@@ -21,8 +21,10 @@ from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.judging.paired_quality import difference
 from suite.metrics.prompts import load_prompts
-from suite.metrics.quality import CHUNK, Judge, generated
+from suite.metrics.quality import Judge
+from suite.metrics.scoring import generated
 from suite.models.pipeline import Pipeline
+from suite.sharing import CHUNK
 from suite.worker import TIMING_PROMPTS, build
 
 MARGIN = 0.03

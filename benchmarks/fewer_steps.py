@@ -15,12 +15,14 @@ import torch
 
 from suite.devices.cpu import threads
 from suite.embedded.evaluate import GALLERY
-from suite.metrics.quality import CHUNK, Judge, summarize
+from suite.judging.scores import summarize
+from suite.metrics.quality import Judge
 from suite.models.catalogue import MODELS, find_model
 from suite.models.solvers import SOLVERS, SPACINGS
 from suite.names import resolve
 from suite.optimizations.catalogue import FEW
 from suite.optimizations.steps import set_steps
+from suite.sharing import CHUNK
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | frontier | compare`."""
+"""`python -m leaderboards publish | keep FILE... | frontier | compare | session`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from leaderboards import session
 from leaderboards.compare import compare, lines, regressed
 from leaderboards.keep import NotKept, keep
 from leaderboards.literature import MalformedLiterature
@@ -53,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     best.add_argument("--max-latency-s", type=_positive, metavar="SECONDS", help="the whole 95 %% interval must fit")
     best.add_argument("--max-memory-gb", type=_positive, metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
 
+    told = commands.add_parser(
+        "session", help="one session: its own frontier, what it means, its objects side by side, what to type next"
+    )
+    told.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the newest of the local runs")
+
     change = commands.add_parser(
         "compare",
         parents=[source, held],
@@ -67,19 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
     try:
-        return {"publish": _publish, "keep": _keep, "frontier": _frontier, "compare": _compare}[options.command](
-            options
-        )
+        return COMMANDS[options.command](options)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except HistoryError as error:
-        advice = (
-            "give another folder with --output"
-            if options.command == "publish"
-            else "give another folder with --history"
-        )
-        print(f"error: {error.__cause__ or error}; {advice}", file=sys.stderr)
+        print(f"error: {error.__cause__ or error}; {ADVICE.get(options.command, HISTORY_ADVICE)}", file=sys.stderr)
     except (UnknownName, MalformedLiterature, MalformedBaselines, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 2
@@ -146,6 +145,16 @@ def _compare(options: argparse.Namespace) -> int:
     for board, compared in found.items():
         print("\n".join(lines(board, compared)))
     return 1 if regressed(found.values()) else 0
+
+
+def _session(options: argparse.Namespace) -> int:
+    session.show(session.read(options.file or session.newest_session()))
+    return 0
+
+
+HISTORY_ADVICE = "give another folder with --history"
+ADVICE = {"publish": "give another folder with --output", "session": "give a file written by pytest --benchmark-save"}
+COMMANDS = {"publish": _publish, "keep": _keep, "frontier": _frontier, "compare": _compare, "session": _session}
 
 
 if __name__ == "__main__":

@@ -118,7 +118,12 @@ def notes(row: PublishedRow) -> str:
     said = [f"{row.weights} weights"] if row.weights not in (None, "embedded") else []
     said += ["simulated arithmetic: no latency"] if row.simulated else []
     said += ["extrapolated"] if row.extrapolated else []
-    said += ["smoke run"] if row.smoke else []
+    if row.outcomes_from is not None:
+        said += [
+            f"{row.prompts_scored_here} of {row.prompts} prompts scored here, the others as in {row.outcomes_from}"
+        ]
+    else:
+        said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
     if row.on_frontier is None and row.source == "measured":
         reason = why_unranked(row) or "measured under other conditions than most rows here"

@@ -18,7 +18,7 @@ from suite.history import latest
 from suite.judging.paired_quality import difference, hit_pairs
 from suite.models.catalogue import MODELS
 from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
-from suite.records import Interval, Measurement, PublishedRow, Status
+from suite.records import Interval, Measurement, PublishedRow, Quality, Status
 
 PUBLISHED = Path(__file__).parent / "published"
 NOT_RUN = (Status.NOT_HERE, Status.NEEDS_WEIGHTS, Status.UNSUPPORTED)
@@ -87,6 +87,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
         prompts=len(quality.outcomes) if quality else None,
+        **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
         speedup=None if latency is None else _finite(m.speedup),
@@ -101,6 +102,15 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         commit=m.commit,
         artefacts=m.artefacts,
     )
+
+
+def _scored_here(quality: Quality | None) -> dict[str, object]:
+    """How many prompts this run scored itself, and where the outcomes of the others come from."""
+    if quality is None:
+        return {}
+    if quality.borrowed is None:
+        return {"prompts_scored_here": len(quality.outcomes)}
+    return {"prompts_scored_here": quality.borrowed.scored_here, "outcomes_from": quality.borrowed.session}
 
 
 def _cost(m: Measurement, timed: bool) -> dict[str, object]:

@@ -46,7 +46,7 @@ def show_table(rows: Sequence[PublishedRow], wanted: Sequence[Column] = COLUMNS)
         print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
 
 
-def show_frontier(device: str, rows: Sequence[PublishedRow]) -> None:
+def show_frontier(device: str, rows: Sequence[PublishedRow], commands: bool = True) -> None:
     """Each board's frontier, how many rows it leaves out, and what repeats its cells."""
     ranked = comparable(row for row in rows if row.on_frontier is not None)
     if not ranked:
@@ -60,7 +60,8 @@ def show_frontier(device: str, rows: Sequence[PublishedRow]) -> None:
             + (f", {failed} failed" if failed else "")
         )
         show_table(best)
-        _show_commands(best)
+        if commands:
+            _show_commands(best)
 
 
 def _why_none(rows: Sequence[PublishedRow]) -> str:

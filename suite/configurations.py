@@ -56,14 +56,20 @@ class Configuration:
 
     @property
     def in_matrix(self) -> bool:
-        """Whether a session runs it that does not name it. A composed recipe is in no matrix."""
-        return self.optimization.name in OPTIMIZATIONS and self.device.name not in self.optimization.by_name_only
+        """Whether a session runs it that does not name it. A composed recipe is in the matrix where it is a smoke cell."""
+        listed = self.optimization.name in OPTIMIZATIONS and self.device.name not in self.optimization.by_name_only
+        return listed or self.in_smoke
+
+    @property
+    def in_smoke(self) -> bool:
+        """Whether plain `pytest` runs it."""
+        return self.optimization.name in self.model.smoke
 
     @property
     def marks(self) -> tuple[str, ...]:
         """pytest marks: device, family, techniques, and the runs it belongs to."""
         techniques = [technique.name for technique in self.optimization.techniques] or ["reference"]
-        runs = ["nightly"] + (["smoke"] if self.model.smoke and self.optimization.smoke else [])
+        runs = ["nightly"] + (["smoke"] if self.in_smoke else [])
         return tuple(dict.fromkeys([self.device.name, self.model.family, *self.model.marks, *techniques, *runs]))
 
     @cached_property
@@ -98,19 +104,18 @@ def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
 
 @lru_cache(maxsize=1)
 def matrix() -> tuple[Configuration, ...]:
-    """Every configuration but those that run only when they are named, as composed ones do.
+    """Every configuration but those that run only when they are named, as most composed ones do.
 
     A model's reference and its original come first on each device: ratios are taken to them.
     """
     first = (REFERENCE, ORIGINAL)
-    recipes = sorted(OPTIMIZATIONS.values(), key=lambda o: first.index(o.name) if o.name in first else len(first))
-    return tuple(
-        Configuration(model, optimization, device)
-        for device in DEVICES.values()
-        for model in MODELS.values()
-        for optimization in recipes
-        if device.name not in optimization.by_name_only
-    )
+    listed = sorted(OPTIMIZATIONS.values(), key=lambda o: first.index(o.name) if o.name in first else len(first))
+    cells = []
+    for device in DEVICES.values():
+        for model in MODELS.values():
+            composed = [find_optimization(name) for name in model.smoke if name not in OPTIMIZATIONS]
+            cells += [Configuration(model, optimization, device) for optimization in [*listed, *composed]]
+    return tuple(cell for cell in cells if cell.in_matrix)
 
 
 def find(identifier: str) -> Configuration:

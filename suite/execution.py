@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from suite.configurations import Configuration
+from suite.devices.backend import backend_of
 from suite.job import Job
 from suite.records import Fingerprint, Measurement, Status
+from suite.sharing import Helper, Lead, fill, parts_of
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 1800.0  # a whole cell; no limit on silence, since one object of a full-size model may take most of it
@@ -75,8 +77,10 @@ def measure(
     timeout_s: float = TIMEOUT_S,
     progress: Progress = lambda phase, fraction: None,
 ) -> Measurement:
-    """Run one job in a fresh worker. Crash, lack of memory and hang become statuses; nothing raises but Ctrl-C."""
-    parts, status, reason = _ask("measure", job, timeout_s, progress)
+    """Run one job in a fresh worker, whose helpers score beside it. Crash, lack of memory and hang become statuses;
+    nothing raises but Ctrl-C."""
+    with Crew(job) as crew:
+        parts, status, reason = _ask("measure", (job, crew.lead), timeout_s, progress, crew.start)
     configuration = job.configuration
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
     return Measurement(
@@ -92,7 +96,7 @@ def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, 
 
     A worker loads what it would measure, since only it knows torch and the weights. The time is for all of them.
     """
-    parts, status, reason = _ask("identify", list(jobs), timeout_s)
+    parts, status, reason = _ask("identify", (list(jobs),), timeout_s)
     unknown = f"{status.value}: {reason}"
     return {job.configuration.id: parts.get(job.configuration.id, unknown) for job in jobs}
 
@@ -117,19 +121,55 @@ def unmeasured(
 Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
 
 
+class Crew:
+    """The helpers of one cell's scoring: asked for by its worker when nothing is timed any more, gone when it is done."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        numbers, fill_from = server().Pipe(duplex=False)
+        parts = len(parts_of(job.quality_prompts))
+        fill(fill_from, range(1, parts))
+        pipes = [server().Pipe(duplex=False) for _ in range(_helpers(job) if parts > 1 else 0)]
+        self.lead = Lead(numbers, tuple(reader for reader, _ in pipes))
+        self._writers = [writer for _, writer in pipes]
+        self._started: list[Started] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def start(self) -> None:
+        for writer in self._writers:
+            self._started.append(_start("help_scoring", (self._job, Helper(self.lead.numbers, writer))))
+            writer.close()  # the helper's is the only one now, so that its end is noticed
+
+    def __exit__(self, *error: object) -> None:
+        for process, heard, lifeline in self._started:
+            lifeline.close()
+            process.kill()
+            process.join()
+            heard.close()  # how a helper ended does not matter: what it did not answer, the worker made
+        for end in (self.lead.numbers, *self.lead.helpers, *self._writers):
+            end.close()
+
+
+def _helpers(job: Job) -> int:
+    """Full-size models take the memory that another process would need."""
+    if "fullsize" in job.configuration.model.marks:
+        return 0
+    return backend_of(job.configuration.device).scoring_processes() - 1
+
+
 def _ask(
-    task: str, asked: Job | list[Job], timeout_s: float, progress: Progress = lambda phase, fraction: None
+    task: str,
+    asked: tuple,
+    timeout_s: float,
+    progress: Progress = lambda phase, fraction: None,
+    start_helpers: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Let a fresh worker do one of `suite.worker`'s tasks; it is gone when this returns."""
-    from_worker, to_parent = server().Pipe(duplex=False)
-    worker_lifeline, lifeline = server().Pipe(duplex=False)
-    with _no_main_module():
-        process = server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
-        process.start()
-    to_parent.close()
-    worker_lifeline.close()
+    process, from_worker, lifeline = _start(task, asked)
     try:
-        return _listen(process, from_worker, timeout_s, progress)
+        return _listen(process, from_worker, timeout_s, progress, start_helpers)
     finally:
         lifeline.close()
         if process.is_alive():
@@ -138,14 +178,33 @@ def _ask(
         from_worker.close()
 
 
-def _run(task: str, asked: Job | list[Job], pipe: Connection, lifeline: Connection) -> None:
+Started = tuple[multiprocessing.process.BaseProcess, Connection, Connection]
+
+
+def _start(task: str, asked: tuple) -> Started:
+    """A fresh worker at its task: the process, the end that hears its answers, and its lifeline."""
+    from_worker, to_parent = server().Pipe(duplex=False)
+    worker_lifeline, lifeline = server().Pipe(duplex=False)
+    with _no_main_module():
+        process = server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
+        process.start()
+    to_parent.close()
+    worker_lifeline.close()
+    return process, from_worker, lifeline
+
+
+def _run(task: str, asked: tuple, pipe: Connection, lifeline: Connection) -> None:
     from suite import worker
 
     worker.main(getattr(worker, task), asked, pipe, lifeline)
 
 
 def _listen(
-    process: multiprocessing.process.BaseProcess, pipe: Connection, timeout_s: float, progress: Progress
+    process: multiprocessing.process.BaseProcess,
+    pipe: Connection,
+    timeout_s: float,
+    progress: Progress,
+    start_helpers: Callable[[], None],
 ) -> Answer:
     """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
     parts: dict[str, Any] = {}
@@ -165,6 +224,8 @@ def _listen(
             progress(*values)
         elif kind == "part":
             parts[values[0]] = values[1]
+        elif kind == "help":
+            start_helpers()
         else:
             return parts, *values
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from suite.records import SCHEMA_VERSION, Measurement, Status
+from suite.judging.borrowing import Committed
+from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ROOT / ".benchmarks"
@@ -160,6 +161,24 @@ def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
         if held is None or m.protocol != held.protocol or _weight(m) >= _weight(held):
             chosen[key] = m
     return list(chosen.values())
+
+
+def committed_outcomes(measurements: Iterable[Measurement]) -> dict[tuple[str, str | None], Committed]:
+    """The newest full quality of each recipe and kind of weights, whatever it was measured on: outcomes do not hang on
+    the machine (`suite/judging/borrowing.py`)."""
+    found: dict[tuple[str, str | None], Committed] = {}
+    for m in sorted(measurements, key=lambda m: m.measured_at):
+        if m.quality is None or m.status != Status.OK or m.smoke or m.protocol != PROTOCOL or m.fingerprint is None:
+            continue
+        found[m.configuration.partition("@")[0], m.weights] = Committed(
+            session=m.session,
+            board=m.board,
+            measured_at=m.measured_at,
+            weights_sha256=m.fingerprint.weights_sha256,
+            gallery_sha256=m.fingerprint.gallery_sha256,
+            quality=m.quality,
+        )
+    return found
 
 
 def _weight(measurement: Measurement) -> int:

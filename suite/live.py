@@ -7,9 +7,12 @@ from statistics import fmean
 
 import pytest
 
+from suite import summary
+from suite.records import Measurement, Quality
+
 
 class LiveLine:
-    """Rewrites one line on a terminal; elsewhere (a log file) writes nothing between pytest's own lines."""
+    """A line for each finished cell, with the time left; between them, on a terminal, one that is rewritten."""
 
     def __init__(self, config: pytest.Config, total: int):
         self._reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -19,14 +22,21 @@ class LiveLine:
         self._started = self._shown_at = 0.0
         self._width = 0
         self.enabled = bool(self._reporter) and self._reporter.isatty and total > 0
+        self._told = bool(self._reporter) and self._reporter.verbosity >= 0
 
     def start(self) -> None:
         self._started = time.monotonic()
 
-    def finish(self) -> None:
+    def finish(self, measurement: Measurement | None = None, reference: Quality | None = None) -> None:
+        """The cell that was started last has ended. reference: the quality that its own is paired with."""
         self.done += 1
         self._durations_s.append(time.monotonic() - self._started)
         self._write("")
+        if self._told and measurement is not None:
+            left = self._left(time.monotonic()) if self.done < self.total else ""
+            with self._capture.global_and_fixture_disabled():
+                self._reporter.ensure_newline()
+                self._reporter.write_line(f"[{self.done}/{self.total}] {summary.line(measurement, reference)}{left}")
 
     def show(self, configuration: str, phase: str, fraction: float | None) -> None:
         now = time.monotonic()

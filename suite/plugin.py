@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import benchmark_bridge, execution
+from suite import benchmark_bridge, execution, summary
 from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board
 from suite.devices.catalogue import find_device
@@ -24,7 +24,7 @@ from suite.metrics.prompts import JUDGES, PromptsError, read_prompts
 from suite.models.official import GIVEN_VARIABLE
 from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
-from suite.session import FULL_PROMPTS, SMOKE_PROMPTS, UNRECORDED, Bench
+from suite.session import FULL_PROMPTS, SMOKE_TIME_BUDGET_S, TIME_BUDGET_S, UNRECORDED, Bench
 
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
 SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
@@ -51,8 +51,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )  # fmt: skip
     group.addoption(
         "--quality-prompts", type=int, default=None, metavar="N",
-        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}; {SMOKE_PROMPTS} in the plain smoke run).",
+        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}).",
     )  # fmt: skip
+    group.addoption(
+        "--outcomes",
+        default=None,
+        choices=("measured", "committed"),
+        help="measured: score every prompt. committed: a cell that takes over 0.1 s an object scores a few, and where "
+        "they come out as in the committed history takes the other outcomes from there. Default: measured; committed "
+        "in the plain smoke run.",
+    )
     group.addoption(
         "--weights-dir", type=Path, default=None, metavar="DIR",
         help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
@@ -65,7 +73,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--judge", default=None, choices=JUDGES,
         help="Score with this network instead of the prompt set's own.",
     )  # fmt: skip
-    group.addoption("--time-budget", type=float, default=60.0, metavar="SECONDS", help="Of each cell's timed rounds.")
+    group.addoption(
+        "--time-budget",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help=f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; {SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run).",
+    )
     group.addoption(
         "--extrapolate", default="auto", choices=("auto", "always", "never"),
         help="Tell latency from a few network evaluations instead of whole objects. auto: for full-size models with "
@@ -180,7 +194,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[BENCH].default_smoke = True
         here = [item for item in cells if item.get_closest_marker("smoke") and _here(item)]
         config.hook.pytest_deselected(items=[item for item in cells if item not in here])
-        items[:] = [item for item in items if item.path != BENCHMARK_FILE or item in here]
+        here.sort(key=_expected_s)
+        items[:] = [item for item in items if item.path != BENCHMARK_FILE] + here
+
+
+def _expected_s(item: pytest.Item) -> float:
+    """What an object of this cell's model took at most where its reference's budget was measured: the first row of the
+    smoke run should come soon."""
+    reference = find(item.callspec.params["configuration"]).reference
+    limits = [budget.limit for budget in reference.budgets if budget.name == "latency_s" and budget.limit is not None]
+    return limits[0] if limits else float("inf")
 
 
 def _asks_for_nothing(config: pytest.Config) -> bool:
@@ -222,10 +245,13 @@ def measure(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
         if bench.live is None:
             bench.live = LiveLine(request.config, sum(item.path == BENCHMARK_FILE for item in request.session.items))
         bench.live.start()
+        measurement = reference = None
         try:
             measurement = bench.measure(configuration)
+            if bench.recorder is not None:
+                reference = summary.reference_quality(measurement, bench.recorder.measurements)
         finally:
-            bench.live.finish()
+            bench.live.finish(measurement, reference)
         if measurement.latency is not None and measurement.status == Status.OK:
             benchmark.group = benchmark_bridge.group_of(measurement)
             benchmark.extra_info[benchmark_bridge.MEASUREMENT] = measurement.model_dump(mode="json")
@@ -280,11 +306,22 @@ def check_change(change: baselines.Change, measurement: Measurement) -> None:
 # What is said.
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config):
+    """A cell has its own line (`suite/live.py`), so pytest's letter for one that passed says nothing more."""
+    status = yield
+    cell = report.nodeid.partition("::")[0].endswith(BENCHMARK_FILE.name)
+    if cell and status[:2] == ("passed", ".") and config.get_verbosity() == 0:
+        return "passed", "", status[2]
+    return status
+
+
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     bench = config.stash[BENCH]
     if not any(item.path == BENCHMARK_FILE for item in items):
         return []
-    lines = [f"text3d-bench: board {machine_board()}, {bench.quality_prompts} quality prompts"]
+    outcomes = " (slow cells take committed outcomes)" if bench.borrows else ""
+    lines = [f"text3d-bench: board {machine_board()}, {bench.quality_prompts} quality prompts{outcomes}"]
     if bench.default_smoke:
         lines.append(
             "text3d-bench: plain pytest runs this machine's smoke cells; `pytest -m cpu` runs its whole matrix"
@@ -317,41 +354,6 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if bench.recorder is None or not bench.recorder.measurements:
         return
     terminalreporter.section("text3d-bench", sep="-")
-    for line in summary_table(list(bench.recorder.measurements.values())):
+    for line in summary.table(bench.recorder.measurements):
         terminalreporter.write_line(line)
     terminalreporter.write_line(f"journal: {bench.recorder.journal.folder}")
-
-
-def summary_table(measurements: list[Measurement]) -> list[str]:
-    """One line a cell: latency, speed-up, memory, quality, or why there is none."""
-    width = max(len(m.configuration) for m in measurements)
-    original = any(m.speedup_vs_original is not None for m in measurements)
-    lines = [
-        f"{'configuration':{width}}  {'latency s':>16}  {'speed-up':>8}  {'peak MB':>8}  {'first of 153':>20}"
-        + ("  of original" if original else "")
-    ]
-    for m in measurements:
-        if m.status != Status.OK:
-            lines.append(f"{m.configuration:{width}}  {m.status.value}: {m.reason}")
-            continue
-        half = (
-            m.latency and (m.latency.median.high - m.latency.median.low) / 2
-            if m.latency and m.latency.median.high
-            else None
-        )
-        latency = (
-            "-" if m.latency is None else f"{m.latency.median.value:.4g}" + ("" if half is None else f" ±{half:.2g}")
-        )
-        latency = f"≈ {latency}" if m.extrapolated and m.latency is not None else latency
-        memory = "-" if m.memory is None else f"{m.memory.peak_memory_bytes / 1e6:.1f}"
-        r = m.quality and m.quality.r_precision
-        quality = "-" if r is None else f"{r.value:.1%} ({r.low:.0%} to {r.high:.0%})"
-        speed = "-" if m.speedup is None else f"{m.speedup:.2f}x"
-        faster = "-" if m.speedup_vs_original is None else f"{m.speedup_vs_original.value:.2f}x"
-        lines.append(
-            f"{m.configuration:{width}}  {latency:>16}  {speed:>8}  {memory:>8}  {quality:>20}"
-            + (f"  {faster:>11}" if original else "")
-        )
-    if any(m.extrapolated and m.status == Status.OK for m in measurements):
-        lines.append("≈ extrapolated from a few network evaluations (docs/measuring.md)")
-    return lines

@@ -150,6 +150,7 @@ class Wanted:
     prompts: int | None = None  # None: only its latency is wanted, as a reference
     smoke: bool = False
     extrapolated: bool = False
+    borrows: bool = False  # committed outcomes may stand for prompts that were not scored
     fingerprint: Fingerprint | str | None = None  # a string: why it cannot be told; None: nothing would be started
 
 
@@ -169,9 +170,12 @@ def differences(held: Measurement, wanted: Wanted) -> list[str]:
     prompts = _prompts(held)
     if wanted.prompts is not None and prompts is not None and prompts != wanted.prompts:
         found.append(f"journal has {prompts} prompts, this session asks for {wanted.prompts}")
-    elif wanted.prompts is not None and held.status != Status.UNSUPPORTED and held.smoke != wanted.smoke:
-        kinds = {True: "a smoke run", False: "a full run"}
-        found.append(f"journal has {kinds[held.smoke]}, this session asks for {kinds[wanted.smoke]}")
+    elif wanted.prompts is not None and held.status != Status.UNSUPPORTED:
+        borrowed = held.quality is not None and held.quality.borrowed is not None
+        smoke = held.smoke and not (borrowed and wanted.borrows)
+        if smoke != wanted.smoke:
+            kinds = {True: "a smoke run", False: "a full run"}
+            found.append(f"journal has {kinds[smoke]}, this session asks for {kinds[wanted.smoke]}")
     if isinstance(wanted.fingerprint, str):
         found.append(f"what this session would measure cannot be told ({wanted.fingerprint})")
     elif wanted.fingerprint is not None and held.fingerprint is None:

@@ -152,6 +152,15 @@ class PromptOutcome(Record):
     chamfer: float | None = None  # to the ground truth, where there is one
 
 
+class Borrowed(Record):
+    """Where outcomes come from that this run did not score itself: `suite/judging/borrowing.py`."""
+
+    session: str
+    board: str | None
+    measured_at: str
+    scored_here: int  # prompts, each as in that session
+
+
 class Quality(Record):
     """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4)."""
 
@@ -161,6 +170,9 @@ class Quality(Record):
     r_precision_3001: Interval | None = None  # None: its prompt set has no such gallery
     chamfer: Interval | None = None
     diversity: Interval | None = None  # Chamfer distance between two objects of the same prompt
+    batch_size: int | None = None  # objects made together at most; None: not recorded, one at a time
+    borrowed: Borrowed | None = None
+    warnings: list[str] = []
 
 
 class Reference(Record):
@@ -265,6 +277,8 @@ class PublishedRow(Record):
     chamfer: float | None = None
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
     prompts: int | None = None
+    prompts_scored_here: int | None = None  # fewer than `prompts` where a committed session gave the other outcomes
+    outcomes_from: str | None = None  # that session
     judge: str | None = None  # name and weights of what scored it
     gallery_sha256: str | None = None
     speedup: float | None = None

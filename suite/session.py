@@ -15,9 +15,10 @@ import pytest
 from suite import benchmark_bridge, execution
 from suite.configurations import Configuration, UnknownName, find
 from suite.devices.backend import Board, board_of, machine_board
-from suite.history import HistoryError, Journal
+from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, read_folder
 from suite.job import Job
 from suite.judging.against_original import against_original
+from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
 from suite.live import LiveLine
 from suite.metrics.prompts import find_judging, load_prompts, why_unreadable
@@ -26,7 +27,8 @@ from suite.models.weights import WeightsError
 from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from suite.records import Interval, Measurement, Reference, Status
 
-FULL_PROMPTS, SMOKE_PROMPTS = 153, 32
+FULL_PROMPTS = 153
+TIME_BUDGET_S, SMOKE_TIME_BUDGET_S = 60.0, 6.0
 UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
 
 
@@ -47,7 +49,23 @@ class Bench:
     @property
     def quality_prompts(self) -> int:
         asked = self.config.getoption("quality_prompts")
-        return asked if asked is not None else SMOKE_PROMPTS if self.default_smoke else FULL_PROMPTS
+        return FULL_PROMPTS if asked is None else asked
+
+    @property
+    def borrows(self) -> bool:
+        """Whether slow cells take committed outcomes for most prompts."""
+        asked = self.config.getoption("outcomes")
+        return self.default_smoke if asked is None else asked == "committed"
+
+    @property
+    def time_budget_s(self) -> float:
+        asked = self.config.getoption("time_budget")
+        usual = SMOKE_TIME_BUDGET_S if self.default_smoke else TIME_BUDGET_S
+        return usual if asked is None else asked
+
+    @cached_property
+    def _committed(self) -> dict[tuple[str, str | None], Committed]:
+        return committed_outcomes(read_folder(COMMITTED).measurements) if self.borrows else {}
 
     @cached_property
     def folder(self) -> Path:
@@ -127,7 +145,7 @@ class Bench:
         prompts = self.prompts(configuration) if chosen else None
         return Wanted(
             self.weights(configuration), prompts, smoke=chosen and self._smoke(configuration, prompts),
-            extrapolated=self.extrapolates(configuration),
+            extrapolated=self.extrapolates(configuration), borrows=self.borrows,
         )  # fmt: skip
 
     def say(self, line: str) -> None:
@@ -152,7 +170,7 @@ class Bench:
             measurement = self._unmeasured(configuration, Status.UNSUPPORTED, unread).model_copy(update={"smoke": True})
         else:
             reference = self._reference(configuration)
-            measurement = self._run(configuration, self.prompts(configuration))
+            measurement = _marked_smoke(self._run(configuration, self.prompts(configuration)))
             if measurement.status != Status.THROTTLED and measurement.latency is not None:
                 reference = _as_reference(measurement) if configuration.is_reference else reference
                 measurement = measurement.model_copy(update={"reference": reference})
@@ -267,9 +285,11 @@ class Bench:
     def _job(self, configuration: Configuration, prompts: int) -> Job:
         return Job(
             configuration=configuration, weights=self.weights(configuration), quality_prompts=prompts,
-            time_budget_s=self.config.getoption("time_budget"), extrapolate=self.extrapolates(configuration),
+            time_budget_s=self.time_budget_s, extrapolate=self.extrapolates(configuration),
+            extra_stages=not self.default_smoke,
             artefacts=self.folder / "artefacts" / self.recorder.session if prompts else None,
             prompts=self.prompt_file, judge=self.config.getoption("judge"),
+            committed=self._committed.get((configuration.recipe, self.weights(configuration))) if prompts else None,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -282,6 +302,14 @@ class Bench:
                 )
         if self.lock is not None:
             self.lock.release()
+
+
+def _marked_smoke(measurement: Measurement) -> Measurement:
+    """A run that scored fewer prompts itself than it was asked for, since others' outcomes stood for them or did not
+    agree, is less than a full one."""
+    quality = measurement.quality
+    few = quality is not None and (quality.borrowed is not None or len(quality.outcomes) < FULL_PROMPTS)
+    return measurement.model_copy(update={"smoke": True}) if few else measurement
 
 
 def _as_reference(measurement: Measurement) -> Reference:

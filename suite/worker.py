@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,6 +24,7 @@ from suite.devices.backend import Backend, Board, EnergyMeter, backend_of
 from suite.devices.cpu import threads
 from suite.devices.health import Watch
 from suite.job import Job
+from suite.judging.borrowing import Committed, with_borrowed
 from suite.metrics.canary import Canary
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.extrapolation import (
@@ -38,22 +38,28 @@ from suite.metrics.extrapolation import (
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
 from suite.metrics.prompts import load_prompts
-from suite.metrics.quality import gallery_of, judge_of, measure_quality
+from suite.metrics.quality import gallery_of, judge_of
+from suite.metrics.scoring import BATCH_SIZE, measure_quality, score_part
 from suite.models.pipeline import Pipeline, Stage
 from suite.models.weights import WeightsAbsent
 from suite.names import resolve
 from suite.optimizations.composition import Optimization, UnsupportedRecipe
 from suite.optimizations.precision import cast_to
-from suite.records import Fingerprint, Status
+from suite.records import Fingerprint, Latency, Status
+from suite.sharing import Helper, Lead, parts_of, taken
 
 TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
 WARM_UP_CALLS = 1
 EXTRA_ROUNDS = 3  # after one that warms up; extra stages are shown, not ranked
+SLOW_S = 0.1  # an object: where outcomes are known, a recipe that takes longer scores FEW_PROMPTS and takes the others
+FEW_PROMPTS = 4
+HELP_PAYS = 2.0  # times what a helper needs to begin: less work than that is done before it comes
 ENERGY_PASS_S = 2.0  # at least, and a whole call: counters and rails move every 20 to 100 ms
 
 
 class Answers:
-    """The worker's end of the pipe: ("phase", text, fraction or None), ("part", field, value), ("end", status, reason)."""
+    """The worker's end of the pipe: ("phase", text, fraction or None), ("part", field, value), ("help",) when its
+    helpers may start, ("end", status, reason)."""
 
     def __init__(self, pipe: Connection):
         self._pipe = pipe
@@ -64,17 +70,20 @@ class Answers:
     def part(self, field: str, value: object) -> None:
         self._pipe.send(("part", field, value))
 
+    def call_for_help(self) -> None:
+        self._pipe.send(("help",))
+
     def end(self, status: Status, reason: str | None = None) -> None:
         self._pipe.send(("end", status, reason))
 
 
-def main(task: Callable[[Any, Answers], str | None], asked: Any, pipe: Connection, lifeline: Connection) -> None:
-    """The process's whole life: one task, `measure` or `identify`. Every failure becomes a status."""
+def main(task: Callable[..., str | None], asked: tuple, pipe: Connection, lifeline: Connection) -> None:
+    """The process's whole life: one task, `measure`, `help_scoring` or `identify`. Every failure becomes a status."""
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     _die_first()
     answers = Answers(pipe)
     try:
-        throttle = task(asked, answers)
+        throttle = task(*asked, answers)
         answers.end(Status.THROTTLED if throttle else Status.OK, throttle)
     except UnsupportedRecipe as error:
         answers.end(Status.UNSUPPORTED, str(error))
@@ -109,8 +118,9 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def measure(job: Job, answers: Answers) -> str | None:
+def measure(job: Job, lead: Lead, answers: Answers) -> str | None:
     """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
+    started = time.perf_counter()
     configuration = job.configuration
     backend = backend_of(configuration.device)
     meter = backend.energy_meter()  # reads the idle board
@@ -129,26 +139,44 @@ def measure(job: Job, answers: Answers) -> str | None:
     backend.synchronize()
     gauge.loaded()
     answers.part("evaluations", pipeline.evaluations)
-    answers.part("fingerprint", fingerprint(job, backend, board, pipeline))
+    printed = fingerprint(job, backend, board, pipeline)
+    answers.part("fingerprint", printed)
+    beginning_s = time.perf_counter() - started
 
     prompt = timing_prompt(job)
     call = lambda stage: generate(pipeline, prompt, stage, job.extrapolate)  # noqa: E731
-    throttle = None
+    if not job.extra_stages:
+        pipeline.extra_stages = ()
+    throttle = latency = None
     # A simulated recipe would show the imitation's memory and time, not its own.
     if not configuration.optimization.simulated:
         answers.phase("memory")
-        first_call_s = memory_pass(call, backend, gauge, answers, outside_torch(pipeline))
+        beginning_s += (first_call_s := memory_pass(call, backend, gauge, answers, outside_torch(pipeline)))
         answers.phase("latency", 0.0)
         beside = canary if configuration.is_reference else None  # only its limit is in seconds
         if job.extrapolate:
-            throttle = extrapolated_pass(job, pipeline, prompt, backend, meter, answers)
+            latency, throttle = extrapolated_pass(job, pipeline, prompt, backend, meter, answers)
         else:
-            throttle = latency_pass(job, call, backend, first_call_s, meter, beside, answers)
+            latency, throttle = latency_pass(job, call, backend, first_call_s, meter, beside, answers)
             extra_pass(pipeline, prompt, backend, answers)
         cost_pass(pipeline, prompt, parameters, device, backend, answers, sparing=job.extrapolate)
     if job.quality_prompts:
-        quality_pass(job, pipeline, answers)
+        known = job.committed
+        if known and (known.weights_sha256, known.gallery_sha256) != (printed.weights_sha256, printed.gallery_sha256):
+            known = None
+        object_s = None if latency is None else latency.median.value
+        quality_pass(job, pipeline, object_s, known, lead, beginning_s, answers)
     return throttle
+
+
+def help_scoring(job: Job, helper: Helper, answers: Answers) -> None:
+    """Score parts of the prompts of another worker, which joins them."""
+    device = backend_of(job.configuration.device).torch_device()
+    torch.set_num_threads(1)
+    pipeline, judge = build(job.configuration, job.weights, device), judge_of(job)
+    parts = parts_of(job.quality_prompts)
+    for number in taken(helper.numbers):
+        helper.answers.send((number, score_part(pipeline, judge, parts[number], batch_size(job))))
 
 
 def identify(jobs: list[Job], answers: Answers) -> None:
@@ -241,7 +269,7 @@ def memory_pass(call: Callable, backend: Backend, gauge, answers: Answers, unsee
 def latency_pass(
     job: Job, call: Callable, backend: Backend, first_call_s: float, meter: EnergyMeter | None, canary: Canary | None,
     answers: Answers,
-) -> str | None:  # fmt: skip
+) -> tuple[Latency, str | None]:  # fmt: skip
     for _ in range(WARM_UP_CALLS):
         time_call(call, backend.synchronize)
     watch = Watch(backend)
@@ -262,12 +290,12 @@ def latency_pass(
     answers.part("latency", latency)
     if meter is not None and (unknown := energy_pass(call, backend, meter, answers)):
         answers.part("latency", latency.model_copy(update={"warnings": [*latency.warnings, unknown]}))
-    return throttle
+    return latency, throttle
 
 
 def extrapolated_pass(
     job: Job, pipeline: Pipeline, prompt: str, backend: Backend, meter: EnergyMeter | None, answers: Answers
-) -> str | None:
+) -> tuple[Latency, str | None]:
     """Latency, and that of other decodings, from a few evaluations. Energy would need whole objects."""
     watch = Watch(backend)
     latency = extrapolate_latency(pipeline, prompt, backend.synchronize, job.time_budget_s, watch.look)
@@ -283,7 +311,7 @@ def extrapolated_pass(
     if samples:
         answers.part("extra_stage_samples_s", samples)
         answers.part("extra_stage_extrapolation", details)
-    return throttle
+    return latency, throttle
 
 
 def energy_pass(call: Callable, backend: Backend, meter: EnergyMeter, answers: Answers) -> str | None:
@@ -328,16 +356,46 @@ def cost_pass(
         traceback.print_exc(file=sys.stderr)
 
 
-def quality_pass(job: Job, pipeline: Pipeline, answers: Answers) -> None:
+def quality_pass(
+    job: Job,
+    pipeline: Pipeline,
+    object_s: float | None,
+    known: Committed | None,
+    lead: Lead,
+    beginning_s: float,
+    answers: Answers,
+) -> None:
+    """Score the job's prompts. object_s: what one takes, where it was timed. known: outcomes of the same weights and
+    gallery, which a slow recipe takes for all but a few prompts, where those few come out the same."""
     judge = judge_of(job)
-    count = job.quality_prompts
-    quality, first = measure_quality(pipeline, judge, count, lambda done: answers.phase("quality", done / count))
-    answers.part("quality", quality)
+    answers.phase("quality", 0.0)
+    if object_s is None:
+        object_s = time_call(lambda stage: pipeline.generate([judge.prompts[0]], stage=stage), lambda: None)[0]
+    borrowing = known is not None and known.quality.judge == judge.name and object_s > SLOW_S
+    count = min(FEW_PROMPTS, job.quality_prompts) if borrowing else job.quality_prompts
+    helped = bool(lead.helpers) and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
+    if helped:
+        torch.set_num_threads(1)
+        answers.call_for_help()
+    quality, first = measure_quality(
+        pipeline,
+        judge,
+        count,
+        lambda done: answers.phase("quality", done / count),
+        batch_size=batch_size(job),
+        lead=lead if helped else None,
+    )
+    answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
     if job.artefacts is not None:
         job.artefacts.mkdir(parents=True, exist_ok=True)
         path = job.artefacts / f"{job.configuration.slug}.png"
         contact_sheet(first, judge.prompts[: len(first)]).quantize(64).save(path, optimize=True)
         answers.part("artefacts", {"contact sheet": str(path)})
+
+
+def batch_size(job: Job) -> int:
+    """How many objects may be made together without being others for it."""
+    return 1 if job.configuration.optimization.one_at_a_time else BATCH_SIZE
 
 
 def fingerprint(job: Job, backend: Backend, board: Board, pipeline: Pipeline) -> Fingerprint:

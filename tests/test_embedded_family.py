@@ -11,7 +11,7 @@ import torch
 
 from suite.embedded.evaluate import GALLERY, hits
 from suite.embedded.gate_upsampler import ALLOWED, off_surface
-from suite.metrics.quality import generated, measure_quality
+from suite.metrics.scoring import generated, measure_quality
 from suite.metrics.seen import seen
 from suite.models.catalogue import MODELS
 from suite.models.clip import embed_views

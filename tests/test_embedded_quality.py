@@ -14,7 +14,7 @@ import torch
 
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY, ground_truth_precision, hits
-from suite.metrics.quality import measure_quality
+from suite.metrics.scoring import measure_quality
 from suite.models.clip import build_clip_nano
 from suite.models.weights import HASHES, load_embedded
 from suite.worker import build

@@ -19,6 +19,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 FLOORS: dict[str, float] = {
     "suite.records": 0,
     "suite.names": 0,
+    "suite.sheets": 0,
     "suite.judging": 1,
     "suite.models.catalogue": 1,
     "suite.optimizations.composition": 0.5,
@@ -29,6 +30,7 @@ FLOORS: dict[str, float] = {
     "suite.baselines": 2.5,
     "suite.budgets": 2.5,
     "suite.job": 2.5,
+    "suite.sharing": 2.5,
     "suite.recording": 2.5,
     "suite.devices": 3.0,
     "suite.embedded.captions": 3.0,
@@ -49,6 +51,7 @@ FLOORS: dict[str, float] = {
     "suite.preload": 4.5,
     "suite.generate": 5,
     "suite.execution": 5,
+    "suite.summary": 5.4,
     "suite.live": 5.5,
     "suite.benchmark_bridge": 5.5,
     "suite.session": 5.8,
@@ -56,7 +59,7 @@ FLOORS: dict[str, float] = {
     "suite.test_configurations": 6.5,
 }
 # What leaderboards and dashboard may use of the suite, besides floor 1's catalogues and rules.
-GROUND = ("suite.records", "suite.judging", "suite.configurations", "suite.history")
+GROUND = ("suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history")
 
 
 @cache

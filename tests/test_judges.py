@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
+from suite.judging.scores import summarize
 from suite.metrics import judges
 from suite.metrics.judges import build_openai, load_judge, openai_captions, openai_views, recognizer
 from suite.metrics.prompts import JUDGE_OF, JUDGES, NANO
-from suite.metrics.quality import Judge, summarize
+from suite.metrics.quality import Judge
 from suite.models import official
 from suite.models.catalogue import MODELS
 from suite.models.clip import import_open_clip

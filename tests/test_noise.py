@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from suite.configurations import find
-from suite.metrics.quality import measure_quality
+from suite.metrics.scoring import measure_quality
 from suite.models import noise
 from suite.models.noise import PromptNoise
 from suite.optimizations.composition import UnsupportedRecipe

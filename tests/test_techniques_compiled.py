@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from suite.metrics.cost import object_counts
 from suite.metrics.extrapolation import at_least, diffusion_places, few
 from suite.metrics.latency import time_call
-from suite.metrics.quality import generated
+from suite.metrics.scoring import generated
 from suite.names import UnknownName
 from suite.optimizations import compiled
 from suite.optimizations.compiled import compile_networks

@@ -67,6 +67,9 @@ class Backend(Protocol):
     def torch_device(self):  # torch.device
         """The device to load models on, ready: settings of the reference applied, one real kernel run."""
 
+    def scoring_processes(self) -> int:
+        """How many processes may make objects side by side, where nothing is timed."""
+
     def synchronize(self) -> None: ...
     def memory_gauge(self) -> MemoryGauge: ...
     def energy_meter(self) -> EnergyMeter | None:

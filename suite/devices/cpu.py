@@ -49,6 +49,10 @@ class Cpu:
             torch.nn.functional.scaled_dot_product_attention(y[None, None], y[None, None], y[None, None])
         return torch.device("cpu")
 
+    def scoring_processes(self) -> int:
+        """One a core: threads of one process wait for each other at every operation of a small network."""
+        return threads(self.root)
+
     def synchronize(self) -> None:
         pass
 

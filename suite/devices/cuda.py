@@ -61,6 +61,9 @@ class Cuda:
         finally:
             pynvml.nvmlShutdown()
 
+    def scoring_processes(self) -> int:
+        return 1  # they would share the GPU and its memory
+
     def torch_device(self):
         import torch
 

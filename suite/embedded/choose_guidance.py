@@ -12,9 +12,10 @@ import torch
 
 from suite.devices.cpu import threads
 from suite.embedded.evaluate import GALLERY
-from suite.metrics.quality import CHUNK, Judge
+from suite.metrics.quality import Judge
 from suite.models.catalogue import MODELS, find_model
 from suite.names import resolve
+from suite.sharing import CHUNK
 
 
 def main() -> None:

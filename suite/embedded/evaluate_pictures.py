@@ -21,7 +21,8 @@ from suite.embedded.evaluate import GALLERY, hits
 from suite.embedded.shapes import SceneTable
 from suite.embedded.train_text_to_image import photograph
 from suite.judging.intervals import proportion
-from suite.metrics.quality import CHUNK, Judge, summarize
+from suite.judging.scores import summarize
+from suite.metrics.quality import Judge
 from suite.models.catalogue import MODELS, find_model
 from suite.models.clip import embed_views, load_clip_nano
 from suite.models.conditions import enlarged
@@ -29,6 +30,7 @@ from suite.models.pipeline import Pipeline, untimed
 from suite.models.text_to_image import NANO_SIZE_PX
 from suite.names import resolve
 from suite.records import Interval
+from suite.sharing import CHUNK
 
 
 @torch.inference_mode()

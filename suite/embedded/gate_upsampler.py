@@ -20,11 +20,12 @@ from suite.embedded.evaluate import embed_captions
 from suite.embedded.fields import field
 from suite.embedded.shapes import SceneTable
 from suite.judging.paired_quality import difference
-from suite.metrics.quality import CHUNK, Judge
+from suite.metrics.quality import Judge
 from suite.models.catalogue import find_model
 from suite.models.clip import load_clip_nano
 from suite.models.point_e import PointE, clip_vector, load_nano_upsampler, to_channels, to_cloud
 from suite.names import resolve
+from suite.sharing import CHUNK
 
 SURFACE_POINTS = 2048
 ALLOWED = 2.0  # times the floor

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
+from suite import sheets
 from suite.embedded.renderer import judge_views
 from suite.metrics.seen import seen
 from suite.models.mesh import Mesh
-
-SIZE_PX = 224
 
 
 def picture(made: Tensor | Mesh, views: int = 2) -> Image.Image:
@@ -25,24 +24,14 @@ def picture(made: Tensor | Mesh, views: int = 2) -> Image.Image:
 
 def _views(objects: Tensor | list[Mesh]) -> Tensor:
     shown = seen(objects)
-    return judge_views(shown.clouds, size_px=SIZE_PX, normals=shown.normals)
+    return judge_views(shown.clouds, size_px=sheets.SIZE_PX, normals=shown.normals)
 
 
-def contact_sheet(objects: Tensor | list[Mesh], captions: list[str], columns: int = 4) -> Image.Image:
+def contact_sheet(objects: Tensor | list[Mesh], captions: list[str]) -> Image.Image:
     """One view each of clouds [B, N, 6] or meshes, with the captions below."""
     images = _views(objects)[:, 0].permute(0, 2, 3, 1).numpy()
-    line = 34
-    rows = -(-len(captions) // columns)
-    sheet = Image.new("RGB", (columns * SIZE_PX, rows * (SIZE_PX + line)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for k, (image, caption) in enumerate(zip(images, captions)):
-        left, top = k % columns * SIZE_PX, k // columns * (SIZE_PX + line)
-        sheet.paste(Image.fromarray((image * 255).round().astype(np.uint8)), (left, top))
-        words, text = caption.split(), ""
-        for word in words:  # two lines at most
-            text += ("\n" if len(text.split("\n")[-1]) + len(word) > 34 else " " if text else "") + word
-        draw.multiline_text((left + 6, top + SIZE_PX), text, fill="black", spacing=1)
-    return sheet
+    pictures = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
+    return sheets.contact_sheet(pictures, captions)
 
 
 def write_ply(path: Path, cloud: Tensor) -> None:

@@ -6,7 +6,6 @@ caption is ranked among frozen distractors (Park et al. 2021; DreamFields, arXiv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,18 +15,13 @@ from suite.embedded.captions import all_scenes
 from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
 from suite.job import Job
-from suite.judging.intervals import mean_interval, proportion
 from suite.metrics.chamfer import chamfer
 from suite.metrics.judges import load_judge
 from suite.metrics.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
 from suite.models.mesh import Mesh
-from suite.models.pipeline import Pipeline
 from suite.models.weights import WeightsAbsent
-from suite.records import PromptOutcome, Quality
-
-CHUNK = 8  # objects scored together
-DIVERSITY_PROMPTS = 16  # of which a second object is made
+from suite.records import PromptOutcome
 
 
 class Judge:
@@ -101,51 +95,3 @@ def gallery_of(job: Job) -> str | None:
         return gallery_sha256(job.configuration.model.prompts, job.prompts)
     except WeightsAbsent:
         return None
-
-
-def measure_quality(
-    pipeline: Pipeline, judge: Judge, count: int, progress: Callable[[int], None] = lambda done: None
-) -> tuple[Quality, Tensor | list[Mesh]]:
-    """Quality over the first `count` prompts, and the first eight objects, for the contact sheet."""
-    if not 1 <= count <= len(judge.prompts):
-        raise ValueError(f"quality prompts: {count} is not possible; 1 to {len(judge.prompts)}")
-    outcomes: list[PromptOutcome] = []
-    first: Tensor | list[Mesh] | None = None
-    distances: list[float] = []
-    for start in range(0, count, CHUNK):
-        prompts = judge.prompts[start : min(start + CHUNK, count)]
-        objects = generated(pipeline, prompts)
-        first = objects if first is None else first
-        outcomes += judge.score(objects, prompts)
-        if pair := prompts[: max(0, DIVERSITY_PROMPTS - start)]:
-            distances += apart(objects, generated(pipeline, pair, sample=1))
-        progress(len(outcomes))
-    return summarize(judge.name, outcomes, distances), first
-
-
-def generated(pipeline: Pipeline, prompts: list[str], sample: int = 0) -> Tensor | list[Mesh]:
-    """One at a time, as objects are timed: dynamic quantization finds its ranges in the batch at hand."""
-    objects = [pipeline.generate([prompt], sample=sample) for prompt in prompts]
-    if isinstance(objects[0], Tensor):
-        return torch.cat(objects).float().cpu()
-    return [mesh for made in objects for mesh in made]
-
-
-def apart(objects: Tensor | list[Mesh], others: Tensor | list[Mesh]) -> list[float]:
-    """The Chamfer distances between first objects and second ones of the same prompts, where both were made."""
-    a, b = seen(objects[: len(others)]), seen(others)
-    both = a.made & b.made
-    return chamfer(a.clouds[both][..., :3], b.clouds[both][..., :3]).tolist()
-
-
-def summarize(judge: str, outcomes: list[PromptOutcome], apart: Sequence[float] = ()) -> Quality:
-    distances = [outcome.chamfer for outcome in outcomes if outcome.chamfer is not None]
-    large = [outcome.rank_3001 == 0 for outcome in outcomes if outcome.rank_3001 is not None]
-    return Quality(
-        judge=judge,
-        outcomes=outcomes,
-        r_precision=proportion(sum(o.rank_153 == 0 for o in outcomes), len(outcomes)),
-        r_precision_3001=proportion(sum(large), len(large)) if large else None,
-        chamfer=mean_interval(distances) if distances else None,
-        diversity=mean_interval(apart) if apart else None,
-    )

@@ -21,7 +21,7 @@ class Model:
     prompts: str  # which prompt set and gallery score it
     weights: tuple[str, ...]  # kinds that exist: embedded, official, random
     source: str
-    smoke: bool = False  # part of the default run
+    smoke: tuple[str, ...] = ()  # recipes of the default run: the reference, one of the paper's techniques, the best
     marks: tuple[str, ...] = field(default=())
 
 
@@ -34,7 +34,7 @@ NANO_FINE_CLOUD = dict(family="point-e", output="point cloud of 1,024 points", s
 NANO_MESH = dict(family="shap-e", output="coloured mesh of a grid of 64", stages=("latent diffusion", "mesh decoder"))
 
 
-def _nano(name: str, builder: str, *, pictures: bool, **of_the_family: Any) -> Model:
+def _nano(name: str, builder: str, *, pictures: bool, smoke: tuple[str, ...], **of_the_family: Any) -> Model:
     """An embedded model, conditioned by text or by pictures that another embedded network makes of it."""
     before = ("text encoder", "text-to-image", "image encoder") if pictures else ("text encoder",)
     return Model(
@@ -45,7 +45,7 @@ def _nano(name: str, builder: str, *, pictures: bool, **of_the_family: Any) -> M
         prompts="embedded",
         weights=("embedded",),
         source=f"trained here: suite/embedded/cards/{name}.md",
-        smoke=True,
+        smoke=("fp32", *smoke),
         **of_the_family,
     )
 
@@ -82,10 +82,34 @@ def _shap_e(name: str, builder: str, pictures: bool) -> Model:
 MODELS = {
     model.name: model
     for model in (
-        _nano("point-e-nano-text", "point_e:build_nano_text", pictures=False, **NANO_FINE_CLOUD),
-        _nano("point-e-nano-image", "point_e:build_nano_image", pictures=True, **NANO_CLOUD),
-        _nano("shap-e-nano-text", "shap_e:build_nano_text", pictures=False, **NANO_MESH),
-        _nano("shap-e-nano-image", "shap_e:build_nano_image", pictures=True, **NANO_MESH),
+        _nano(
+            "point-e-nano-text",
+            "point_e:build_nano_text",
+            pictures=False,
+            smoke=("distilled-4", "distilled-2+copied-points"),
+            **NANO_FINE_CLOUD,
+        ),
+        _nano(
+            "point-e-nano-image",
+            "point_e:build_nano_image",
+            pictures=True,
+            smoke=("distilled-2", "distilled-1+pictures-1"),
+            **NANO_CLOUD,
+        ),
+        _nano(
+            "shap-e-nano-text",
+            "shap_e:build_nano_text",
+            pictures=False,
+            smoke=("steps-16", "one-evaluation+coarse-decode"),
+            **NANO_MESH,
+        ),
+        _nano(
+            "shap-e-nano-image",
+            "shap_e:build_nano_image",
+            pictures=True,
+            smoke=("steps-16", "one-evaluation+coarse-decode"),
+            **NANO_MESH,
+        ),
         _point_e("point-e-40m-text", "build_40m_text", pictures=False),
         _point_e("point-e-40m-imagevec", "build_40m_imagevec", pictures=True),
         _point_e("point-e-40m-image", "build_40m_image", pictures=True),

@@ -23,10 +23,10 @@ def _dpmpp(count: int) -> Technique:
     return _steps(count, solver="dpmpp-2m", spacing="trailing", later=FEW)
 
 
-def _fewer(name: str, technique: Technique, source: str, in_the_matrix: bool = False, **more: bool) -> Optimization:
+def _fewer(name: str, technique: Technique, source: str, in_the_matrix: bool = False) -> Optimization:
     """Fewer steps of a solver. Of the many there are, few are in the matrix; benchmarks/fewer_steps.py compares all."""
     left_out = () if in_the_matrix else EVERYWHERE
-    return Optimization(name=name, techniques=(technique,), source=source, by_name_only=left_out, **more)
+    return Optimization(name=name, techniques=(technique,), source=source, by_name_only=left_out)
 
 
 def _distilled(count: int) -> Optimization:
@@ -48,10 +48,17 @@ def _pictures(count: int) -> Optimization:
     )
 
 
+def _dynamic_int8(engine: str, **parameters: object) -> Technique:
+    """torch.ao's: one range of activations for the whole batch at hand."""
+    apply = "suite.optimizations.dynamic_int8:quantize"
+    return Technique("quantization", apply, {"engine": engine} | parameters, one_at_a_time=True)
+
+
 def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
     parameters = {"arithmetic": arithmetic, "provider": provider}
     static = arithmetic in ("int8-linear", "int8-all")
-    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static)
+    alone = arithmetic == "int8-dynamic" or provider == "tensorrt"
+    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static, one_at_a_time=alone)
 
 
 def _not_cuda(reason: str) -> dict[str, str]:
@@ -73,7 +80,7 @@ COUNTS = (64, 32, 16, 8, 4, 2)
 OPTIMIZATIONS = {
     optimization.name: optimization
     for optimization in (
-        Optimization(name=REFERENCE, source="the models' own recipe: eager, SDPA, TF32 off, 64 Heun steps", smoke=True),
+        Optimization(name=REFERENCE, source="the models' own recipe: eager, SDPA, TF32 off, 64 Heun steps"),
         Optimization(
             name="bf16",
             techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "bfloat16"}),),
@@ -82,7 +89,7 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name=ORIGINAL,
-            techniques=(Technique("original", "suite.optimizations.original:use_original"),),
+            techniques=(Technique("original", "suite.optimizations.original:use_original", one_at_a_time=True),),
             source="OpenAI's own code and sampler as shipped, where installed: docs/parity.md",
         ),
         Optimization(
@@ -93,7 +100,7 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="int8-fbgemm-linear",
-            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "fbgemm"}),),
+            techniques=(_dynamic_int8("fbgemm"),),
             source="Zhang et al., EMS'23, doi:10.1145/3609395.3610594: PyTorch (FBGEMM), Linear",
             unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
         ),
@@ -116,7 +123,7 @@ OPTIMIZATIONS = {
             simulated=True,
         ),
         *(
-            _fewer(f"steps-{count}", _steps(count), KARRAS, in_the_matrix=count > 2, smoke=2 < count < 32)
+            _fewer(f"steps-{count}", _steps(count), KARRAS, in_the_matrix=count > 2)
             for count in COUNTS[1:]  # fp32 has 64
         ),
         *(_fewer(f"dpmpp-{count}", _dpmpp(count), DPMPP, in_the_matrix=count <= 16) for count in COUNTS),
@@ -203,37 +210,32 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="compile",
-            techniques=(Technique("compile", "suite.optimizations.compiled:compile_networks"),),
+            techniques=(Technique("compile", "suite.optimizations.compiled:compile_networks", one_at_a_time=True),),
             source="torch.compile, the inductor's default mode; Ansel et al. 2024, doi:10.1145/3620665.3640366",
         ),
         Optimization(
             name="cuda-graphs",
-            techniques=(Technique("cuda-graphs", "suite.optimizations.cuda_graphs:use_cuda_graphs"),),
+            techniques=(Technique("cuda-graphs", "suite.optimizations.cuda_graphs:use_cuda_graphs", one_at_a_time=True),),
             source="each network evaluation one CUDA graph: PyTorch's notes on CUDA; not run on a GPU yet",
             unsupported={"cpu": "CUDA graphs need a CUDA device"},
         ),
         Optimization(
             name="int8-fbgemm-upsampler",
-            techniques=(
-                Technique(
-                    "quantization", "suite.optimizations.dynamic_int8:quantize",
-                    {"engine": "fbgemm", "stages": ("upsampler",)},
-                ),
-            ),
+            techniques=(_dynamic_int8("fbgemm", stages=("upsampler",)),),
             source="int8-fbgemm-linear in the upsampler alone; Zhang et al., EMS'23, doi:10.1145/3609395.3610594",
             unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
             by_name_only=BY_NAME,
         ),
         Optimization(
             name="int8-onednn-linear",
-            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "onednn"}),),
+            techniques=(_dynamic_int8("onednn"),),
             source="int8-fbgemm-linear's integers by oneDNN; docs.pytorch.org/docs/stable/quantization.html",
             unsupported=_not_cuda("torch's oneDNN engine is for the CPU"),
             by_name_only=BY_NAME,
         ),
         Optimization(
             name="int8-qnnpack-linear",
-            techniques=(Technique("quantization", "suite.optimizations.dynamic_int8:quantize", {"engine": "qnnpack"}),),
+            techniques=(_dynamic_int8("qnnpack"),),
             source="int8-fbgemm-linear's integers by QNNPACK, for ARM processors; not run on one yet",
             unsupported=_not_cuda("QNNPACK is an ARM CPU engine"),
             by_name_only=BY_NAME,

@@ -23,6 +23,7 @@ class Technique:
     apply: str
     parameters: dict[str, Any] = field(default_factory=dict)
     looks: bool = False  # at how objects are sampled, so that what says how must come before
+    one_at_a_time: bool = False  # it finds ranges in the batch at hand, or is made anew for each size of batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,13 @@ class Optimization:
     techniques: tuple[Technique, ...] = ()
     source: str
     simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
-    smoke: bool = False
     unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
     by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether what it makes would depend on the objects that are made beside it."""
+        return any(technique.one_at_a_time for technique in self.techniques)
 
 
 # Techniques that say what the networks compute in.

@@ -1,0 +1,109 @@
+"""Objects made for the judge: in batches where the recipe allows it, by several processes where the device does.
+
+Nothing here is timed. Each object is the one that is timed, up to the order of sums in another batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from suite.judging.intervals import mean_interval
+from suite.judging.scores import summarize
+from suite.metrics.chamfer import chamfer
+from suite.metrics.quality import Judge
+from suite.metrics.seen import seen
+from suite.models.mesh import Mesh
+from suite.models.pipeline import Pipeline
+from suite.records import PromptOutcome, Quality
+from suite.sharing import Lead, parts_of
+
+DIVERSITY_PROMPTS = 16  # of which a second object is made
+BATCH_SIZE = 8  # `benchmarks/scoring.py` compares others
+
+Objects = Tensor | list[Mesh]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a part of the prompts gave."""
+
+    outcomes: list[PromptOutcome]
+    distances: list[float]  # between two objects of a prompt
+
+
+def measure_quality(
+    pipeline: Pipeline,
+    judge: Judge,
+    count: int,
+    progress: Callable[[int], None] = lambda done: None,
+    *,
+    batch_size: int = 1,
+    lead: Lead | None = None,
+) -> tuple[Quality, Objects]:
+    """Quality over the first `count` prompts, and the first part's objects, for the contact sheet.
+
+    lead: this process's share of the work, where others help. ValueError for a count that the judge does not have.
+    """
+    if not 1 <= count <= len(judge.prompts):
+        raise ValueError(f"quality prompts: {count} is not possible; 1 to {len(judge.prompts)}")
+    parts = parts_of(count)
+    first = generated(pipeline, _prompts(judge, parts[0]), batch_size=batch_size)
+    done = {0: score_part(pipeline, judge, parts[0], batch_size, first)}
+    for number in _numbers(len(parts), lead, done):
+        done[number] = score_part(pipeline, judge, parts[number], batch_size)
+        if lead is not None:
+            done |= lead.answers()
+        progress(sum(len(part.outcomes) for part in done.values()))
+    scored = [done[number] for number in range(len(parts))]
+    distances = [distance for part in scored for distance in part.distances]
+    quality = summarize(
+        judge.name,
+        [outcome for part in scored for outcome in part.outcomes],
+        mean_interval(distances) if distances else None,
+    )
+    return quality.model_copy(update={"batch_size": batch_size}), first
+
+
+def _numbers(parts: int, lead: Lead | None, done: dict[int, Scored]) -> Iterator[int]:
+    """The parts that this process makes: those that it takes before others do, then those that nobody answered for."""
+    if lead is not None:
+        yield from lead.take()
+        done |= lead.answers(patience_s=None)
+    yield from (number for number in range(parts) if number not in done)
+
+
+def score_part(
+    pipeline: Pipeline, judge: Judge, part: Sequence[int], batch_size: int, objects: Objects | None = None
+) -> Scored:
+    """Score the prompts at these positions. objects: theirs, where they are made already."""
+    prompts = _prompts(judge, part)
+    objects = generated(pipeline, prompts, batch_size=batch_size) if objects is None else objects
+    pair = [prompt for prompt, position in zip(prompts, part) if position < DIVERSITY_PROMPTS]
+    others = generated(pipeline, pair, sample=1, batch_size=batch_size) if pair else None
+    return Scored(judge.score(objects, prompts), [] if others is None else apart(objects, others))
+
+
+def _prompts(judge: Judge, part: Iterable[int]) -> list[str]:
+    return [judge.prompts[position] for position in part]
+
+
+def generated(pipeline: Pipeline, prompts: list[str], sample: int = 0, batch_size: int = 1) -> Objects:
+    """The objects of these prompts, so many made together; clouds as float32 on the CPU."""
+    made = [
+        pipeline.generate(prompts[start : start + batch_size], sample=sample)
+        for start in range(0, len(prompts), batch_size)
+    ]
+    if isinstance(made[0], Tensor):
+        return torch.cat(made).float().cpu()
+    return [mesh for batch in made for mesh in batch]
+
+
+def apart(objects: Objects, others: Objects) -> list[float]:
+    """The Chamfer distances between first objects and second ones of the same prompts, where both were made."""
+    a, b = seen(objects[: len(others)]), seen(others)
+    both = a.made & b.made
+    return chamfer(a.clouds[both][..., :3], b.clouds[both][..., :3]).tolist()
