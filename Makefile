@@ -8,7 +8,10 @@ ifeq ($(strip $(HOME)),)
 unexport HOME
 endif
 
-.PHONY: setup bench matrix test dashboard lint clean bundle
+# A process a core, each with one thread (tests/conftest.py); nothing is timed in them.
+TESTS := $(BIN)/python -m pytest tests -q -n auto --maxprocesses 8 --dist worksteal --benchmark-disable --durations 20
+
+.PHONY: setup bench matrix test test-all dashboard lint clean bundle
 
 bench: setup            ## this machine's smoke cells, their frontier, what it means (a few minutes)
 	$(BIN)/python -m pytest --benchmark-save=bench; status=$$?; \
@@ -17,8 +20,11 @@ bench: setup            ## this machine's smoke cells, their frontier, what it m
 matrix: setup           ## the whole cpu matrix with 153 prompts
 	$(BIN)/python -m pytest -m cpu --benchmark-save=matrix
 
-test: setup             ## the project's own tests
-	$(BIN)/python -m pytest tests
+test: setup             ## the project's own tests, but for the slow ones
+	$(TESTS) -m "not slow"
+
+test-all: setup         ## all of them
+	$(TESTS)
 
 dashboard: setup        ## browse committed and local results
 	$(BIN)/python -m leaderboards publish --include-local --output .benchmarks/published >/dev/null

@@ -148,6 +148,11 @@ def refuse(pipeline, device):
     raise UnsupportedRecipe("this torch has no such engine")
 
 
+def say_what_starting_took(pipe) -> None:
+    """In a fresh worker: the processor's seconds that it took to come here. This module imports torch, as all do."""
+    pipe.send(time.process_time())
+
+
 def model(builder: str) -> Model:
     return Model(
         name=builder.replace("_", "-"), family="bad", builder=f"tests.bad_models:{builder}", conditioning="text",

@@ -1,13 +1,23 @@
-"""Fixtures of more than one file."""
+"""Fixtures of more than one file, and the manners of every process that a test starts."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import pytest
-from huggingface_hub import constants as hub
+# Before anything loads OpenMP, which reads these once. Its threads spin while they wait: beside a busy neighbour a test
+# then takes up to twenty times as long. So they wait passively, and there is one a process: `make test` runs a process
+# a core. Inner sessions, their fork servers and workers inherit it.
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1", "TEXT3D_THREADS": "1"}
+# An inner session is nobody's worker: pytest-benchmark would switch itself off in it.
+for _name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[_name]
 
-from suite.models import official
+import pytest  # noqa: E402
+from huggingface_hub import constants as hub  # noqa: E402
+
+from suite.models import official  # noqa: E402
+from tests.left_out import pytest_deselected, pytest_terminal_summary, pytest_testnodedown  # noqa: E402, F401 - hooks
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +35,20 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv(official.CACHE_VARIABLE, str(folder))
     monkeypatch.delenv(official.GIVEN_VARIABLE, raising=False)
     return folder
+
+
+@pytest.fixture
+def no_emulated_bfloat16(monkeypatch) -> None:
+    """Training in float32 where the processor has no arithmetic in bfloat16, which would take ten times as long."""
+    import torch
+
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+    enter = torch.autocast.__enter__
+
+    def enter_without(self):
+        entered = enter(self)
+        torch.set_autocast_enabled(self.device, False)  # until it is left, which restores what was before
+        return entered
+
+    monkeypatch.setattr(torch.autocast, "__enter__", enter_without)

@@ -21,7 +21,7 @@ from tests.factories import measurement, session_file
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "dashboard" / "app.py"
 NANO = "point-e-nano-text"
-PATIENCE_S = 120  # of the page's script, on a machine that measures something else meanwhile
+PATIENCE_S = 600  # of the page's script, on a machine that measures something else meanwhile
 
 
 def matrix() -> list[Measurement]:

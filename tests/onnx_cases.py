@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.configurations import find
 from suite.models import official
 from suite.optimizations import onnx_calibration
-from suite.worker import build
+from tests.techniques import CPU, PROMPTS, pipeline  # noqa: F401 - for those who import from here
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-
-CPU = torch.device("cpu")
-PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +20,6 @@ def shared_cache(graph_cache, monkeypatch) -> Path:
     monkeypatch.setenv(official.CACHE_VARIABLE, str(graph_cache))
     monkeypatch.setattr(onnx_calibration, "PROMPTS", 4)
     return graph_cache / "engines"
-
-
-def pipeline(recipe: str = "fp32", model: str = "point-e-nano-text"):
-    return build(find(f"{model}/{recipe}@cpu"), "embedded", CPU)
 
 
 def relative(made: torch.Tensor, wanted: torch.Tensor) -> float:

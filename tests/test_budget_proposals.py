@@ -277,7 +277,7 @@ def test_propose_runs_as_a_module_and_can_print_only(tmp_path):
     paths = sessions(tmp_path, 3)
     run = subprocess.run(
         [sys.executable, "-m", "suite.budgets", "propose", "--print", "--device", "cpu", *map(str, paths)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     (tmp_path / "printed.toml").write_text(run.stdout)

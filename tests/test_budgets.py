@@ -302,7 +302,7 @@ def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path)
             sys.executable, "-m", "pytest", "-p", "tests.other_budgets", "-p", "no:cacheprovider", "-q", "-m", absent,
             "suite/test_configurations.py", f"--benchmark-storage={tmp_path / 'storage'}",
         ],
-        cwd=ROOT, env={**os.environ, "TEXT3D_TEST_BUDGETS": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env={**os.environ, "TEXT3D_TEST_BUDGETS": str(tmp_path)}, capture_output=True, text=True, timeout=900,
         check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-2000:]

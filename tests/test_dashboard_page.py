@@ -161,7 +161,7 @@ for room in ("dashboard", "leaderboards"):
         if path.stem not in ("app", "__main__"):
             importlib.import_module(f"{room}.{path.stem}".removesuffix(".__init__"))
 from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
+page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
 assert not page.exception and page.get("plotly_chart")
 """
     assert heavy_modules(script, published) == []
@@ -179,6 +179,7 @@ def chromium(published):
 POINTS = "[data-testid=stPlotlyChart] .scatterlayer path.point"
 
 
+@pytest.mark.slow
 def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
     screenshot.open_page(page, url)
@@ -190,6 +191,7 @@ def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_
     assert page.elsewhere == []
 
 
+@pytest.mark.slow
 def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
     url, page = chromium
     screenshot.open_page(page, url)
@@ -207,6 +209,7 @@ def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
     assert page.locator(POINTS).count() == 5  # the chosen one's ring
 
 
+@pytest.mark.slow
 def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})

@@ -188,7 +188,7 @@ def test_the_page_loads_no_torch(published):
     script = """
 import sys
 from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
+page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
 page.switch_page("screens/stages.py").run()
 assert not page.exception and len(page.get("plotly_chart")) == 2
 """
@@ -208,6 +208,7 @@ CHARTS = "[data-testid=stPlotlyChart]"
 BARS = f"{CHARTS} .barlayer .point"
 
 
+@pytest.mark.slow
 def test_chromium_shows_both_figures_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
     screenshot.open_page(page, f"{url}/stages")
@@ -224,6 +225,7 @@ def test_chromium_shows_both_figures_without_asking_other_hosts(chromium, tmp_pa
     assert page.elsewhere == []
 
 
+@pytest.mark.slow
 def test_chromium_toggle_changes_the_axis_and_the_address(chromium):
     url, page = chromium
     screenshot.open_page(page, f"{url}/stages")
@@ -236,6 +238,7 @@ def test_chromium_toggle_changes_the_axis_and_the_address(chromium):
     assert page.url == address and "Share of the stages" in page.locator(CHARTS).first.inner_text()
 
 
+@pytest.mark.slow
 def test_chromium_leads_from_page_to_page(chromium):
     url, page = chromium
     screenshot.open_page(page, url)
@@ -245,6 +248,7 @@ def test_chromium_leads_from_page_to_page(chromium):
     assert page.locator(CHARTS).count() == 2
 
 
+@pytest.mark.slow
 def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})

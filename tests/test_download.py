@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 DATA = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
 HASH = hashlib.sha256(DATA).hexdigest()
-QUICK = {"timeout_s": 5.0, "pause_s": 0.0, "attempts": 3}
+QUICK = {"timeout_s": 60.0, "pause_s": 0.0, "attempts": 3}
 
 
 def remote(url: str, **more) -> RemoteFile:
@@ -234,7 +234,7 @@ def test_a_process_that_is_ended_in_the_middle_leaves_what_the_next_goes_on_with
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(end)
-        assert process.wait(30) != 0
+        assert process.wait(600) != 0
         page.drip = None
         assert download(remote(url), tmp_path, **QUICK).read_bytes() == DATA
     begun = [int(request.get("Range", "bytes=0-")[6:-1]) for request in page.requests]
@@ -261,17 +261,15 @@ def test_a_server_in_trouble_is_asked_again(tmp_path):
 
 
 def test_a_silent_server_is_left_and_asked_for_the_rest(tmp_path):
-    page = Page(DATA, pause_s=[3.0])
-    started = time.monotonic()
-    assert get(page, tmp_path, options={"timeout_s": 0.3}).read_bytes() == DATA
-    assert time.monotonic() - started < 2.5
+    page = Page(DATA, pause_s=[3600.0])  # who waited for it would have all in one answer, an hour later
+    assert get(page, tmp_path, options={"timeout_s": 1.0}).read_bytes() == DATA
     assert page.requests[1]["Range"] == "bytes=150000-"
 
 
 def test_a_slow_server_is_not_left(tmp_path):
     """The time-out is of silence: a file that takes longer than it comes in one piece."""
-    page = Page(DATA[:20_000], drip=(1000, 0.05))
-    assert get(page, tmp_path, options={"timeout_s": 0.5}).read_bytes() == DATA[:20_000]
+    page = Page(DATA[:20_000], drip=(1000, 0.15))
+    assert get(page, tmp_path, options={"timeout_s": 2.5}).read_bytes() == DATA[:20_000]
     assert len(page.requests) == 1
 
 
@@ -333,7 +331,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_it_has(tmp_path):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
     assert run.stdout.startswith("REFUSED") and "no room on the disk" in run.stdout, run.stdout + run.stderr
     assert (tmp_path / "file.pt.part").read_bytes() == DATA[:65536] and len(page.requests) == 1
@@ -360,7 +358,7 @@ def test_two_processes_download_a_file_once_and_lose_no_pin(tmp_path):
         command = [sys.executable, "-c", BOTH, f"{url}/file", str(tmp_path)]
         orders = (["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"])
         runs = [subprocess.Popen([*command, *order], cwd=ROOT, env=os.environ) for order in orders]
-        assert [run.wait(60) for run in runs] == [0, 0, 0]
+        assert [run.wait(600) for run in runs] == [0, 0, 0]
     assert len(page.requests) == 3
     assert read_pins(tmp_path) == dict.fromkeys("abc", HASH)
     assert all((tmp_path / name).read_bytes() == DATA for name in "abc")

@@ -11,7 +11,6 @@ import torch
 
 from suite.embedded.evaluate import GALLERY, hits
 from suite.embedded.gate_upsampler import ALLOWED, off_surface
-from suite.metrics.quality import Judge
 from suite.metrics.scoring import generated, measure_quality
 from suite.metrics.seen import seen
 from suite.models.catalogue import MODELS
@@ -19,6 +18,7 @@ from suite.models.clip import embed_views
 from suite.models.conditions import enlarged
 from suite.models.mesh import Mesh
 from suite.names import resolve
+from tests.techniques import judge
 
 EMBEDDED = [name for name, model in MODELS.items() if "embedded" in model.weights]
 PICTURES = [name for name in EMBEDDED if MODELS[name].conditioning != "text"]
@@ -31,11 +31,6 @@ def pipeline(name: str):
     made = resolve(MODELS[name].builder)("embedded", CPU)
     made.steps = 8
     return made
-
-
-@cache
-def judge() -> Judge:
-    return Judge()
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -63,6 +58,7 @@ def test_an_object_does_not_depend_on_its_batch_and_another_sample_is_another_ob
     assert (other - b).abs().mean() > 2e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name in EMBEDDED if name != "point-e-nano-text"]
 )  # test_embedded_quality has it
@@ -78,6 +74,7 @@ def test_sixteen_steps_make_objects_that_are_recognized(name):
     assert 0 < quality.diversity.value < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_pictures_between_are_pictures_of_the_prompt(name):
     prompts = judge().prompts[:PROMPTS]
@@ -89,6 +86,7 @@ def test_the_pictures_between_are_pictures_of_the_prompt(name):
     assert hits(judge().clip, vectors, prompts, distractors).float().mean() >= 0.7
 
 
+@pytest.mark.slow
 def test_new_points_lie_on_the_surface():
     made = resolve(MODELS["point-e-nano-text"].builder)("embedded", CPU)
     made.steps = 16

@@ -14,18 +14,13 @@ import torch
 
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY, ground_truth_precision, hits
-from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
 from suite.models.clip import build_clip_nano
 from suite.models.weights import HASHES, load_embedded
 from suite.worker import build
+from tests.techniques import judge
 
 PROMPTS = 32
-
-
-@lru_cache(maxsize=1)
-def judge() -> Judge:
-    return Judge()
 
 
 @lru_cache(maxsize=1)
@@ -53,16 +48,19 @@ def test_the_judge_is_another_network_than_the_one_that_conditions_the_generator
     assert not torch.equal(a["text_projection"], b["text_projection"])
 
 
+@pytest.mark.slow
 def test_the_judge_recognizes_ground_truth_as_splats_and_as_solids():
     for kind in ("splats", "solid"):
         assert ceiling()[f"held_out_{kind}_153"] >= 0.97, ceiling()
         assert ceiling()[f"held_out_{kind}_3001"] >= 0.85, ceiling()
 
 
+@pytest.mark.slow
 def test_the_judge_knows_colours_and_shapes_that_it_never_saw_together():
     assert ceiling()["unseen_splats_153"] >= 0.5 and ceiling()["unseen_solid_153"] >= 0.5, ceiling()
 
 
+@pytest.mark.slow
 def test_the_conditioning_clip_tells_captions_apart():
     clip, gallery = encoder(), json.loads(GALLERY.read_text())
     found = ground_truth_precision(clip, objects=64)
@@ -90,16 +88,19 @@ def test_a_picture_of_something_else_is_no_hit():
     assert wrong.float().mean() <= 0.1
 
 
+@pytest.mark.slow
 def test_sixteen_steps_make_objects_that_are_recognized():
     assert scored("steps-16").r_precision.value >= 0.70
 
 
+@pytest.mark.slow
 def test_four_steps_are_clearly_worse_than_sixteen():
     """Too few steps really ruin the objects."""
     assert scored("steps-4").r_precision.value <= scored("steps-16").r_precision.value - 0.25
     assert scored("steps-4").r_precision.high < scored("steps-16").r_precision.value
 
 
+@pytest.mark.slow
 def test_objects_lie_near_the_ground_truth():
     quality = scored("steps-16")
     assert quality.chamfer is not None and quality.chamfer.value < 0.10

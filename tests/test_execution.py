@@ -47,12 +47,20 @@ def test_a_bad_model_becomes_a_status_with_its_reason(builder, status, words):
     assert measurement.latency is None and measurement.quality is None
 
 
-def test_a_hang_is_stopped_at_the_timeout():
+def test_a_hang_is_stopped_at_the_timeout(monkeypatch):
+    """The clock jumps to shortly before the end when the worker is where it hangs, however long it took to get there."""
+    clock, jump = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + jump[0])
     started = time.monotonic()
-    measurement = run(bad_models.configuration("hang"), timeout_s=4)
+
+    def progress(phase, fraction):
+        if phase == "memory":
+            jump[0] = started + 1000 - clock() - 0.5
+
+    measurement = run(bad_models.configuration("hang"), timeout_s=1000, progress=progress)
     assert measurement.status == Status.TIMED_OUT
-    assert "after 4 s, while memory" in measurement.reason
-    assert time.monotonic() - started < 20
+    assert "after 1000 s, while memory" in measurement.reason
+    assert 1000 <= time.monotonic() - started < 2000  # the worker would sleep for an hour
 
 
 def test_silence_within_the_cells_time_is_no_hang(monkeypatch):
@@ -118,7 +126,7 @@ def test_a_crash_in_the_quality_pass_keeps_latency_and_memory():
 def test_a_real_configuration_gives_every_part(tmp_path):
     phases = []
     job = Job(
-        configuration=find("point-e-nano-text/steps-4@cpu"), weights="embedded", quality_prompts=2, time_budget_s=1,
+        configuration=find("point-e-nano-text/steps-4@cpu"), weights="embedded", quality_prompts=2, time_budget_s=3,
         artefacts=tmp_path,
     )  # fmt: skip
     m = execution.measure(job, session="s", board="b", progress=lambda name, fraction: phases.append(name))
@@ -126,9 +134,9 @@ def test_a_real_configuration_gives_every_part(tmp_path):
     assert m.evaluations == 2 * 7
     assert len(m.latency.samples_s) >= 2
     assert set(m.latency.stage_samples_s) == {"text encoder", "base diffusion", "upsampler"}
-    for k, total in enumerate(m.latency.samples_s):
-        stages = sum(samples[k] for samples in m.latency.stage_samples_s.values())
-        assert 0.9 * total < stages <= total
+    stages = [sum(samples) for samples in zip(*m.latency.stage_samples_s.values(), strict=True)]
+    shares = [inside / total for inside, total in zip(stages, m.latency.samples_s, strict=True)]
+    assert max(shares) > 0.9 and all(share <= 1 for share in shares)  # a neighbour may come between two stages
     assert 1e6 < m.memory.peak_memory_bytes < m.memory.process_peak_memory_bytes
     assert len(m.quality.outcomes) == 2
     assert m.energy is None  # nothing counts it here; not 0
@@ -138,13 +146,17 @@ def test_a_real_configuration_gives_every_part(tmp_path):
     assert list(dict.fromkeys(phases)) == ["loading", "memory", "latency", "cost", "quality"]
 
 
-def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second():
+def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second_of_its_processors_time():
+    """In processor time, which neighbours do not take; to load torch takes well over a second of it."""
     execution.start_server()
     seconds = []
     for _ in range(5):
-        started = time.monotonic()
-        execution.start_server()
-        seconds.append(time.monotonic() - started)
+        here, there = execution.server().Pipe(duplex=False)
+        with execution._no_main_module():
+            process = execution.server().Process(target=bad_models.say_what_starting_took, args=(there,))
+            process.start()
+        seconds.append(here.recv())
+        process.join()
     assert min(seconds) < 0.2
 
 
@@ -161,12 +173,11 @@ def test_no_orphan_outlives_a_killed_parent(tmp_path):
         [sys.executable, str(script)], stdout=subprocess.PIPE, cwd=ROOT,
         env=os.environ | {name: value, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    while parent.stdout.readline().strip() != b"memory":
-        pass
+    assert b"memory" in iter(lambda: parent.stdout.readline().strip(), b"")
     assert len(_processes_with(mark)) >= 3  # parent, fork server, worker
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 120  # on a busy machine; the orphan would sleep for an hour
     while _processes_with(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _processes_with(mark) == []

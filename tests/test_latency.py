@@ -167,11 +167,14 @@ def test_the_device_is_synchronized_on_both_ends_of_a_call_and_of_each_stage(mon
 def test_a_real_call_is_timed_in_seconds():
     def call(stage):
         with stage("sleep"):
-            time.sleep(0.05)
+            time.sleep(0.02)
 
-    total, spent = time_call(call, lambda: None)
-    assert 0.05 <= spent["sleep"] <= total
-    assert total - spent["sleep"] < 0.05
+    around = []
+    for _ in range(10):
+        total, spent = time_call(call, lambda: None)
+        assert 0.02 <= spent["sleep"] <= total
+        around.append(total - spent["sleep"])
+    assert min(around) < 0.01  # a neighbour may take the processor between the two in some calls, not in all
 
 
 def test_an_error_inside_a_stage_is_not_swallowed():

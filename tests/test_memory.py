@@ -29,7 +29,7 @@ use(1)
 
 def run(program: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", SETUP + program], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", SETUP + program], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)

@@ -20,6 +20,7 @@ from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
 from suite.records import Memory
 from suite.worker import memory_pass, outside_torch
 from tests.onnx_cases import CPU, PROMPTS, pipeline, relative, shared_cache  # noqa: F401 - fixtures
+from tests.techniques import upsample_in_few
 
 RECIPES = {
     "onnx": "float32", "int8-onnx-dynamic": "int8-dynamic", "int8-onnx-linear": "int8-linear", "int8-onnx-all": "int8-all",
@@ -83,6 +84,7 @@ def test_the_evaluations_of_a_sampling_are_within_the_tolerance_of_fp32(recipe, 
 def test_a_sampling_of_eight_steps_makes_an_object_whatever_the_batch(recipe, model):
     made = pipeline(recipe, model)
     made.steps = 8
+    upsample_in_few(made)
     latents = getattr(made, "latents", made.generate)
     together, alone = latents(PROMPTS), latents(PROMPTS[1:])
     assert together.isfinite().all()
@@ -94,6 +96,7 @@ def test_float32_gives_the_reference_object():
     objects = []
     for made in (pipeline("onnx+steps-16"), pipeline("steps-16")):
         assert made.steps == 16
+        upsample_in_few(made)
         objects.append(made.generate(PROMPTS))
     assert (objects[0] - objects[1]).square().mean().sqrt() < 1e-3
 
@@ -134,6 +137,7 @@ def test_smoothing_in_front_of_integers_is_in_the_graph(model, monkeypatch):
     objects = []
     for each in (made, plain):
         each.steps = 8
+        upsample_in_few(each)
         objects.append(each.latents(PROMPTS) if hasattr(each, "latents") else each.generate(PROMPTS))
     assert 0 < relative(*objects) < 0.3
 

@@ -198,8 +198,8 @@ def test_clip_at_full_size_costs_what_the_originals_does():
 def test_peaks_are_those_of_this_machine(monkeypatch):
     """No counted work may be done faster than the peaks say: that is what a floor means.
 
-    Others on the machine can only slow either side, so both are measured in turn and the best of each is compared: one
-    look at each has failed when the neighbours were busy during the peak and idle during the work.
+    Others on the machine can only slow either side, so both are measured in turn and the best of each is compared, of
+    as many looks as it takes: six have failed when the neighbours were busy during the peaks and idle during the work.
     """
     monkeypatch.setattr(roofline, "COPY_BYTES", 32 * 2**20)
     layer, x = nn.Linear(512, 512), torch.randn(256, 512)
@@ -210,13 +210,15 @@ def test_peaks_are_those_of_this_machine(monkeypatch):
 
     flops = counted(work).flops
     arithmetic_s, measured_s = [], []
-    for _ in range(6):
+    while len(measured_s) < 40:
         peak = machine_peak(torch.device("cpu"), lambda: None, ["float32"])
         assert set(peak.flops_per_s) == {"float32"}
         assert 1e8 < peak.bytes_per_s < 1e13
         arithmetic_s.append(compute_s(flops, peak))
         with torch.inference_mode():
             measured_s.append(roofline._best(work, lambda: None))
+        if len(measured_s) >= 6 and 0.7 * min(arithmetic_s) < min(measured_s):
+            break
     assert 0.7 * min(arithmetic_s) < min(measured_s) < 50 * min(arithmetic_s)
 
 

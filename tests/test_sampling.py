@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
 from suite.embedded.train_distilled import point_e_nano_text_distilled
 from suite.metrics.cost import object_counts
-from suite.models.catalogue import find_model
 from suite.models.near_surface import Refinement, near_surface
 from suite.models.point_e import POSITION_SCALE
 from suite.models.point_e_official import build_40m_text
@@ -31,13 +31,14 @@ from suite.optimizations.picture_steps import set_picture_steps
 from suite.optimizations.sparse_decode import refine
 from suite.optimizations.steps import set_steps
 from suite.worker import build
+from tests.techniques import pipeline
 
 CPU = torch.device("cpu")
 PROMPT = "a small red cube on a large blue ball"
 
 
 def built(model: str = "point-e-nano-text"):
-    return resolve(find_model(model).builder)("embedded", CPU)
+    return pipeline(model=model)
 
 
 def asked_of(made, stage: str) -> list[int]:
@@ -279,11 +280,18 @@ def test_evaluations_without_a_student_are_answered_with_those_that_have_one():
         use_student(built("shap-e-nano-image"), CPU, evaluations=4)
 
 
-@pytest.fixture(scope="module")
-def students_recipe():
-    """With few of the teacher's ways."""
+@pytest.fixture
+def students_recipe(no_emulated_bfloat16):
+    return recipe_with_few_ways()
+
+
+@cache
+def recipe_with_few_ways():
+    """One batch of the teacher's ways."""
     recipe = point_e_nano_text_distilled()
-    recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)
+        recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
     return recipe
 
 
@@ -318,6 +326,7 @@ def test_a_students_steps_lead_where_the_teacher_arrived(students_recipe):
             assert torch.allclose(made / math.sqrt(1 + following**2), arrived[row], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_teachers_ways_are_the_same_when_a_block_is_begun_again(students_recipe, monkeypatch):
     monkeypatch.setattr("suite.embedded.train_distilled.BLOCK_WAYS", 32)
     monkeypatch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)  # 32 ways of 16 take 50 s without bfloat16

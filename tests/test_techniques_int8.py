@@ -103,7 +103,7 @@ def test_int8_behind_it_stays_near_the_reference(model):
     made = pipeline("smoothquant+int8-fbgemm-linear", model)
     smoothed = [p for s in made.diffusion for p in made.networks[s].modules() if isinstance(p, Smoothed)]
     assert smoothed and not any(type(part.layer) is nn.Linear for part in smoothed)
-    assert 0 < distance(objects(made, MORE), objects(pipeline(model=model), MORE)) < 0.04
+    assert 0 < distance(objects(made, MORE), reference(model, MORE)) < 0.04
 
 
 def test_onednn_behind_it_keeps_the_division():

@@ -16,11 +16,23 @@ from suite.optimizations.freed import hand_back
 from suite.optimizations.mixed import InBfloat16, by_place, choose
 from suite.optimizations.precision import cast
 from suite.optimizations.weight_only import Int4Weight, Int8Weight, pack
-from tests.techniques import CPU, MODELS, distance, network_bytes, objects, pipeline, reference
+from tests.techniques import (
+    CPU,
+    EMULATED_STEPS,
+    MODELS,
+    PROMPTS,
+    distance,
+    network_bytes,
+    objects,
+    pipeline,
+    reference,
+)
 
 # Measured in November 2026, Point-E and Shap-E: float16 0.0003 and 0.0004, 8 bits 0.002 and 0.005, 4 bits 0.052 and
 # 0.066, mixed 0.038 and 0.031, blocks in bfloat16 0.0008 and 0.0013.
 
+
+SHORT = (PROMPTS[:1], EMULATED_STEPS)
 
 # float16.
 
@@ -30,7 +42,7 @@ def test_float16_stays_near_the_reference(model, monkeypatch):
     monkeypatch.setattr(precision, "has_float16", lambda: True)  # slow where it is not so, and the same numbers
     made = pipeline("fp16", model)
     assert {p.dtype for stage in made.diffusion for p in made.networks[stage].parameters()} == {torch.float16}
-    assert 0 < distance(objects(made), reference(model)) < 0.01
+    assert 0 < distance(objects(made, *SHORT), reference(model, *SHORT)) < 0.01
 
 
 def test_float16_is_unsupported_where_the_processor_lacks_it(monkeypatch):
@@ -145,7 +157,8 @@ def test_a_layer_gets_the_precision_of_the_last_pattern_that_it_matches():
 
 
 def test_blocks_in_bfloat16_between_others_in_float32_stay_near_the_reference():
-    assert 0 < distance(objects(choose(pipeline(), CPU, layers={"*blocks.*": "bf16"})), reference()) < 0.02
+    made = choose(pipeline(), CPU, layers={"*blocks.*": "bf16"})
+    assert 0 < distance(objects(made, *SHORT), reference(MODELS[0], *SHORT)) < 0.02
 
 
 def test_a_pattern_that_matches_nothing_is_answered_with_the_nearest_layers():

@@ -13,7 +13,10 @@ from suite.models.weights import EMBEDDED, WeightsAbsent
 
 SMALL = "shap-e-nano-autoencoder"  # the quickest to begin
 
+pytestmark = pytest.mark.usefixtures("no_emulated_bfloat16")
 
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_gives_every_trained_parameter_a_gradient(name):
     try:
@@ -30,6 +33,7 @@ def test_a_step_gives_every_trained_parameter_a_gradient(name):
     assert all(p.grad.isfinite().all() for p in trained if p.grad is not None)
 
 
+@pytest.mark.slow
 def test_a_step_depends_on_nothing_but_its_number():
     a, b = load_recipe(SMALL), load_recipe(SMALL)
     b.loss(3, torch.Generator().manual_seed(3))
@@ -47,6 +51,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_in_slices_ends_with_the_weights_of_a_whole_one(elsewhere):
     def run(slices: int) -> dict[str, torch.Tensor]:
         for path in elsewhere.glob("*.pt"):

@@ -165,7 +165,7 @@ def test_nothing_is_fetched_beside_a_given_folder(web, tmp_path, monkeypatch, ca
 def test_the_command_line_does_without_torch():
     script = "import sys, suite.weights; print([m for m in ('torch', 'safetensors') if m in sys.modules])"
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=600, check=True
     )
     assert run.stdout.strip() == "[]"
 
@@ -185,7 +185,7 @@ def session(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"TEXT3D_BOARD": slug(f"test {tmp_path.name} {os.getpid()}")}
     environment[official.CACHE_VARIABLE] = str(tmp_path / "cache")
     command = [sys.executable, "-m", "pytest", "-rs", *arguments, f"--benchmark-storage=file://{tmp_path}"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def test_a_session_says_the_command_and_downloads_nothing(tmp_path):

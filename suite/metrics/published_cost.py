@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -171,7 +172,8 @@ def published_sd_turbo() -> dict[str, tuple[Count, int]]:
         }
 
 
-def rows() -> list[Row]:
+@lru_cache(maxsize=1)
+def rows() -> tuple[Row, ...]:
     def network(name: str, batch: int, asked: int, found: tuple[Count, int]) -> Row:
         return Row(name=name, batch=batch, asked=asked, parameters=found[1], evaluation=found[0])
 
@@ -182,7 +184,7 @@ def rows() -> list[Row]:
     made.append(published_sdf())
     for name, pictures in (("Shap-E 300M, text", False), ("Shap-E 300M, image", True)):
         made.append(network(name, 2, often, published_prior(pictures)))
-    return [*made, *published_decoder()]
+    return (*made, *published_decoder())
 
 
 def published_table() -> list[str]:
