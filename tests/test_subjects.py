@@ -77,7 +77,7 @@ def test_a_change_calls_for_the_tests_of_its_subject_alone():
 
 def test_every_file_with_slow_tests_has_subjects_that_exist():
     marked = {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py") if "mark.slow" in path.read_text()}
-    assert marked - {f"tests/{Path(__file__).name}"} == set(SUBJECTS)
+    assert marked - {"tests/test_subjects.py", "tests/test_left_out.py"} == set(SUBJECTS)  # these speak of the mark
     for about in SUBJECTS.values():
         assert about and all((ROOT / path).exists() for path in about)
 

@@ -44,12 +44,14 @@ def untimed(name):
 # torch.compile.
 
 
+@pytest.mark.slow
 def test_a_compiled_model_makes_the_same_objects(pair):
     eager, made = pair
     objects_made = objects(made, PROMPTS[1:])
     assert objects_made.isfinite().all() and distance(objects_made, objects(eager, PROMPTS[1:])) < 0.001
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_after_the_first_object_neither_timed_nor_scored(pair):
     _, made = pair
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -59,12 +61,14 @@ def test_nothing_is_compiled_after_the_first_object_neither_timed_nor_scored(pai
             made.generate(PROMPTS[:1])
 
 
+@pytest.mark.slow
 def test_another_shape_is_compiled_and_not_run_otherwise(pair):
     _, made = pair
     with torch.compiler.set_stance("fail_on_recompile"), pytest.raises(RuntimeError, match="recompile"):
         objects(made, PROMPTS)
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_a_compiled_model_is_counted_as_the_eager_ones(pair):
     eager, made = pair
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -74,6 +78,7 @@ def test_the_arithmetic_of_a_compiled_model_is_counted_as_the_eager_ones(pair):
         assert counts[stage].flops == expected[stage].flops and counts[stage].total_flops
 
 
+@pytest.mark.slow
 def test_compiling_after_rounding_keeps_the_rounding():
     if reason := compiled.absent(CPU):
         pytest.skip(reason)
