@@ -145,8 +145,11 @@ def next_steps(rows: Sequence[PublishedRow]) -> list[str]:
             (f'.venv/bin/python -m suite.generate "a red cube" --configuration {row.configuration}', "make an object")
         )
     steps += [
-        (f"python -m leaderboards frontier --device {device} --include-local --max-latency-s 1", "what fits a limit"),
-        (f"pytest -m {device} --benchmark-save", "the whole matrix of this machine"),
+        (
+            f".venv/bin/python -m leaderboards frontier --device {device} --include-local --max-latency-s 1",
+            "what fits a limit",
+        ),
+        (f".venv/bin/pytest -m {device} --benchmark-save", "the whole matrix of this machine"),
     ]
     width = max(len(command) for command, _ in steps)
     return [f"{command:{width}}  # {why}" for command, why in steps]
@@ -176,7 +179,7 @@ def draw(session: Session) -> Path | None:
 
 def _label(m: Measurement) -> str:
     latency = "" if m.latency is None else _time(m.latency.median.value)
-    speed = "" if m.speedup is None or m.optimization == REFERENCE else f", ×{m.speedup:.3g}"
+    speed = "" if m.speedup is None or m.optimization == REFERENCE else f", {m.speedup:.3g} times as fast"
     return f"{m.model}\n{m.optimization}\n{latency}{speed}"
 
 

@@ -33,7 +33,7 @@ class LiveLine:
         self._durations_s.append(time.monotonic() - self._started)
         self._write("")
         if self._told and measurement is not None:
-            left = self._left(time.monotonic()) if self.done < self.total else ""
+            left = self._left(0.0) if self.done < self.total else ""
             with self._capture.global_and_fixture_disabled():
                 self._reporter.ensure_newline()
                 self._reporter.write_line(f"[{self.done}/{self.total}] {summary.line(measurement, reference)}{left}")
@@ -44,12 +44,13 @@ class LiveLine:
             return
         self._shown_at = now
         part = "" if fraction is None else f" {fraction:.0%}"
-        self._write(f"[{self.done + 1}/{self.total}] {configuration}: {phase}{part}{self._left(now)}")
+        self._write(f"[{self.done + 1}/{self.total}] {configuration}: {phase}{part}{self._left(now - self._started)}")
 
-    def _left(self, now: float) -> str:
+    def _left(self, spent_s: float) -> str:
+        """spent_s: on the cell that is running."""
         if not self._durations_s:
             return ""
-        seconds = max(0.0, fmean(self._durations_s) * (self.total - self.done) - (now - self._started))
+        seconds = max(0.0, fmean(self._durations_s) * (self.total - self.done) - spent_s)
         return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
     def _write(self, text: str) -> None:

@@ -52,7 +52,7 @@ def side_by_side(rows: Sequence[tuple[str, Sequence[Image.Image]]], captions: Se
     for number, (label, pictures) in enumerate(rows):
         top = LINE_PX + number * (SIZE_PX + 6)
         draw.line((0, top - 3, width, top - 3), "lightgray")
-        draw.multiline_text((8, top + SIZE_PX // 3), label, "black", _font(13), spacing=4)
+        draw.multiline_text((8, top + SIZE_PX // 3), _broken(label), "black", _font(13), spacing=4)
         for column, picture in enumerate(pictures[: len(captions)]):
             sheet.paste(picture, (LABEL_PX + column * SIZE_PX, top))
     return sheet
@@ -60,6 +60,12 @@ def side_by_side(rows: Sequence[tuple[str, Sequence[Image.Image]]], captions: Se
 
 def _font(size_px: int = TEXT_PX) -> ImageFont.ImageFont:
     return ImageFont.load_default(size_px)
+
+
+def _broken(label: str) -> str:
+    """Composed recipes' names are long: each line of a label goes on behind a plus sign."""
+    lines = [part for line in label.split("\n") for part in textwrap.wrap(line.replace("+", "+ "), 32)]
+    return "\n".join(line.replace("+ ", "+") for line in lines)
 
 
 def _wrapped(text: str, width: int, lines: int) -> str:

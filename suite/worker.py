@@ -384,6 +384,7 @@ def quality_pass(
         lambda done: answers.phase("quality", done / count),
         batch_size=batch_size(job),
         lead=lead if helped else None,
+        diversity=not borrowing,
     )
     answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
     if job.artefacts is not None:

@@ -16,6 +16,7 @@ from suite.embedded.renderer import judge_views
 from suite.embedded.shapes import SceneTable
 from suite.job import Job
 from suite.metrics.chamfer import chamfer
+from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
 from suite.metrics.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
@@ -35,7 +36,10 @@ class Judge:
         self.name = self._recognizer.name
         self.prompts: list[str] = list(self._set.prompts)
         self.gallery_sha256 = self._set.sha256
-        self._captions = self._recognizer.captions(list(self._set.captions))
+        captions = list(self._set.captions)
+        self._captions = kept_captions(
+            self.name, self.gallery_sha256, len(captions), lambda: self._recognizer.captions(captions)
+        )
         self._place = {caption: k for k, caption in enumerate(self._set.captions)}
         self._scenes = {scene.caption: scene for scene in all_scenes()} if self._set.scenes else {}
 

@@ -43,18 +43,20 @@ def measure_quality(
     *,
     batch_size: int = 1,
     lead: Lead | None = None,
+    diversity: bool = True,
 ) -> tuple[Quality, Objects]:
     """Quality over the first `count` prompts, and the first part's objects, for the contact sheet.
 
-    lead: this process's share of the work, where others help. ValueError for a count that the judge does not have.
+    lead: this process's share of the work, where others help. diversity: make a second object of the first prompts.
+    ValueError for a count that the judge does not have.
     """
     if not 1 <= count <= len(judge.prompts):
         raise ValueError(f"quality prompts: {count} is not possible; 1 to {len(judge.prompts)}")
     parts = parts_of(count)
     first = generated(pipeline, _prompts(judge, parts[0]), batch_size=batch_size)
-    done = {0: score_part(pipeline, judge, parts[0], batch_size, first)}
+    done = {0: score_part(pipeline, judge, parts[0], batch_size, first, diversity)}
     for number in _numbers(len(parts), lead, done):
-        done[number] = score_part(pipeline, judge, parts[number], batch_size)
+        done[number] = score_part(pipeline, judge, parts[number], batch_size, diversity=diversity)
         if lead is not None:
             done |= lead.answers()
         progress(sum(len(part.outcomes) for part in done.values()))
@@ -77,12 +79,17 @@ def _numbers(parts: int, lead: Lead | None, done: dict[int, Scored]) -> Iterator
 
 
 def score_part(
-    pipeline: Pipeline, judge: Judge, part: Sequence[int], batch_size: int, objects: Objects | None = None
+    pipeline: Pipeline,
+    judge: Judge,
+    part: Sequence[int],
+    batch_size: int,
+    objects: Objects | None = None,
+    diversity: bool = True,
 ) -> Scored:
     """Score the prompts at these positions. objects: theirs, where they are made already."""
     prompts = _prompts(judge, part)
     objects = generated(pipeline, prompts, batch_size=batch_size) if objects is None else objects
-    pair = [prompt for prompt, position in zip(prompts, part) if position < DIVERSITY_PROMPTS]
+    pair = [prompt for prompt, position in zip(prompts, part) if diversity and position < DIVERSITY_PROMPTS]
     others = generated(pipeline, pair, sample=1, batch_size=batch_size) if pair else None
     return Scored(judge.score(objects, prompts), [] if others is None else apart(objects, others))
 

@@ -93,7 +93,7 @@ MODELS = {
             "point-e-nano-image",
             "point_e:build_nano_image",
             pictures=True,
-            smoke=("distilled-2", "distilled-1+pictures-1"),
+            smoke=("distilled-2+pictures-1", "distilled-1+pictures-1"),
             **NANO_CLOUD,
         ),
         _nano(
@@ -107,7 +107,7 @@ MODELS = {
             "shap-e-nano-image",
             "shap_e:build_nano_image",
             pictures=True,
-            smoke=("steps-16", "one-evaluation+coarse-decode"),
+            smoke=("steps-16", "one-evaluation+coarse-decode+pictures-1"),
             **NANO_MESH,
         ),
         _point_e("point-e-40m-text", "build_40m_text", pictures=False),
