@@ -24,7 +24,7 @@ from suite.optimizations.catalogue import REFERENCE
 from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]
-CELL = "suite/test_configurations.py::test_configuration[shap-e-nano-text/{}@cpu]"
+CELL = "suite/test_configurations.py::test_configuration[point-e-nano-image/{}@cpu]"
 
 
 def test_the_smoke_run_has_each_embedded_models_reference_and_two_recipes():
@@ -59,8 +59,8 @@ def looked(tmp_path_factory) -> SimpleNamespace:
 
 def test_each_cell_has_a_line_as_it_ends_with_the_time_left(looked):
     first, second = re.findall(r"^\[\d/2\] .*$", looked.said, re.M)
-    assert re.match(r"\[1/2\] shap-e-nano-text/fp32@cpu  [\d.]+ .*m?s  .* MB  .*, about \d+ (s|min) left$", first)
-    assert re.match(r"\[2/2\] shap-e-nano-text/steps-16@cpu  .*  ×[\d.]+  .* MB  92.2%", second)
+    assert re.match(r"\[1/2\] point-e-nano-image/fp32@cpu  [\d.]+ .*m?s  .* MB  .*, about \d+ (s|min) left$", first)
+    assert re.match(r"\[2/2\] point-e-nano-image/steps-16@cpu  .*  ×[\d.]+  .* MB  92.2%", second)
     assert "left" not in second
     assert not re.search(r"^\.+$", looked.said, re.M)  # pytest's own letters would stand between
 
@@ -91,7 +91,7 @@ def test_a_session_is_told_with_its_frontier_its_meaning_and_what_to_type_next(l
         assert sheet.size == (sheets.LABEL_PX + 4 * sheets.SIZE_PX, sheets.LINE_PX + 2 * (sheets.SIZE_PX + 6))
         row = sheet.crop((sheets.LABEL_PX, sheets.LINE_PX, *sheet.size)).convert("RGB")
     colours = {row.getpixel((x, y)) for x in range(0, row.width, 7) for y in range(0, row.height, 7)}
-    assert len(colours) > 100  # objects, not an empty sheet
+    assert len(colours) > 20  # objects, not an empty sheet
 
 
 def test_what_a_session_means_names_the_fastest_without_loss_and_how_sure_that_is():

@@ -26,14 +26,18 @@ def kept_captions(judge: str, gallery_sha256: str, count: int, embed: Callable[[
     judge: its name with its weights' hash. Where nothing can be kept (a full disk, no home), they are made each time.
     """
     key = hashlib.sha256("\0".join((judge, gallery_sha256, torch.__version__)).encode()).hexdigest()
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
-        path = cache_folder() / "galleries" / f"{key}.f32"
-        if (held := _read(path, count)) is not None:
+    unkept = contextlib.suppress(OSError, RuntimeError)  # the latter: a user without a home
+    with unkept:
+        if (held := _read(_path(key), count)) is not None:
             return held
-        made = embed()
-        _write(path, made)
-        return made
-    return embed()
+    made = embed()
+    with unkept:
+        _write(_path(key), made)
+    return made
+
+
+def _path(key: str) -> Path:
+    return cache_folder() / "galleries" / f"{key}.f32"
 
 
 def _read(path: Path, count: int) -> Tensor | None:
