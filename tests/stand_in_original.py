@@ -5,4 +5,4 @@ from dataclasses import replace
 from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.composition import ORIGINAL
 
-OPTIMIZATIONS[ORIGINAL] = replace(OPTIMIZATIONS["steps-8"], name=ORIGINAL, smoke=False)
+OPTIMIZATIONS[ORIGINAL] = replace(OPTIMIZATIONS["steps-8"], name=ORIGINAL)

@@ -60,7 +60,8 @@ def run(monkeypatch):
     def run(board: Board, meter: Board | None) -> tuple[str | None, dict]:
         answers = Answers()
         job = Job(configuration=types.SimpleNamespace(), weights="embedded", quality_prompts=0, time_budget_s=5.0)
-        return worker.latency_pass(job, board.call, board, 0.1, meter, None, answers), answers.parts
+        _, throttle = worker.latency_pass(job, board.call, board, 0.1, meter, None, answers)
+        return throttle, answers.parts
 
     return run
 

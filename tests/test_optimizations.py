@@ -265,8 +265,8 @@ def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
         patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
         patch.setattr("suite.optimizations.onnx_calibration.PROMPTS", 4)  # as in tests/onnx_cases.py: one for all
         shorten(patch)
-        for name in ("memory_pass", "latency_pass", "cost_pass", "Canary"):
-            patch.setattr(worker, name, lambda *_, **__: SimpleNamespace(median_s=1.0))
+        for name, given in (("memory_pass", 0.0), ("latency_pass", (None, None)), ("cost_pass", None)):
+            patch.setattr(worker, name, lambda *_, given=given, **__: given)
         patch.setattr(worker, "load", lambda c, *_: copy.deepcopy(techniques.loaded(c.model.name)))
         apply = worker.apply_recipe
         patch.setattr(worker, "apply_recipe", lambda *given: made.append(apply(*given)) or made[-1])
@@ -275,7 +275,7 @@ def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
             if name == "compile":  # takes longer than all others: tests/test_techniques_compiled.py
                 continue
             try:
-                worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), answers)
+                worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), None, answers)
             except UnsupportedRecipe:
                 continue
             found[name] = made[-1], told["parameters"]

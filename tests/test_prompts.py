@@ -21,7 +21,8 @@ from suite.metrics.prompts import (
     read_prompts,
     why_unreadable,
 )
-from suite.metrics.quality import DIVERSITY_PROMPTS, gallery_sha256
+from suite.metrics.quality import gallery_sha256
+from suite.metrics.scoring import DIVERSITY_PROMPTS
 from suite.metrics.seen import MESH_POINTS
 from suite.models.catalogue import MODELS
 from suite.models.weights import WeightsAbsent, WeightsError

@@ -77,7 +77,9 @@ def small_checkout(folder: Path, dependencies: str = '"iniconfig"', vendor: bool
 def variables(**changes: str | None) -> dict[str, str]:
     """This process's environment with the Python of these tests; None removes a variable."""
     # PYTHONPATH as well: ours would bring the real suite into the small checkout.
-    found = {**os.environ, "PYTHON": PYTHON, "PYTHONPATH": None, **changes}
+    # `make test` is a make above the one that is tested, and would have it say at which level it runs.
+    outer = dict.fromkeys(("MAKELEVEL", "MAKEFLAGS", "MFLAGS"))
+    found = {**os.environ, **outer, "PYTHON": PYTHON, "PYTHONPATH": None, **changes}
     return {name: value for name, value in found.items() if value is not None}
 
 
