@@ -418,7 +418,7 @@ def test_a_full_disk_is_told_and_mended(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-OFFLINE = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": None, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+OFFLINE = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": None, "PIP_INDEX_URL": "http://127.0.0.1:9/"}
 
 
 @pytest.mark.slow
