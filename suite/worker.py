@@ -130,14 +130,16 @@ def measure(job: Job, lead: Lead, answers: Answers) -> str | None:
     canary = Canary() if backend.device.latency_limit == "latency_ratio" else None  # its limits travel between machines
     if canary is not None:
         answers.part("canary_s", canary.median_s)
-    gauge = backend.memory_gauge()
+    # A simulated recipe would show the imitation's memory and time, not its own.
+    gauge = None if configuration.optimization.simulated else backend.memory_gauge()
     pipeline = load(configuration, job.weights, device)
     # Before the recipe: a quantized layer packs its weights away.
     parameters = stage_parameters(pipeline)
     answers.part("parameters", sum(parameters.values()) or None)
     pipeline = apply_recipe(configuration.optimization, pipeline, device)
     backend.synchronize()
-    gauge.loaded()
+    if gauge is not None:
+        gauge.loaded()
     answers.part("evaluations", pipeline.evaluations)
     printed = fingerprint(job, backend, board, pipeline)
     answers.part("fingerprint", printed)
@@ -148,8 +150,7 @@ def measure(job: Job, lead: Lead, answers: Answers) -> str | None:
     if not job.extra_stages:
         pipeline.extra_stages = ()
     throttle = latency = None
-    # A simulated recipe would show the imitation's memory and time, not its own.
-    if not configuration.optimization.simulated:
+    if gauge is not None:
         answers.phase("memory")
         beginning_s += (first_call_s := memory_pass(call, backend, gauge, answers, outside_torch(pipeline)))
         answers.phase("latency", 0.0)

@@ -12,9 +12,6 @@ from suite.judging.budgets import FOLDER, load_budgets
 from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
 from suite.records import Budget
 
-# Ratios are to the true reference; a limit of memory is that of the processor on which it was measured.
-OF_ONE_MACHINE = ("latency_ratio", "peak_memory_bytes")
-
 OPTIMIZATIONS[REFERENCE] = replace(OPTIMIZATIONS["steps-8"], name=REFERENCE)
 
 
@@ -23,7 +20,7 @@ def those_that_hold(path: Path) -> dict[str, tuple[Budget, ...]]:
     if path.parent != FOLDER:
         return entries
     return {
-        name: tuple(b for b in budgets if b.name not in OF_ONE_MACHINE and not name.endswith(f"/{REFERENCE}"))
+        name: tuple(b for b in budgets if b.name != "latency_ratio" and not name.endswith(f"/{REFERENCE}"))
         for name, budgets in entries.items()
     }
 

@@ -96,6 +96,21 @@ def test_the_peaks_are_of_the_model_alone(before, loading, load_peak):
     assert generated == pytest.approx(70 * MB, rel=0.15)
 
 
+def test_what_was_freed_below_a_block_in_use_is_not_counted():
+    """glibc cannot shrink a heap below what is in use, and keeps blocks there once larger ones were freed."""
+    found = run("""
+use(30)  # from now on glibc by itself takes blocks below 30 MB from the heap
+gauge = ResidentSet()
+blocks = [use(1) for _ in range(200)]
+in_use = blocks.pop()
+blocks.clear()
+gauge.loaded()
+gauge.restart()
+print(json.dumps({"stage": gauge.peak_bytes()}))
+""")
+    assert found["stage"] < 20 * MB
+
+
 def test_without_stages_the_peak_since_loading_counts():
     found = run("""
 gauge = ResidentSet()

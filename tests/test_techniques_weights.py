@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from suite.devices.heap import release_freed_memory
 from suite.names import UnknownName
 from suite.optimizations import precision
 from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.freed import hand_back
 from suite.optimizations.mixed import InBfloat16, by_place, choose
 from suite.optimizations.precision import cast
 from suite.optimizations.weight_only import Int4Weight, Int8Weight, pack
@@ -189,6 +189,6 @@ def test_what_was_freed_between_other_memory_is_handed_back():
     blocks = [torch.ones(16_384) for _ in range(2_000)]  # 64 KiB each: too small for mappings of their own
     kept, before = blocks[::8], resident_bytes()
     del blocks
-    hand_back()
+    release_freed_memory()
     assert before - resident_bytes() > 0.5 * 2_000 * 65_536
     assert len(kept) == 250

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from suite.devices.backend import Board, board_id, given_name, read_text
 from suite.devices.catalogue import Device
 from suite.devices.cgroup import cpu_quota, throttled_us
 from suite.devices.health import Health
+from suite.devices.heap import keep_what_is_freed, return_what_is_freed
 from suite.devices.identity import identify
 from suite.records import Memory
 
@@ -90,13 +91,15 @@ def _chip_name(root: Path) -> str | None:
 @dataclass
 class ResidentSet:
     """This process's resident set. The kernel's high-water mark (VmHWM) misses nothing, unlike sampling; writing 5
-    to clear_refs starts it anew (proc_pid_clear_refs(5))."""
+    to clear_refs starts it anew (proc_pid_clear_refs(5)). Until the record, what is freed goes back to the system."""
 
-    before: int = field(default_factory=lambda: _status_bytes("VmRSS"))
+    before: int = 0
     load_peak: int | None = None
     process_peak: int = 0
 
     def __post_init__(self) -> None:
+        return_what_is_freed()
+        self.before = _status_bytes("VmRSS")
         self.restart()  # a peak of before is not the model's
 
     def loaded(self) -> None:
@@ -114,13 +117,16 @@ class ResidentSet:
         return max(0, _status_bytes("VmHWM") - self.before)
 
     def record(self, stages: dict[str, int]) -> Memory:
-        return Memory(
+        """The peaks in bytes. From here on what is freed is kept, as latency needs it."""
+        memory = Memory(
             kind="process",
             peak_memory_bytes=max(stages.values()) if stages else self.peak_bytes(),
             load_peak_memory_bytes=self.load_peak,
             process_peak_memory_bytes=max(self.process_peak, _status_bytes("VmHWM")),
             stage_peak_memory_bytes=stages,
         )
+        keep_what_is_freed()
+        return memory
 
 
 def _status_bytes(key: str) -> int:

@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from suite.devices.heap import release_freed_memory
 from suite.models.pipeline import Pipeline
 from suite.names import UnknownName, unknown
 from suite.optimizations.chosen import chosen, linears, replace
-from suite.optimizations.freed import hand_back
 from suite.optimizations.weight_only import packed
 
 PRECISIONS = ("fp32", "bf16", "w8", "w4")
@@ -47,7 +47,7 @@ def choose(
             fitting = [p for pattern, p in layers.items() if any(fnmatchcase(n, pattern) for n in names)]
             if fitting and fitting[-1] != "fp32":
                 replace(network, name, _IN[fitting[-1]](layer))
-    hand_back()
+    release_freed_memory()
     return pipeline
 
 

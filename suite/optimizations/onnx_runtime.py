@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
+from suite.devices.heap import release_freed_memory
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
 from suite.optimizations import onnx_tensorrt
 from suite.optimizations.chosen import chosen
 from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.freed import hand_back
 from suite.optimizations.onnx_export import GRAPH
 from suite.optimizations.onnx_graphs import ARITHMETICS, for_processor, graphs
 from suite.optimizations.onnx_session import CPU, Session, in_place_of, onnxruntime
@@ -60,5 +60,5 @@ def use_onnx(
             for part, folder in parts.items()
         }
         pipeline.networks[stage] = in_place_of(pipeline.networks[stage], runs)
-    hand_back()
+    release_freed_memory()
     return pipeline

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suite.devices.heap import release_freed_memory
 from suite.models.pipeline import Pipeline
 from suite.models.stored_int8 import rows_in_int8
 from suite.optimizations.chosen import chosen, linears, replace
-from suite.optimizations.freed import hand_back
 
 BITS = (8, 4)
 GROUP = 32  # weights of a row that share a scale in 4 bits
@@ -37,7 +37,7 @@ def pack(
         network = pipeline.networks[stage]
         for name, layer in linears(network):
             replace(network, name, packed(layer, bits, group))
-    hand_back()
+    release_freed_memory()
     return pipeline
 
 
