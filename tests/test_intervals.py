@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from suite.judging.intervals import latency_interval, mean_interval, proportion, ratio, relative_half_width
+from suite.judging.intervals import latency_interval, mean_interval, proportion, ratio, relative_half_width, student_t
 from suite.records import Interval
 
 
@@ -32,6 +32,13 @@ def test_the_mean_interval_against_a_value_from_a_table():
     interval = mean_interval([1, 2, 3, 4, 5])
     half = 2.776 * 1.5811 / math.sqrt(5)
     assert (interval.value, interval.low, interval.high) == pytest.approx((3, 3 - half, 3 + half), abs=1e-3)
+
+
+def test_students_t_is_scipys():
+    from scipy.stats import t
+
+    for freedom in (1, 2, 3.7, 10, 63, 1e4):
+        assert student_t(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-9)
 
 
 def test_one_sample_gives_no_interval():

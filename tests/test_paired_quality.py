@@ -33,6 +33,15 @@ def test_without_discordant_prompts_nothing_differs():
     assert mcnemar_p([]) == 1.0
 
 
+def test_mcnemar_is_scipys_binomial_test():
+    from scipy.stats import binomtest
+
+    for won in range(0, 12):
+        for lost in range(0, 12):
+            expected = binomtest(won, won + lost).pvalue if won + lost else 1.0
+            assert mcnemar_p([WON] * won + [LOST] * lost) == pytest.approx(expected, rel=1e-9), (won, lost)
+
+
 def test_prompts_are_paired_by_their_text_and_only_where_both_were_scored():
     here, there = quality({0, 1, 2}, prompts=5), quality({1, 2, 3}, prompts=4)
     shuffled = here.model_copy(update={"outcomes": here.outcomes[::-1]})

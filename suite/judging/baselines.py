@@ -22,9 +22,8 @@ from statistics import fmean, median, stdev
 from typing import Literal
 
 from pydantic import Field, ValidationError
-from scipy.stats import t as student_t
 
-from suite.judging.intervals import CONFIDENCE, relative_half_width
+from suite.judging.intervals import relative_half_width, student_t
 from suite.judging.latency_change import TOLERANCE as LATENCY_TOLERANCE
 from suite.judging.latency_change import judge_ratio
 from suite.judging.paired_quality import difference, mcnemar_p
@@ -120,7 +119,7 @@ def one_more(levels: Sequence[float]) -> Interval:
     """The median of the sessions' levels, with the interval in which one more session's level lies 19 times of 20: a
     Student-t prediction interval of the logarithm, widened to hold the median."""
     logs = [math.log(level) for level in levels]
-    reach = student_t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) * math.sqrt(1 + 1 / len(logs))
+    reach = student_t(len(logs) - 1) * stdev(logs) * math.sqrt(1 + 1 / len(logs))
     middle = median(levels)
     low, high = math.exp(fmean(logs) - reach), math.exp(fmean(logs) + reach)
     return Interval(value=middle, low=min(low, middle), high=max(high, middle))

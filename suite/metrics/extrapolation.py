@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from statistics import fmean, variance
 from typing import Any
 
-from scipy.stats import t as student_t
 from torch import Tensor
 
-from suite.judging.intervals import CONFIDENCE, latency_interval, relative_half_width
+from suite.judging.intervals import latency_interval, relative_half_width, student_t
 from suite.metrics.latency import MAX_ROUNDS, MIN_ROUNDS, STAGE_SLACK, TARGET, time_call, warnings_of
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Evaluations, Pipeline
+from suite.optimizations.composition import UnsupportedRecipe
 from suite.records import Interval, Latency, StageExtrapolation
 
 MIN_EVALUATIONS = 3  # two give a Student-t factor of 12.7
@@ -141,7 +141,7 @@ def interval(total_s: float, stages: Mapping[str, StageExtrapolation]) -> Interv
     if not spread:
         return Interval(value=total_s)
     freedom = spread**2 / sum(v**2 / df for v, df in parts)
-    half = student_t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(spread) / total_s
+    half = student_t(freedom) * math.sqrt(spread) / total_s
     return Interval(value=total_s, low=total_s * math.exp(-half), high=total_s * math.exp(half))
 
 
@@ -149,7 +149,15 @@ def extrapolate_latency(
     pipeline: Pipeline, prompt: str, synchronize: Callable[[], None], time_budget_s: float,
     between: Callable[[], None] = lambda: None,
 ) -> Latency:  # fmt: skip
-    """One object with few evaluations a diffusion stage, and what it says of a whole one. `between`: after each."""
+    """One object with few evaluations a diffusion stage, and what it says of a whole one. `between`: after each.
+
+    UnsupportedRecipe where none of the evaluations stands for another.
+    """
+    if pipeline.evaluations_are == Evaluations.ANYHOW:
+        raise UnsupportedRecipe(
+            f"evaluations of {pipeline.model} differ {Evaluations.ANYHOW.value}, so that a few do not tell the latency; "
+            "--extrapolate=never measures whole objects"
+        )
     places = diffusion_places(pipeline)
     budget_s = time_budget_s / max(1, len(places))
 
