@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
 from suite.devices.catalogue import DEVICES, Device, find_device
+from suite.extensions import extensions
 from suite.judging.budgets import FOLDER as BUDGETS
 from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.models.catalogue import MODELS, Model, find_model
@@ -14,6 +15,8 @@ from suite.names import unknown
 from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, find_optimization
 from suite.optimizations.composition import ORIGINAL, Optimization
 from suite.records import Budget
+
+extensions()  # before anything is looked up
 
 
 @dataclass(frozen=True)
@@ -52,32 +55,40 @@ class Configuration:
     @property
     def unsupported(self) -> str | None:
         """Why this device cannot run this recipe, or None."""
-        return self.optimization.unsupported.get(self.device.name)
+        return self.optimization.why_unsupported(self.device)
+
+    @property
+    def is_extension(self) -> bool:
+        """Whether a part of it came from another package: it runs when it is named or marked, and needs no budgets."""
+        return any(extensions().has(part) for part in (self.model, self.optimization, self.device))
 
     @property
     def in_matrix(self) -> bool:
         """Whether a session runs it that does not name it. A composed recipe is in the matrix where it is a smoke cell."""
-        listed = self.optimization.name in OPTIMIZATIONS and self.device.name not in self.optimization.by_name_only
+        listed = self.optimization.name in OPTIMIZATIONS and self.optimization.in_matrix(self.device)
         return listed or self.in_smoke
 
     @property
     def in_smoke(self) -> bool:
         """Whether plain `pytest` runs it."""
-        return self.optimization.name in self.model.smoke
+        return self.optimization.name in self.model.smoke and not self.is_extension
 
     @property
     def marks(self) -> tuple[str, ...]:
         """pytest marks: device, family, techniques, and the runs it belongs to."""
         techniques = [technique.name for technique in self.optimization.techniques] or ["reference"]
-        runs = ["nightly"] + (["smoke"] if self.in_smoke else [])
-        return tuple(dict.fromkeys([self.device.name, self.model.family, *self.model.marks, *techniques, *runs]))
+        runs = ["extension"] if self.is_extension else ["nightly"] + (["smoke"] if self.in_smoke else [])
+        size = ["fullsize"] if self.model.full_size else []
+        return tuple(dict.fromkeys([self.device.name, self.model.family, *size, *techniques, *runs]))
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
         path = BUDGETS / f"{self.device.name}.toml"
+        if self.is_extension and not path.exists():
+            return ()
         entries = _budgets(self.device.name)
-        if self.recipe not in entries and not self.in_matrix:
-            return ()  # asked for on the command line: nobody keeps budgets of it
+        if self.recipe not in entries and (self.is_extension or not self.in_matrix):
+            return ()  # another's, or asked for on the command line: nobody keeps budgets of it
         if self.recipe not in entries:
             raise MalformedBudgets(
                 f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '
@@ -113,7 +124,8 @@ def matrix() -> tuple[Configuration, ...]:
     cells = []
     for device in DEVICES.values():
         for model in MODELS.values():
-            composed = [find_optimization(name) for name in model.smoke if name not in OPTIMIZATIONS]
+            smoke = () if extensions().has(model) else model.smoke
+            composed = [find_optimization(name) for name in smoke if name not in OPTIMIZATIONS]
             cells += [Configuration(model, optimization, device) for optimization in [*listed, *composed]]
     return tuple(cell for cell in cells if cell.in_matrix)
 

@@ -154,7 +154,7 @@ class Crew:
 
 def _helpers(job: Job) -> int:
     """Full-size models take the memory that another process would need."""
-    if "fullsize" in job.configuration.model.marks:
+    if job.configuration.model.full_size:
         return 0
     return backend_of(job.configuration.device).scoring_processes() - 1
 

@@ -20,9 +20,10 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     """The paths of the files written, and the seconds that the object took."""
     configuration = find(identifier)
     # Names are checked before torch is loaded.
+    from torch import Tensor
+
     from suite.devices.backend import backend_of
     from suite.metrics.pictures import picture, write_ply
-    from suite.models.mesh import Mesh, write_mesh
     from suite.worker import build
 
     backend = backend_of(configuration.device)
@@ -35,16 +36,14 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     output.mkdir(parents=True, exist_ok=True)
     words = "-".join("".join(c if c.isalnum() else " " for c in prompt.lower()).split())[:80]
     stem = f"{words}--{configuration.slug}" + (f"--{sample}" if sample else "")
-    ply, glb, png = (output / f"{stem}.{ending}" for ending in ("ply", "glb", "png"))
+    ply, png = output / f"{stem}.ply", output / f"{stem}.png"
     picture(made, views=4).save(png)
-    if not isinstance(made, Mesh):
+    if isinstance(made, Tensor):
         write_ply(ply, made)
         return [ply, png], seconds
     if made.empty:
         raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
-    write_mesh(ply, made)
-    write_mesh(glb, made)
-    return [ply, glb, png], seconds
+    return [*made.write(output, stem), png], seconds
 
 
 def main(argv: list[str] | None = None) -> int:

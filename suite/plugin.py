@@ -17,6 +17,7 @@ from suite import benchmark_bridge, execution, summary
 from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board, passing_line
 from suite.devices.catalogue import find_device
+from suite.extensions import extensions
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
@@ -108,6 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in all_marks():
         config.addinivalue_line("markers", f"{mark}: configurations of text3d-bench")
     config.stash[BENCH] = Bench(config)
+    config.stash[BENCH].notes += extensions().problems
     if config.getoption("benchmark_compare"):  # pytest-benchmark reads its storage before collection
         benchmark_bridge.use_board_as_machine(config, machine_board())
     if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
@@ -117,8 +119,8 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in config.getoption("require_device"):
             find_device(name)
         _check_names(config)
-    except UnknownName as error:
-        raise pytest.UsageError(str(error)) from None
+    except UnknownName as error:  # which may be that of an extension that could not be read
+        raise pytest.UsageError("\n".join([str(error), *extensions().problems])) from None
 
 
 def _use_files(config: pytest.Config) -> None:

@@ -246,7 +246,7 @@ class Bench:
         if configuration.optimization.simulated:
             return False
         asked = self.config.getoption("extrapolate")
-        useless = "fullsize" in configuration.model.marks and self.weights(configuration) == "random"
+        useless = configuration.model.full_size and self.weights(configuration) == "random"
         return asked == "always" or (asked == "auto" and configuration.device.extrapolates and useless)
 
     def weights(self, configuration: Configuration) -> str | None:

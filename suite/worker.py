@@ -205,9 +205,12 @@ def load(configuration: Configuration, weights: str, device: torch.device) -> Pi
     taken for the recipe's own memory. Others are loaded as they are published, and cast."""
     builder = resolve(configuration.model.builder)
     dtype = cast_to(configuration.optimization)
-    if weights == "random" and dtype is not None and "dtype" in inspect.signature(builder).parameters:
-        return builder(weights, device, dtype=dtype)
-    return builder(weights, device)
+    in_type = weights == "random" and dtype is not None and "dtype" in inspect.signature(builder).parameters
+    made = builder(weights, device, dtype=dtype) if in_type else builder(weights, device)
+    if not isinstance(made, Pipeline):
+        name = f"{Pipeline.__module__}.{Pipeline.__name__}"
+        raise TypeError(f"{configuration.model.builder} made a {type(made).__name__}, which is no subclass of {name}")
+    return made
 
 
 def apply_recipe(optimization: Optimization, pipeline: Pipeline, device: torch.device) -> Pipeline:

@@ -14,20 +14,16 @@ import torch
 from suite.configurations import Configuration
 from suite.devices.catalogue import DEVICES
 from suite.models.catalogue import Model
+from suite.models.pipeline import Pipeline
 from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.composition import Optimization, Technique, UnsupportedRecipe
 
 
-class Bad:
+class Bad(Pipeline):
     """A pipeline that does one thing when it is asked to generate."""
 
     model = "bad"
-    diffusion = ()
-    steps = 1
-    evaluations = 1
-    stage_evaluations: dict[str, int] = {}
     weights_sha256 = None
-    extra_stages = ()
 
     def __init__(self, deed):
         self.networks = {"only": torch.nn.Linear(1, 1)}

@@ -15,6 +15,7 @@ from suite.configurations import find
 from suite.devices.catalogue import DEVICES
 from suite.judging.budgets import judge, load_budgets
 from suite.judging.intervals import proportion
+from suite.optimizations.composition import RunsOn
 from suite.records import Budget, Status, Verdict
 from tests.factories import measurement, session_file
 
@@ -216,7 +217,7 @@ def test_limits_of_what_is_unsupported_by_now_go(own_budgets, tmp_path):
 
 def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):
     fp32 = find(FP32)
-    awkward = replace(fp32, optimization=replace(fp32.optimization, unsupported={"cpu": 'needs "x86\\64"\nor more'}))
+    awkward = replace(fp32, optimization=replace(fp32.optimization, runs_on=(RunsOn((), 'needs "x86\\64"\nor more'),)))
     path = tmp_path / "cpu.toml"
     path.write_text("\n".join(command.lines_of(awkward.recipe, command.entry(awkward, []))))
     budgets = load_budgets(path)

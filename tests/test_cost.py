@@ -25,6 +25,7 @@ from suite.metrics.cost import (
 )
 from suite.metrics.published_cost import PEAK, published_table, rows
 from suite.models.catalogue import MODELS
+from suite.models.pipeline import Pipeline
 from suite.models.point_e import build_nano_text
 from suite.models.solvers import evaluations
 from suite.optimizations.dynamic_int8 import quantize
@@ -37,7 +38,7 @@ PROMPT = "a small red cube on a large blue ball"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cost.md"
 
 
-class Toy:
+class Toy(Pipeline):
     """A text encoder, a diffusion stage with work of its own besides the evaluations, a decoder that takes more the
     fewer the steps, and another decoding."""
 
@@ -230,7 +231,7 @@ OBJECTS = {
 
 
 def test_every_published_model_has_its_sum():
-    assert set(OBJECTS) == {name for name, model in MODELS.items() if "fullsize" in model.marks}
+    assert set(OBJECTS) == {name for name, model in MODELS.items() if model.full_size}
 
 
 def test_a_decoding_by_a_network_of_its_own_has_its_parameters(monkeypatch):

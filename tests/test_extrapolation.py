@@ -35,6 +35,7 @@ from suite.metrics.extrapolation import (
     interval,
     stop_reason,
 )
+from suite.models.pipeline import Pipeline
 from suite.models.shap_e import ShapE
 from suite.models.solvers import evaluations
 from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
@@ -62,7 +63,7 @@ class Clocked(nn.Module):
         return x + 1
 
 
-class Slow:
+class Slow(Pipeline):
     """A text encoder, two diffusion stages with work of their own, and another decoding in 200 parts."""
 
     model = "slow"

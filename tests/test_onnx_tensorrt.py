@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from suite.configurations import find
+from suite.devices.catalogue import DEVICES
 from suite.models import official
 from suite.optimizations import onnx_calibration, onnx_graphs, onnx_session, onnx_tensorrt
 from suite.optimizations.catalogue import OPTIMIZATIONS
@@ -44,7 +45,8 @@ def gpu(monkeypatch, cache):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_processor_is_refused_with_the_reason_and_gpus_are_not(name):
-    assert OPTIMIZATIONS[name].unsupported == {"cpu": "TensorRT needs an NVIDIA GPU"}
+    refused = {device: why for device in DEVICES if (why := OPTIMIZATIONS[name].why_unsupported(DEVICES[device]))}
+    assert refused == {"cpu": "TensorRT needs an NVIDIA GPU"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

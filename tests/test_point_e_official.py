@@ -31,7 +31,7 @@ from suite.optimizations.steps import set_steps
 
 CPU = torch.device("cpu")
 NARROW = {"width": 32, "layers": 1, "heads": 4}
-FULL_SIZE = [name for name, model in MODELS.items() if model.family == "point-e" and "fullsize" in model.marks]
+FULL_SIZE = [name for name, model in MODELS.items() if model.family == "point-e" and model.full_size]
 PROMPTS = ["a red cube", "a dog"]
 
 

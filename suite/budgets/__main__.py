@@ -20,6 +20,7 @@ from statistics import median
 from suite.budgets.text import lines_of
 from suite.configurations import Configuration, matrix
 from suite.devices.catalogue import DEVICES, find_device
+from suite.extensions import extensions
 from suite.history import HistoryError, read_folder, read_session, write_atomically
 from suite.judging.budgets import FOLDER, load_budgets
 from suite.judging.intervals import proportion
@@ -29,6 +30,8 @@ from suite.records import Budget, Measurement, Status
 MIN_SESSIONS = 3
 LATENCY_MARGIN, SLOWEST_MARGIN, MEMORY_MARGIN = 1.5, 1.25, 1.15
 QUALITY_CONFIDENCE = 0.98  # two-sided: the lower end is a 99 % bound
+
+OURS = [name for name, device in DEVICES.items() if not extensions().has(device)]
 
 HEADER = """\
 # Budgets of the configurations on {title}; written by `python -m suite.budgets propose --device {name}`.
@@ -131,7 +134,7 @@ def propose(device: str, sessions: list[Path]) -> str:
             by_configuration[m.configuration].append(m)
     path = FOLDER / f"{device}.toml"
     written = load_budgets(path) if path.exists() else {}
-    cells = [c for c in matrix() if c.device.name == device]
+    cells = [c for c in matrix() if c.device.name == device and not c.is_extension]
     text = HEADER.format(title=DEVICES[device].title, name=device)
     for _, of_model in groupby(cells, key=lambda c: c.model.name):
         text += "\n"
@@ -159,20 +162,27 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.budgets", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("propose", help="write suite/budgets/<device>.toml from measured sessions")
-    command.add_argument("--device", required=True)
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--device", help=", ".join(OURS))
+    which.add_argument(
+        "--all", action="store_true", help="every device's file: a new entry is written as unset in each"
+    )
     command.add_argument("--print", action="store_true", help="print instead of writing the file")
     command.add_argument("sessions", nargs="*", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     try:
-        find_device(options.device)
-        text = propose(options.device, options.sessions)
+        if options.device is not None and extensions().has(find_device(options.device)):
+            raise ValueError(f"{options.device} is from another package; budgets are kept of {', '.join(OURS)}")
+        # All are made before one is written: a session that cannot be read leaves every file as it is.
+        texts = {name: propose(name, options.sessions) for name in (OURS if options.all else [options.device])}
     except (UnknownName, HistoryError, OSError, ValueError) as error:
         print(f"python -m suite.budgets: {error}", file=sys.stderr)
         return 2
-    if options.print:
-        print(text, end="")
-    else:
-        write_atomically(FOLDER / f"{options.device}.toml", text)
+    for name, text in texts.items():
+        if options.print:
+            print(text, end="")
+        else:
+            write_atomically(FOLDER / f"{name}.toml", text)
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from suite.devices.catalogue import DEVICES, Device
 from suite.devices.health import Health
+from suite.extensions import extensions
 from suite.records import Energy, Memory
 
 BOARD_VARIABLE = "TEXT3D_BOARD"
@@ -95,12 +96,16 @@ def board_of(device: str) -> Board | str:
         return backend_of(DEVICES[device]).find_board()
     except NotHere as reason:
         return str(reason)
+    except Exception as error:  # noqa: BLE001 - another's device ends no session of ours
+        if not extensions().has(DEVICES[device]):
+            raise
+        return f"{device}: its backend failed: {type(error).__name__}: {error}"
 
 
 def machine_board() -> str:
     """The board that names this machine in the history: its accelerator when it has one, else its processor."""
     found = {name: board for name in DEVICES if isinstance(board := board_of(name), Board)}
-    return next((board.id for name, board in found.items() if name != "cpu"), found["cpu"].id)
+    return next((board.id for name, board in found.items() if DEVICES[name].kind != "cpu"), found["cpu"].id)
 
 
 def passing_line(device: str, board: Board) -> str:

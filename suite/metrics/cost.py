@@ -13,8 +13,7 @@ from torch import nn
 from suite.judging.roofline import floor_s
 from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
 from suite.metrics.roofline import Count, Counting, machine_peak
-from suite.models.pipeline import Pipeline
-from suite.models.samplers import EVERYWHERE
+from suite.models.pipeline import Evaluations, Pipeline, Stepped, has
 from suite.records import Cost, StageCost
 
 
@@ -91,13 +90,13 @@ def measure_cost(
 def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     """What each stage does for an object of all its steps.
 
-    An evaluation always does the same, so two short samplings tell what one costs and what the stage does besides: the
+    Where evaluations are alike, two short samplings tell what one costs and what the stage does besides: the
     whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages whose evaluations do not
     change, or that are no diffusion, are those of the longer of the two; a mesh decoder's differ a little from object to
     object, by its surface.
     """
-    if getattr(pipeline, "guided_within", EVERYWHERE) != EVERYWHERE:  # then evaluations differ
-        return _at_steps(pipeline, pipeline.steps, prompt)[1]
+    if pipeline.evaluations_are != Evaluations.ALIKE or not has(pipeline, Stepped):
+        return _at_steps(pipeline, None, prompt)[1]
     wanted = pipeline.stage_evaluations
     (fewer, first), (more, second) = (_at_steps(pipeline, steps, prompt) for steps in (1, 2))
 
@@ -112,7 +111,7 @@ def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
 def extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     """What the other decodings of an object do."""
     found: dict[str, Count] = {}
-    with _steps(pipeline, 1):
+    with _steps(pipeline, 1 if has(pipeline, Stepped) else None):
         for name in pipeline.extra_stages:
             pipeline.extra(name, [prompt], counts := StageCounts())
             found |= counts.by_stage
@@ -146,7 +145,7 @@ def _counted_sparingly(places: Mapping[str, Place], call: Callable[[StageCounts]
     return counts.by_stage
 
 
-def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[dict[str, int], dict[str, Count]]:
+def _at_steps(pipeline: Pipeline, steps: int | None, prompt: str) -> tuple[dict[str, int], dict[str, Count]]:
     with _steps(pipeline, steps):
         counts = StageCounts()
         pipeline.generate([prompt], stage=counts)
@@ -154,7 +153,11 @@ def _at_steps(pipeline: Pipeline, steps: int, prompt: str) -> tuple[dict[str, in
 
 
 @contextmanager
-def _steps(pipeline: Pipeline, steps: int) -> Iterator[None]:
+def _steps(pipeline: Pipeline, steps: int | None) -> Iterator[None]:
+    """Within it, the pipeline takes no more steps than these; None: its own."""
+    if steps is None:
+        yield
+        return
     kept, pipeline.steps = pipeline.steps, min(steps, pipeline.steps)
     try:
         yield

@@ -12,23 +12,24 @@ from torch import Tensor
 from suite import sheets
 from suite.embedded.renderer import judge_views
 from suite.metrics.seen import seen
-from suite.models.mesh import Mesh
+from suite.models.pipeline import Objects
+from suite.models.shown import Shown
 
 
-def picture(made: Tensor | Mesh, views: int = 2) -> Image.Image:
-    """A cloud [N, 6] or a mesh seen from some of the judge's views, side by side."""
+def picture(made: Tensor | Shown, views: int = 2) -> Image.Image:
+    """A cloud [N, 6], or an object of another form, seen from some of the judge's views, side by side."""
     images = _views(made[None] if isinstance(made, Tensor) else [made])[0, :views]
     strip = torch.cat(list(images), dim=-1).permute(1, 2, 0).numpy()
     return Image.fromarray((strip * 255).round().astype(np.uint8))
 
 
-def _views(objects: Tensor | list[Mesh]) -> Tensor:
+def _views(objects: Objects) -> Tensor:
     shown = seen(objects)
     return judge_views(shown.clouds, size_px=sheets.SIZE_PX, normals=shown.normals)
 
 
-def contact_sheet(objects: Tensor | list[Mesh], captions: list[str]) -> Image.Image:
-    """One view each of clouds [B, N, 6] or meshes, with the captions below."""
+def contact_sheet(objects: Objects, captions: list[str]) -> Image.Image:
+    """One view each, with the captions below."""
     images = _views(objects)[:, 0].permute(0, 2, 3, 1).numpy()
     pictures = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
     return sheets.contact_sheet(pictures, captions)

@@ -20,7 +20,7 @@ from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
 from suite.metrics.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
-from suite.models.mesh import Mesh
+from suite.models.pipeline import Objects
 from suite.models.weights import WeightsAbsent
 from suite.records import PromptOutcome
 
@@ -44,8 +44,8 @@ class Judge:
         self._scenes = {scene.caption: scene for scene in all_scenes()} if self._set.scenes else {}
 
     @torch.inference_mode()
-    def score(self, objects: Tensor | list[Mesh], prompts: list[str]) -> list[PromptOutcome]:
-        """Clouds [B, N, 6] or meshes of these prompts -> how well each is recognized."""
+    def score(self, objects: Objects, prompts: list[str]) -> list[PromptOutcome]:
+        """Objects of these prompts -> how well each is recognized."""
         shown = seen(objects)
         clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
         views = judge_views(clouds, size_px=self._recognizer.size_px, normals=shown.normals)

@@ -16,15 +16,12 @@ from suite.judging.scores import summarize
 from suite.metrics.chamfer import chamfer
 from suite.metrics.quality import Judge
 from suite.metrics.seen import seen
-from suite.models.mesh import Mesh
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Objects, Pipeline
 from suite.records import PromptOutcome, Quality
 from suite.sharing import Lead, parts_of
 
 DIVERSITY_PROMPTS = 16  # of which a second object is made
 BATCH_SIZE = 8  # `benchmarks/scoring.py` compares others
-
-Objects = Tensor | list[Mesh]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suite.models.mesh import Mesh, surface_points
+from suite.models.pipeline import Objects
 
-MESH_POINTS = 4096  # as many as the judge's solids have
+POINTS = 4096  # as many as the judge's solids have
 
 
 @dataclass
@@ -19,17 +19,17 @@ class Seen:
     made: Tensor  # [B] bool: False where a network diverged or a field has no surface
 
 
-def seen(objects: Tensor | list[Mesh]) -> Seen:
-    """Clouds [B, N, 6] or meshes -> what is shown of them. The points drawn from a mesh are the same each time."""
+def seen(objects: Objects) -> Seen:
+    """What is shown of clouds [B, N, 6], of meshes or of others. The points drawn from one are the same each time."""
     if isinstance(objects, Tensor):
         clouds = objects.float().cpu()
         made = clouds.isfinite().all(-1).all(-1)
         return Seen(clouds.nan_to_num(0.0), None, made)
-    clouds = torch.zeros(len(objects), MESH_POINTS, 6)
-    normals = torch.zeros(len(objects), MESH_POINTS, 3)
+    clouds = torch.zeros(len(objects), POINTS, 6)
+    normals = torch.zeros(len(objects), POINTS, 3)
     normals[..., 2] = 1.0
-    made = torch.tensor([not mesh.empty for mesh in objects])
-    for k, mesh in enumerate(objects):
-        if not mesh.empty:
-            clouds[k], normals[k] = surface_points(mesh, MESH_POINTS, torch.Generator().manual_seed(0))
+    made = torch.tensor([not one.empty for one in objects])
+    for k, one in enumerate(objects):
+        if not one.empty:
+            clouds[k], normals[k] = one.as_points(POINTS, torch.Generator().manual_seed(0))
     return Seen(clouds, normals, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from suite.names import unknown
@@ -21,8 +21,8 @@ class Model:
     prompts: str  # which prompt set and gallery score it
     weights: tuple[str, ...]  # kinds that exist: embedded, official, random
     source: str
+    full_size: bool = False  # published weights of hundreds of MB; becomes the mark `fullsize`
     smoke: tuple[str, ...] = ()  # recipes of the default run: the reference, one of the paper's techniques, the best
-    marks: tuple[str, ...] = field(default=())
 
 
 OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022, arXiv:2212.08751"
@@ -60,7 +60,7 @@ def _published(name: str, builder: str, *, pictures: bool, **of_the_family: Any)
         stages=(*stages, *of_the_family.pop("stages")),
         prompts="coco",
         weights=("official", "random"),
-        marks=("fullsize",),
+        full_size=True,
         **of_the_family,
     )
 

@@ -59,6 +59,27 @@ class PictureTokens:
         return image_tokens(self.networks["image encoder"], enlarged(pictures)).float()
 
 
+class Conditioned:
+    """Pipelines that begin with a condition, which may be tokens of pictures."""
+
+    condition: object
+
+    @property
+    def picture_steps(self) -> int:
+        """Of the text-to-image stage. AttributeError where there is none whose steps can be chosen."""
+        return self._painting.steps
+
+    @picture_steps.setter
+    def picture_steps(self, steps: int) -> None:
+        self._painting.steps = steps
+
+    @property
+    def _painting(self) -> PictureTokens:
+        if not isinstance(self.condition, PictureTokens):
+            raise AttributeError("picture_steps: no text-to-image stage whose steps can be chosen")
+        return self.condition
+
+
 def enlarged(pictures: Tensor) -> Tensor:
     """The text-to-image network's pictures at the embedded CLIP's 64 pixels."""
     return F.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)

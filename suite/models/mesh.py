@@ -22,6 +22,17 @@ class Mesh:
     def empty(self) -> bool:
         return len(self.faces) == 0
 
+    def as_points(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points spread evenly over the surface, [count, 6] with colours, and their normals [count, 3]."""
+        return surface_points(self, count, generator)
+
+    def write(self, folder: Path, stem: str) -> list[Path]:
+        """PLY and GLB, with vertex colours."""
+        paths = [folder / f"{stem}.{ending}" for ending in ("ply", "glb")]
+        for path in paths:
+            write_mesh(path, self)
+        return paths
+
 
 def marching_cubes(inside: Tensor) -> tuple[Tensor, Tensor]:
     """The surface of a grid [G, G, G] over [-1, 1]³ whose values are positive inside: vertices [V, 3], faces [F, 3].

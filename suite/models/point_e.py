@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
+from suite.models.conditions import Conditioned, PictureTokens, TextVector, picture_condition, text_condition
 from suite.models.noise import PromptNoise
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e_network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
@@ -45,7 +45,7 @@ class Copies:
 
 
 @dataclass
-class PointE(Sampled):
+class PointE(Conditioned, Sampled):
     """Condition -> base cloud -> more points. Sampling as in the original: Karras sigmas 1e-3 to 120, Heun, churn 3."""
 
     refining: ClassVar[tuple[str, ...]] = ("upsampler",)
@@ -69,7 +69,7 @@ class PointE(Sampled):
     extra_stages: tuple[str, ...] = ()
 
     @torch.inference_mode()
-    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
+    def make(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
         """Prompts -> clouds [B, points, 6] on the device, float32: xyz within ±1, rgb 0–1."""
         condition = self.condition(prompts, sample, stage)
         with stage("base diffusion"):

@@ -44,7 +44,7 @@ class OfficialPointE(PointE):
     _made: tuple[list[str], Tensor] | None = None  # the newest clouds, which extra stages decode again
 
     @torch.inference_mode()
-    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
+    def make(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> Tensor:
         """Prompts -> clouds [B, 4096, 6] on the device, float32: xyz within ±1, rgb 0–1."""
         condition = self.condition(prompts, sample, stage)
         with stage("base diffusion"):

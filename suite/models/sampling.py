@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from suite.models.pipeline import Pipeline
 from suite.models.samplers import NoiseSchedule
 from suite.models.solvers import SOLVERS, SPACINGS, evaluations, levels
 from suite.names import unknown
@@ -60,14 +61,13 @@ class Sampling:
         return made
 
 
-class Sampled:
-    """Pipelines whose diffusion stages are sampled so."""
+class Sampled(Pipeline):
+    """Pipelines whose diffusion stages are sampled so: a capability, and what it takes to have it."""
 
     own_sampler: ClassVar[bool] = False  # somebody else's, that takes a number of Heun's steps and nothing more
     refining: ClassVar[
         tuple[str, ...]
     ] = ()  # diffusion stages that start from what the one before made, not from noise
-    diffusion: tuple[str, ...]
     sampling: Sampling
     apart: dict[str, Sampling]  # stages that are sampled in a way of their own
 
@@ -90,7 +90,3 @@ class Sampled:
     @property
     def stage_evaluations(self) -> dict[str, int]:
         return {stage: self.sampling_of(stage).evaluations for stage in self.diffusion}
-
-    @property
-    def evaluations(self) -> int:
-        return sum(self.stage_evaluations.values())

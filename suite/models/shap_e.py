@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from suite.models.conditions import PictureTokens, TextVector, picture_condition, text_condition
+from suite.models.conditions import Conditioned, PictureTokens, TextVector, picture_condition, text_condition
 from suite.models.empty_space import where_occupied
 from suite.models.mesh import Mesh, marching_cubes
 from suite.models.near_surface import Refinement, near_surface
@@ -60,7 +60,7 @@ NANO_LATENT = LatentLayout(TOKENS, TOKEN_WIDTH, VECTORS, D_LATENT)
 
 
 @dataclass
-class ShapE(Sampled):
+class ShapE(Conditioned, Sampled):
     """Condition -> latent -> mesh. Sampling as in the original: Karras sigmas 1e-3 to 160, Heun without churn."""
 
     model: str
@@ -91,7 +91,7 @@ class ShapE(Sampled):
     _made: tuple[tuple, Tensor] | None = None  # the newest latents, which extra stages decode again, and what made them
 
     @torch.inference_mode()
-    def generate(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> list[Mesh]:
+    def make(self, prompts: list[str], sample: int = 0, stage: Stage = untimed) -> list[Mesh]:
         """Prompts -> meshes; a field without a surface gives an empty one."""
         latents = self.latents(prompts, sample, stage)
         with stage("mesh decoder"):
@@ -160,6 +160,7 @@ class ShapE(Sampled):
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> Tensor:
         """An extra stage's output. "NeRF views": pictures [B, 20, 3, 64, 64], fractions 0–1, from around the object."""
         if self._made is None or self._made[0] != self._asked_for(prompts):
+            self.begin()
             self.latents(prompts)
         latents = self._made[1]
         with stage(name):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from suite.names import unknown
-from suite.optimizations.composition import ORIGINAL, Optimization, Technique, composed
+from suite.optimizations.composition import ORIGINAL, Optimization, RunsOn, Technique, composed
 
 REFERENCE = "fp32"
-EVERYWHERE = ("cpu", "t4", "orin", "h100")
+NO_MATRIX: tuple[str, ...] = ()  # of a recipe that runs only when it is named
+GPUS = ("cuda",)  # the matrix of a recipe that costs a processor minutes a cell and is a step towards another
 
 
 def _steps(count: int, **sampling: object) -> Technique:
@@ -25,8 +26,9 @@ def _dpmpp(count: int) -> Technique:
 
 def _fewer(name: str, technique: Technique, source: str, in_the_matrix: bool = False) -> Optimization:
     """Fewer steps of a solver. Of the many there are, few are in the matrix; benchmarks/fewer_steps.py compares all."""
-    left_out = () if in_the_matrix else EVERYWHERE
-    return Optimization(name=name, techniques=(technique,), source=source, by_name_only=left_out)
+    return Optimization(
+        name=name, techniques=(technique,), source=source, in_matrix_of=None if in_the_matrix else NO_MATRIX
+    )
 
 
 def _distilled(count: int) -> Optimization:
@@ -44,7 +46,7 @@ def _pictures(count: int) -> Optimization:
         name=f"pictures-{count}",
         techniques=(Technique("pictures", "suite.optimizations.picture_steps:set_picture_steps", {"steps": count}),),
         source="fewer steps of the embedded text-to-image network; Liu et al. 2022, arXiv:2209.03003",
-        by_name_only=EVERYWHERE,
+        in_matrix_of=NO_MATRIX,
     )
 
 
@@ -61,13 +63,11 @@ def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
     return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static, one_at_a_time=alone)
 
 
-def _not_cuda(reason: str) -> dict[str, str]:
-    return dict.fromkeys(EVERYWHERE[1:], reason)
+def _on_cpu(why_not_elsewhere: str) -> tuple[RunsOn, ...]:
+    return (RunsOn(("cpu",), why_not_elsewhere),)
 
 
-BY_NAME = ("cpu",)  # of a recipe that costs a processor minutes a cell and is a step towards another
-NO_BF16 = {"t4": "Turing has no bfloat16 arithmetic"}
-NO_TENSORRT = {"cpu": "TensorRT needs an NVIDIA GPU"}
+TENSORRT = (RunsOn(("cuda",), "TensorRT needs an NVIDIA GPU"),)
 ONNX_CPU = "ONNX Runtime's kernels for the processor; the tensorrt recipes are for GPUs"
 EMS23 = "Zhang et al., EMS'23, doi:10.1145/3609395.3610594"
 KARRAS = "Karras et al. 2022, arXiv:2206.00364, algorithm 2"
@@ -85,7 +85,7 @@ OPTIMIZATIONS = {
             name="bf16",
             techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "bfloat16"}),),
             source="weights and activations in bfloat16, sampler in float32",
-            unsupported=NO_BF16,
+            needs=("bfloat16",),
         ),
         Optimization(
             name=ORIGINAL,
@@ -96,13 +96,13 @@ OPTIMIZATIONS = {
             name="onednn",
             techniques=(Technique("onednn", "suite.optimizations.onednn:use_onednn"),),
             source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; within 1e-5 of the reference",
-            unsupported=_not_cuda("oneDNN's Linear layers are for the CPU"),
+            runs_on=_on_cpu("oneDNN's Linear layers are for the CPU"),
         ),
         Optimization(
             name="int8-fbgemm-linear",
             techniques=(_dynamic_int8("fbgemm"),),
             source="Zhang et al., EMS'23, doi:10.1145/3609395.3610594: PyTorch (FBGEMM), Linear",
-            unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
+            runs_on=_on_cpu("FBGEMM is an x86 CPU engine"),
         ),
         Optimization(
             name="int8-all",
@@ -149,7 +149,7 @@ OPTIMIZATIONS = {
             name="copied-points",
             techniques=(Technique("upsampling", "suite.optimizations.copied_points:copy_points", {"scatter": 0.05}),),
             source="no upsampler: its new points are copies of the base's, scattered; what an upsampler has to beat",
-            by_name_only=EVERYWHERE,
+            in_matrix_of=NO_MATRIX,
         ),
         Optimization(
             name="sparse-decode",
@@ -166,7 +166,7 @@ OPTIMIZATIONS = {
                 ),
             ),
             source="sparse-decode on half as many points along each axis; Hart 1996, doi:10.1007/s003710050084",
-            by_name_only=EVERYWHERE,
+            in_matrix_of=NO_MATRIX,
         ),
         *(
             Optimization(
@@ -175,7 +175,7 @@ OPTIMIZATIONS = {
                     Technique("views", "suite.optimizations.sparse_views:skip", {"cells": 32, "fewer": fewer}),
                 ),
                 source=f"Shap-E's NeRF views without asking empty space{more}; Müller et al. 2022, arXiv:2201.05989",
-                by_name_only=EVERYWHERE,
+                in_matrix_of=NO_MATRIX,
             )
             for name, fewer, more in (("sparse-views", 1, ""), ("coarse-views", 2, ", of half the samples"))
         ),
@@ -185,28 +185,28 @@ OPTIMIZATIONS = {
                 Technique("guidance", "suite.optimizations.guidance:limit", {"low_sigma": 0.3, "high_sigma": 5.0}),
             ),
             source="guidance at middle noise only; Kynkäänniemi et al. 2024, arXiv:2404.07724",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="bf16-attention",
             techniques=(Technique("attention", "suite.optimizations.block_attention:use_blocks"),),
             source="attention's products in bfloat16, block by block; Rabe & Staats 2021, arXiv:2112.05682",
-            unsupported=_not_cuda("a GPU's attention is fused; bf16 computes it in bfloat16"),
-            by_name_only=BY_NAME,
+            runs_on=_on_cpu("a GPU's attention is fused; bf16 computes it in bfloat16"),
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="merged-tokens",
             techniques=(Technique("merged-tokens", "suite.optimizations.merged_tokens:merge", looks=True),),
             source="equal tokens of an absent condition as one, exactly; Bolya et al. 2023, arXiv:2210.09461",
-            unsupported=_not_cuda("it looks at the conditions of each call, for which a GPU would wait"),
-            by_name_only=EVERYWHERE,
+            runs_on=_on_cpu("it looks at the conditions of each call, for which a GPU would wait"),
+            in_matrix_of=NO_MATRIX,
         ),
         # Applied to the networks as torch has them.
         Optimization(
             name="fp16",
             techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "float16"}),),
             source="weights and activations in float16, sampler in float32; unsupported by processors without its arithmetic",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="compile",
@@ -217,46 +217,46 @@ OPTIMIZATIONS = {
             name="cuda-graphs",
             techniques=(Technique("cuda-graphs", "suite.optimizations.cuda_graphs:use_cuda_graphs", one_at_a_time=True),),
             source="each network evaluation one CUDA graph: PyTorch's notes on CUDA; not run on a GPU yet",
-            unsupported={"cpu": "CUDA graphs need a CUDA device"},
+            runs_on=(RunsOn(("cuda",), "CUDA graphs need a CUDA device"),),
         ),
         Optimization(
             name="int8-fbgemm-upsampler",
             techniques=(_dynamic_int8("fbgemm", stages=("upsampler",)),),
             source="int8-fbgemm-linear in the upsampler alone; Zhang et al., EMS'23, doi:10.1145/3609395.3610594",
-            unsupported=_not_cuda("FBGEMM is an x86 CPU engine"),
-            by_name_only=BY_NAME,
+            runs_on=_on_cpu("FBGEMM is an x86 CPU engine"),
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="int8-onednn-linear",
             techniques=(_dynamic_int8("onednn"),),
             source="int8-fbgemm-linear's integers by oneDNN; docs.pytorch.org/docs/stable/quantization.html",
-            unsupported=_not_cuda("torch's oneDNN engine is for the CPU"),
-            by_name_only=BY_NAME,
+            runs_on=_on_cpu("torch's oneDNN engine is for the CPU"),
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="int8-qnnpack-linear",
             techniques=(_dynamic_int8("qnnpack"),),
             source="int8-fbgemm-linear's integers by QNNPACK, for ARM processors; not run on one yet",
-            unsupported=_not_cuda("QNNPACK is an ARM CPU engine"),
-            by_name_only=BY_NAME,
+            runs_on=_on_cpu("QNNPACK is an ARM CPU engine"),
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="int8-torchao-linear",
             techniques=(Technique("quantization", "suite.optimizations.torchao_int8:quantize"),),
             source="torchao's dynamic int8, the successor of int8-fbgemm-linear's: docs.pytorch.org/ao; extra `torchao`",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="w8",
             techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 8}),),
             source="weights stored in 8 bits, a scale an output channel, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="w4",
             techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 4, "group": 32}),),
             source="weights stored in 4 bits, a scale for 32, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="mixed",
@@ -267,57 +267,57 @@ OPTIMIZATIONS = {
                 ),
             ),
             source="by hand: blocks stored in 8 bits, those in the middle in 4, all else float32; Li et al. 2023, arXiv:2302.04304",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="smoothquant",
             techniques=(Technique("smoothquant", "suite.optimizations.smooth_quant:smooth", {"alpha": 0.5}, looks=True),),
             source="outliers of activations moved into the weights, for an int8 recipe behind it; Xiao et al. 2022, arXiv:2211.10438",
-            by_name_only=BY_NAME,
+            in_matrix_of=GPUS,
         ),
         # Through ONNX Runtime: the same graphs on a processor and with TensorRT.
         Optimization(
             name="onnx",
             techniques=(_onnx("onnx", "float32", "cpu"),),
             source="float32 through ONNX Runtime's own kernels: onnxruntime.ai; extra `onnx`",
-            unsupported=_not_cuda(ONNX_CPU),
+            runs_on=_on_cpu(ONNX_CPU),
         ),
         Optimization(
             name="int8-onnx-dynamic",
             techniques=(_onnx("quantization", "int8-dynamic", "cpu"),),
             source="Linear layers in int8, activations ranged at each call: ONNX Runtime's dynamic quantization; extra `onnx`",
-            unsupported=_not_cuda(ONNX_CPU),
-            by_name_only=BY_NAME,
+            runs_on=_on_cpu(ONNX_CPU),
+            in_matrix_of=GPUS,
         ),
         Optimization(
             name="int8-onnx-linear",
             techniques=(_onnx("quantization", "int8-linear", "cpu"),),
             source=f"the graph of int8-tensorrt-linear on a processor; {EMS23}; extra `onnx`",
-            unsupported=_not_cuda(ONNX_CPU),
+            runs_on=_on_cpu(ONNX_CPU),
         ),
         Optimization(
             name="int8-onnx-all",
             techniques=(_onnx("quantization", "int8-all", "cpu"),),
             source=f"the graph of int8-tensorrt-all on a processor; {EMS23}; extra `onnx`",
-            unsupported=_not_cuda(ONNX_CPU),
+            runs_on=_on_cpu(ONNX_CPU),
         ),
         Optimization(
             name="int8-tensorrt-linear",
             techniques=(_onnx("quantization", "int8-linear", "tensorrt"),),
             source=f"static int8 of the Linear layers; {EMS23}: TensorRT, Linear; extra `tensorrt`; not run on a GPU yet",
-            unsupported=NO_TENSORRT,
+            runs_on=TENSORRT,
         ),
         Optimization(
             name="int8-tensorrt-all",
             techniques=(_onnx("quantization", "int8-all", "tensorrt"),),
             source=f"and of attention's products; {EMS23}: TensorRT, All; extra `tensorrt`; not run on a GPU yet",
-            unsupported=NO_TENSORRT,
+            runs_on=TENSORRT,
         ),
         Optimization(
             name="fp16-tensorrt",
             techniques=(_onnx("precision", "float16", "tensorrt"),),
             source="weights and activations in float16 by TensorRT; extra `tensorrt`; not run on a GPU yet",
-            unsupported=NO_TENSORRT,
+            runs_on=TENSORRT,
         ),
     )
 }  # fmt: skip

@@ -15,8 +15,11 @@ from suite.optimizations.composition import UnsupportedRecipe
 def chosen(pipeline: Pipeline, stages: Sequence[str] | None) -> tuple[str, ...]:
     """The diffusion stages that a recipe acts on: those it names, in the pipeline's order, or all of them for None.
 
-    UnknownName for a stage that no model has, UnsupportedRecipe for one that this model lacks, or that is no diffusion.
+    UnknownName for a stage that no model has, UnsupportedRecipe for one that this model lacks, or that is no diffusion,
+    and where it has none at all.
     """
+    if not pipeline.diffusion:  # else a recipe would change nothing, and its row be the reference's under its name
+        raise UnsupportedRecipe(f"{pipeline.model} has no diffusion stage to act on")
     if stages is None:
         return tuple(pipeline.diffusion)
     stages = (stages,) if isinstance(stages, str) else tuple(stages)

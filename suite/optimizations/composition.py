@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from suite.devices.catalogue import Device
 from suite.names import UnknownName
 
 ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
@@ -26,14 +27,36 @@ class Technique:
     one_at_a_time: bool = False  # it finds ranges in the batch at hand, or is made anew for each size of batch
 
 
+@dataclass(frozen=True)
+class RunsOn:
+    """The only kinds of device that a recipe runs on, and why it does not run on others."""
+
+    kinds: tuple[str, ...]
+    why_not_elsewhere: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
+    """A recipe: techniques in their order, and the kinds of device (`Device.kind`) that it is for."""
+
     name: str
     techniques: tuple[Technique, ...] = ()
     source: str
     simulated: bool = False  # arithmetic is imitated: quality is true, latency would not be
-    unsupported: dict[str, str] = field(default_factory=dict)  # device -> why not
-    by_name_only: tuple[str, ...] = ()  # devices whose matrix leaves it out: a cell costs minutes
+    runs_on: tuple[RunsOn, ...] = ()  # all of them hold; none: every kind
+    needs: tuple[str, ...] = ()  # what some devices lack (`Device.lacks`)
+    in_matrix_of: tuple[str, ...] | None = None  # kinds; None: every kind. Elsewhere it runs when it is named
+
+    def why_unsupported(self, device: Device) -> str | None:
+        """Why this device cannot run it; None where it can. What only a run shows is no matter here."""
+        for only in self.runs_on:
+            if device.kind not in only.kinds:
+                return only.why_not_elsewhere
+        return next((device.lacks[need] for need in self.needs if need in device.lacks), None)
+
+    def in_matrix(self, device: Device) -> bool:
+        """Whether a session on this device runs it without being told its name."""
+        return self.in_matrix_of is None or device.kind in self.in_matrix_of
 
     @property
     def one_at_a_time(self) -> bool:
@@ -103,5 +126,6 @@ def composed(name: str, parts: Sequence[Optimization]) -> Optimization:
         techniques=tuple(technique for part in parts for technique in part.techniques),
         source="; ".join(f"{part.name}: {part.source}" for part in parts),
         simulated=any(part.simulated for part in parts),
-        unsupported={device: why for part in parts for device, why in part.unsupported.items()},
+        runs_on=tuple(only for part in parts for only in part.runs_on),
+        needs=tuple(dict.fromkeys(need for part in parts for need in part.needs)),
     )

@@ -8,7 +8,7 @@ recipe acts on the base alone.
 
 from __future__ import annotations
 
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import CopiesPoints, Pipeline, require
 from suite.models.point_e import Copies
 from suite.optimizations.composition import UnsupportedRecipe
 
@@ -22,6 +22,7 @@ def copy_points(pipeline: Pipeline, device: object, *, scatter: float) -> Pipeli
     """
     if scatter < 0:
         raise ValueError(f"scatter: {scatter} is not possible; 0 or more")
+    require(pipeline, CopiesPoints)
     if STAGE not in pipeline.diffusion:
         raise UnsupportedRecipe(f"{pipeline.model} has no upsampler to do without")
     if STAGE not in pipeline.refining:

@@ -11,8 +11,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from suite.models.pipeline import Pipeline
-from suite.models.sampling import Sampling
+from suite.models.pipeline import Guided, Pipeline, require
+from suite.models.sampling import Sampled, Sampling
 from suite.models.stored_int8 import unpacked
 from suite.models.weights import EMBEDDED, load_embedded
 from suite.optimizations.composition import UnsupportedRecipe
@@ -37,11 +37,11 @@ def use_student(
         raise UnsupportedRecipe(
             f"{pipeline.model} has distilled networks for {has} evaluations, none for {evaluations}"
         )
-    first = pipeline.diffusion[0]
+    first = require(pipeline, Sampled).diffusion[0]
     network = pipeline.networks[first]
     network.load_state_dict(students[evaluations])
     pipeline.weights_sha256 = hashlib.sha256(f"{pipeline.weights_sha256}{digest}".encode()).hexdigest()
-    pipeline.guidance = 1.0
+    require(pipeline, Guided).guidance = 1.0
     pipeline.apart = {first: Sampling(evaluations, "euler", "trailing")}
     if later:
         pipeline.apart |= pipeline.refined_by(sampling_of(later))

@@ -7,7 +7,7 @@ It makes other objects of the same noise, so there is no tolerance against fp32;
 
 from __future__ import annotations
 
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Evaluations, Guided, Pipeline, require
 
 
 def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: float) -> Pipeline:
@@ -16,16 +16,18 @@ def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: f
         raise ValueError(
             f"low_sigma {low_sigma} and high_sigma {high_sigma}: the first must be the smaller, and not below 0"
         )
+    require(pipeline, Guided)
     if low_sigma > pipeline.sigma_max or high_sigma < pipeline.sigma_min:
         raise ValueError(
             f"low_sigma {low_sigma} and high_sigma {high_sigma}: the noise of {pipeline.model} is "
             f"{pipeline.sigma_min} to {pipeline.sigma_max}, so nothing would be guided"
         )
     pipeline.guided_within = (low_sigma, high_sigma)
+    pipeline.evaluations_are = Evaluations.BY_SHAPE
     return pipeline
 
 
 def drop(pipeline: Pipeline, device: object) -> Pipeline:
     """No guidance at all: Ho & Salimans 2022, arXiv:2207.12598, with a weight of 0."""
-    pipeline.guidance = 1.0
+    require(pipeline, Guided).guidance = 1.0
     return pipeline

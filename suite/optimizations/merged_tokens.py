@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Guided, Pipeline, require
 from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
 from suite.optimizations.chosen import chosen
 from suite.optimizations.composition import UnsupportedRecipe
@@ -23,7 +23,7 @@ from suite.optimizations.forwards import refuse_outside
 
 def merge(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Of networks that see a picture's tokens. UnsupportedRecipe where there are none, and for a network not of torch."""
-    if pipeline.guidance in (0, 1):
+    if require(pipeline, Guided).guidance in (0, 1):
         raise UnsupportedRecipe(f"{pipeline.model} is not guided, so that no row is without its condition")
     networks = [pipeline.networks[stage] for stage in chosen(pipeline, stages)]
     for network in networks:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from suite.embedded.evaluate import GALLERY
-from suite.models.pipeline import Pipeline
-from suite.models.sampling import Sampling
+from suite.models.pipeline import Pipeline, require
+from suite.models.sampling import Sampled, Sampling
 from suite.optimizations.onnx_export import GRAPH, write
 from suite.optimizations.onnx_int8 import Products
 from suite.optimizations.onnx_session import CPU, Run, in_place_of, onnxruntime, session_options
@@ -35,6 +35,7 @@ def sampled(pipeline: Pipeline) -> tuple[list[str], Sampling]:
     sizes = [sum(p.numel() for p in pipeline.networks[stage].parameters()) for stage in pipeline.diffusion]
     count, steps = (FEW_PROMPTS, FEW_STEPS) if max(sizes) > LARGE else (PROMPTS, STEPS)
     captions = json.loads(GALLERY.read_text())["tuning"][:count]
+    require(pipeline, Sampled)
     return captions, replace(pipeline.sampling, steps=min(steps, pipeline.steps))
 
 
@@ -45,7 +46,7 @@ def described(pipeline: Pipeline) -> dict[str, object]:
         "captions": captions,
         "calibration": asdict(sampling),
         "recipe": {n: repr(getattr(pipeline, n, None)) for n in ("apart", "guidance", "guided_within")},
-        "pictures": getattr(getattr(pipeline, "condition", None), "steps", None),
+        "pictures": getattr(pipeline, "picture_steps", None),
         "model": pipeline.model,
         "weights": pipeline.weights_sha256,
     }

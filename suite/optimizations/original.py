@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 
-from suite.models.catalogue import find_model
-from suite.models.pipeline import Pipeline
+from suite.models.catalogue import MODELS
+from suite.models.pipeline import Pipeline, require
+from suite.models.sampling import Sampled
 from suite.names import resolve
 from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.steps import NOT_PLAIN, plain
@@ -30,10 +31,10 @@ ORIGINALS = {
 
 def use_original(pipeline: Pipeline, device: torch.device) -> Pipeline:
     """The same model by its authors' code. UnsupportedRecipe where there is none, or where it is not installed."""
-    model = find_model(pipeline.model)
-    if "fullsize" not in model.marks or model.family not in ORIGINALS:
-        raise UnsupportedRecipe(f"{model.name} has no original implementation that this suite can run")
-    if pipeline.apart or not plain(pipeline.sampling):
+    model = MODELS.get(pipeline.model)
+    if model is None or not model.full_size or model.family not in ORIGINALS:
+        raise UnsupportedRecipe(f"{pipeline.model} has no original implementation that this suite can run")
+    if require(pipeline, Sampled).apart or not plain(pipeline.sampling):
         raise UnsupportedRecipe(NOT_PLAIN)
     package, requirement, make = ORIGINALS[model.family]
     try:

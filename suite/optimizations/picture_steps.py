@@ -6,16 +6,12 @@ It makes other pictures of the same noise, so there is no tolerance against fp32
 
 from __future__ import annotations
 
-from suite.models.conditions import PictureTokens
-from suite.models.pipeline import Pipeline
-from suite.optimizations.composition import UnsupportedRecipe
+from suite.models.pipeline import PaintsFirst, Pipeline, require
 
 
 def set_picture_steps(pipeline: Pipeline, device: object, *, steps: int) -> Pipeline:
     """So many evaluations a picture. UnsupportedRecipe for a model that paints none, or by a published painter."""
     if steps < 1:
         raise ValueError(f"steps: {steps} is not possible; at least 1")
-    if not isinstance(pipeline.condition, PictureTokens):
-        raise UnsupportedRecipe(f"{pipeline.model} has no text-to-image stage whose steps can be chosen")
-    pipeline.condition.steps = steps
+    require(pipeline, PaintsFirst).picture_steps = steps
     return pipeline

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from suite.embedded.evaluate import GALLERY
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Pipeline, require
+from suite.models.sampling import Sampled
 from suite.optimizations.chosen import chosen
 
 CALIBRATION_PROMPTS = 16
@@ -86,7 +87,7 @@ def watch_inputs(pipeline: Pipeline, layers: Iterable[nn.Module], look: Callable
     """Call look(layer, its input) at every call of these layers over whole samplings of tuning captions, which are not
     scored. Leaves the pipeline as it was."""
     hooks = [layer.register_forward_pre_hook(lambda layer, inputs: look(layer, inputs[0].detach())) for layer in layers]
-    steps, pipeline.steps = pipeline.steps, CALIBRATION_STEPS
+    steps, pipeline.steps = require(pipeline, Sampled).steps, CALIBRATION_STEPS
     try:
         pipeline.generate(json.loads(GALLERY.read_text())["tuning"][:CALIBRATION_PROMPTS])
     finally:

@@ -9,9 +9,7 @@ fifths.
 from __future__ import annotations
 
 from suite.models.near_surface import Refinement
-from suite.models.pipeline import Pipeline
-from suite.models.shap_e import ShapE
-from suite.optimizations.composition import UnsupportedRecipe
+from suite.models.pipeline import DecodesField, Pipeline, require
 
 FEWEST = 2  # points along an axis
 
@@ -21,8 +19,7 @@ def refine(pipeline: Pipeline, device: object, *, stride: int, margin: float, co
 
     UnsupportedRecipe where a model decodes no field.
     """
-    if not isinstance(pipeline, ShapE):
-        raise UnsupportedRecipe(f"{pipeline.model} decodes no field into a mesh")
+    require(pipeline, DecodesField)
     if not isinstance(coarser, int) or not 1 <= coarser <= pipeline.grid // FEWEST:
         raise ValueError(
             f"coarser: {coarser} is not possible; a whole number from 1 to {pipeline.grid // FEWEST}, "

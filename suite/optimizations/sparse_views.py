@@ -6,9 +6,7 @@ than a cell) against those of all samples, on tuning captions; 35 dB with half a
 
 from __future__ import annotations
 
-from suite.models.pipeline import Pipeline
-from suite.models.shap_e import ShapE
-from suite.optimizations.composition import UnsupportedRecipe
+from suite.models.pipeline import Pipeline, RendersField, require
 
 
 def skip(pipeline: Pipeline, device: object, *, cells: int, fewer: int = 1) -> Pipeline:
@@ -19,8 +17,7 @@ def skip(pipeline: Pipeline, device: object, *, cells: int, fewer: int = 1) -> P
     for name, value in (("cells", cells), ("fewer", fewer)):
         if value < 1:
             raise ValueError(f"{name}: {value} is not possible; at least 1")
-    if not isinstance(pipeline, ShapE):
-        raise UnsupportedRecipe(f"{pipeline.model} has no NeRF views")
+    require(pipeline, RendersField)
     if fewer > min(pipeline.ray_samples):
         raise ValueError(
             f"fewer: {fewer} is not possible; at most {min(pipeline.ray_samples)}, the samples along a ray"

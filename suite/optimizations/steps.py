@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from suite.models.pipeline import Pipeline
-from suite.models.sampling import Sampling
+from suite.models.pipeline import Pipeline, require
+from suite.models.sampling import Sampled, Sampling
 from suite.names import unknown
 from suite.optimizations.chosen import chosen
 from suite.optimizations.composition import UnsupportedRecipe
@@ -26,6 +26,7 @@ def set_steps(
     later: of the stages that start from what the one before made and not from noise, which need less
     (`Sampled.refining`).
     """
+    require(pipeline, Sampled)
     if stages is not None and later:
         raise ValueError(f"later: not possible with stages; those that go on from there are {pipeline.refining}")
     wanted = sampling_of(sampling)

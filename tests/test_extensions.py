@@ -1,0 +1,201 @@
+"""The door for others: entries of other packages come in, run, and break nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from suite.configurations import Configuration, find, matrix
+from suite.devices.catalogue import DEVICES, Device
+from suite.models.catalogue import MODELS
+from suite.models.pipeline import Pipeline
+from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.optimizations.composition import UnsupportedRecipe
+from suite.worker import apply_recipe
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "text3d-example"
+BOARD = {"TEXT3D_BOARD": "test-extensions"}
+
+
+def recipes_on(device: Device) -> set[str]:
+    """Of one model: those that its matrix has and that run."""
+    cells = (Configuration(MODELS["point-e-nano-text"], one, device) for one in OPTIMIZATIONS.values())
+    return {c.optimization.name for c in cells if c.in_matrix and not c.unsupported}
+
+
+@pytest.mark.parametrize(("kind", "like"), [("cpu", "cpu"), ("cuda", "orin")])
+def test_a_device_gets_exactly_the_recipes_of_its_kind(kind, like):
+    added = Device(name="added", title="Added", kind=kind, backend="suite.devices.cpu:Cpu", source="tests")
+    assert recipes_on(added) == recipes_on(DEVICES[like])
+    others = recipes_on(DEVICES["orin" if like == "cpu" else "cpu"])
+    assert recipes_on(added) != others
+
+
+def test_a_device_of_a_new_kind_gets_what_asks_for_no_kind():
+    added = Device(name="phone", title="Phone", kind="npu", backend="suite.devices.cpu:Cpu", source="tests")
+    found = recipes_on(added)
+    assert {"fp32", "bf16", "steps-16", "distilled-2"} <= found
+    assert not found & {"int8-fbgemm-linear", "onnx", "cuda-graphs", "fp16-tensorrt"}
+
+
+def test_what_a_device_lacks_is_said_by_its_own_entry():
+    turing = Device(
+        name="turing", title="Turing", kind="cuda", backend="suite.devices.cuda:Cuda", source="tests",
+        lacks={"bfloat16": "no bfloat16 here"},
+    )  # fmt: skip
+    cell = Configuration(MODELS["point-e-nano-text"], OPTIMIZATIONS["bf16"], turing)
+    assert cell.unsupported == "no bfloat16 here"
+    assert find("point-e-nano-text/bf16+steps-16@t4").unsupported == "Turing has no bfloat16 arithmetic"
+
+
+class Foreign(Pipeline):
+    """A pipeline that has what the base class asks for, and nothing more."""
+
+    def __init__(self):
+        self.model, self.weights_sha256 = "foreign", None
+        self.networks = {"maker": nn.Linear(4, 6)}
+
+    def make(self, prompts, sample, stage):
+        with stage("maker"):
+            return self.networks["maker"](torch.randn(len(prompts), 8, 4)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("name", [n for n, one in OPTIMIZATIONS.items() if not one.why_unsupported(DEVICES["cpu"])])
+def test_every_recipe_of_ours_takes_a_foreign_pipeline_or_refuses_it_in_words(name):
+    try:
+        made = apply_recipe(OPTIMIZATIONS[name], Foreign(), torch.device("cpu"))
+    except UnsupportedRecipe as refusal:
+        assert "foreign" in str(refusal) or "not installed" in str(refusal) or "torchao" in str(refusal)
+        return
+    changed = str(made.networks["maker"]) != str(Foreign().networks["maker"]) or any(
+        p.dtype != torch.float32 for p in made.networks["maker"].parameters()
+    )
+    assert changed or not OPTIMIZATIONS[name].techniques, (
+        "a recipe that changed nothing is the reference under its name"
+    )
+
+
+# In processes of their own, since catalogues are filled once.
+
+
+def python(program: str, executable: str = sys.executable, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | BOARD | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLE)])} | environment,
+    )  # fmt: skip
+
+
+def session(*arguments: str, executable: str = sys.executable, **environment: str) -> subprocess.CompletedProcess:
+    """A real pytest session of the benchmark."""
+    storage = environment.pop("storage", None)
+    saving = ["--benchmark-save=test", f"--benchmark-storage={storage}"] if storage else []
+    return subprocess.run(
+        [executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *saving, *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, env=os.environ | BOARD | environment,
+    )  # fmt: skip
+
+
+ENTRIES = "text3d_example.entries:BALL,text3d_example.entries:HALF_POINTS,text3d_example.entries:ORIN_NANO"
+SAY = """
+from suite.configurations import matrix, find, extensions
+from suite.devices.backend import board_of
+cells = {c.id: c for c in matrix()}
+ball = cells["ball-nano-text/half-points@cpu"]
+print(*ball.marks)
+print(len(ball.budgets), ball.in_smoke, len(find("point-e-nano-text/fp32@cpu").budgets))
+print(sum(c.device.name == "orin-nano" and bool(c.unsupported) for c in cells.values()))
+print(board_of("orin-nano"))
+print(extensions().problems)
+"""
+
+
+def test_entries_of_a_shell_come_in_without_budgets_and_outside_the_default_run():
+    done = python(SAY, TEXT3D_EXTENSIONS=ENTRIES)
+    assert done.returncode == 0, done.stderr
+    marks, budgets, unsupported, board, problems = done.stdout.splitlines()
+    assert set(marks.split()) == {"cpu", "ball", "fewer-points", "extension"}
+    assert budgets == "0 False 3"
+    assert int(unsupported) > 0  # those for the processor
+    assert "Orin Nano" in board and problems == "[]"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("no_such_module:MODEL", "No module named 'no_such_module'"),
+        ("text3d_example.entries:BAL", "text3d_example.entries has no BAL"),
+        ("text3d_example.entries", "'text3d_example.entries' is not possible; write module:NAME"),
+        ("text3d_example.ball:COLOURS", "expected one of Model, Optimization, Device, or a list of them; got dict"),
+        ("text3d_example.entries:BALL,text3d_example.entries:BALL", "models: ball-nano-text is there already"),
+    ],
+    ids=["no module", "no name", "no colon", "another thing", "twice"],
+)
+def test_what_cannot_be_read_is_said_and_ends_nothing(entries, said):
+    done = session("--collect-only", "-m", "smoke and cpu", TEXT3D_EXTENSIONS=entries, PYTHONPATH=str(EXAMPLE))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"TEXT3D_EXTENSIONS: {entries.split(',')[-1]}: " in done.stdout and said in done.stdout
+
+
+def test_a_cell_that_an_unread_extension_would_have_is_answered_with_why_it_is_not_there():
+    cell = "suite/test_configurations.py::test_configuration[ball-nano-text/fp32@cpu]"
+    done = session(cell, TEXT3D_EXTENSIONS="no_such_module:MODEL")
+    assert done.returncode == 4
+    assert "unknown model 'ball-nano-text'" in done.stderr and "No module named 'no_such_module'" in done.stderr
+
+
+def test_the_budgets_of_this_project_are_not_written_for_others():
+    program = (
+        "from suite.budgets.__main__ import main; raise SystemExit(main(['propose', '--print', '--device', '{}']))"
+    )
+    ours = python(program.format("cpu"), TEXT3D_EXTENSIONS=ENTRIES)
+    assert ours.returncode == 0 and "point-e-nano-text/fp32" in ours.stdout and "ball" not in ours.stdout
+    theirs = python(program.format("orin-nano"), TEXT3D_EXTENSIONS=ENTRIES)
+    assert theirs.returncode == 2 and "orin-nano is from another package" in theirs.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> str:
+    """The Python of an environment of its own, which has what this one has, and the example package."""
+    home = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=120)
+    python = home / "bin" / "python"
+    (own,) = home.glob("lib/python*/site-packages")
+    (own / "all-of-the-projects.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps"]
+    package = home / "package"  # a build writes beside its sources
+    subprocess.run(["cp", "-r", str(EXAMPLE), str(package)], check=True)
+    done = subprocess.run(
+        [*command, "--no-build-isolation", str(package)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return str(python)
+
+
+def test_an_installed_package_runs_its_model_its_technique_and_refuses_its_absent_device(installed, tmp_path):
+    arguments = (
+        "-m",
+        "ball and not steps",
+        "-k",
+        "fp32 or half-points",
+        "--quality-prompts=2",
+        "--time-budget=0.2",
+        "-rs",
+    )
+    done = session(*arguments, executable=installed, storage=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert "ball-nano-text/fp32@cpu" in done.stdout and "ball-nano-text/half-points@cpu" in done.stdout
+    assert "no budget" not in done.stdout and "Orin Nano" in done.stdout
+    (saved,) = tmp_path.rglob("*_test.json")
+    assert saved.stat().st_size > 1000
+
+
+def test_this_process_has_only_its_own():
+    assert not [c.id for c in matrix() if c.is_extension]
