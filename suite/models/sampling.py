@@ -40,8 +40,11 @@ class Sampling:
                 raise ValueError(f"{name}: {value} is not possible; above 0")
         if self.sigma_min is not None and self.spacing == "trailing":
             raise ValueError("sigma_min: plays no part with the spacing trailing, which ends where its steps lead")
-        if self.sigma_end and self.solver != "euler":
-            raise ValueError(f"sigma_end: {self.sigma_end} is not possible; {self.solver} ends at 0, euler anywhere")
+        if self.sigma_end and not SOLVERS[self.solver].ends_anywhere:
+            anywhere = ", ".join(name for name, solver in SOLVERS.items() if solver.ends_anywhere)
+            raise ValueError(
+                f"sigma_end: {self.sigma_end} is not possible; {self.solver} ends at 0, {anywhere} anywhere"
+            )
 
     @property
     def evaluations(self) -> int:

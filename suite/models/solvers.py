@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -41,19 +42,18 @@ def levels(spacing: str, schedule: NoiseSchedule, steps: int, sigma_min: float, 
 
 def evaluations(steps: int, solver: str = "heun") -> int:
     """How often a solver asks its denoiser for so many steps."""
-    return 2 * steps - 1 if solver == "heun" else steps
+    return SOLVERS[solver].evaluations(steps)
 
 
 def solve(
     solver: str, denoise: Denoise, start_noise: Tensor, sigmas: Tensor, *,
     churn: float = 0.0, churn_noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Unit normal noise [B, ...] -> the last predicted x0, [B, ...]. Churn belongs to Heun's method; others add no noise."""
+    """Unit normal noise [B, ...] -> the last predicted x0, [B, ...]. A solver that does not churn adds no noise."""
     if solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)
-    if solver == "heun":
-        return heun(denoise, start_noise, sigmas, churn=churn, churn_noise=churn_noise)
-    return SOLVERS[solver](denoise, start_noise, sigmas)
+    churning = {"churn": churn, "churn_noise": churn_noise} if SOLVERS[solver].churns else {}
+    return SOLVERS[solver].sample(denoise, start_noise, sigmas, **churning)
 
 
 def _steps(sigmas: Tensor) -> Iterator[tuple[float, float]]:
@@ -126,4 +126,19 @@ def corrector(width: float, width_before: float) -> tuple[float, float]:
     return of_slope, right[0] - of_slope
 
 
-SOLVERS = {"heun": heun, "euler": euler, "dpmpp-2m": dpmpp_2m, "unipc": unipc}
+@dataclass(frozen=True)
+class Solver:
+    """A way to sample, and all that the rest has to know of it."""
+
+    sample: Callable[..., Tensor]  # (denoise, start_noise, sigmas) -> the last predicted x0
+    evaluations: Callable[[int], int] = lambda steps: steps  # how often it asks its denoiser for so many steps
+    churns: bool = False  # `sample` takes churn and churn_noise besides
+    ends_anywhere: bool = False  # its last level need not be 0
+
+
+SOLVERS = {
+    "heun": Solver(heun, evaluations=lambda steps: 2 * steps - 1, churns=True),
+    "euler": Solver(euler, ends_anywhere=True),
+    "dpmpp-2m": Solver(dpmpp_2m),
+    "unipc": Solver(unipc),
+}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from suite.names import unknown
-from suite.optimizations.composition import ORIGINAL, Optimization, RunsOn, Technique, composed
+from suite.optimizations.composition import ARITHMETIC, ORIGINAL, Optimization, Place, RunsOn, Technique, composed
 
 REFERENCE = "fp32"
+# Of techniques that say what the networks compute in.
+COMPUTES = {"sets": (ARITHMETIC,), "place": Place.ARITHMETIC}
 NO_MATRIX: tuple[str, ...] = ()  # of a recipe that runs only when it is named
 GPUS = ("cuda",)  # the matrix of a recipe that costs a processor minutes a cell and is a step towards another
 
 
 def _steps(count: int, **sampling: object) -> Technique:
-    return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count} | sampling)
+    return Technique("steps", "suite.optimizations.steps:set_steps", {"steps": count} | sampling, samples=True)
 
 
 # Of stages that go on from what the one before made: one evaluation, from where its points are nearly right, and not
@@ -36,7 +38,15 @@ def _distilled(count: int) -> Optimization:
     parameters = {"evaluations": count, "later": FEW}
     return Optimization(
         name=f"distilled-{count}",
-        techniques=(Technique("distillation", "suite.optimizations.distilled:use_student", parameters),),
+        techniques=(
+            Technique(
+                "distillation",
+                "suite.optimizations.distilled:use_student",
+                parameters,
+                sets=("steps", "guidance"),
+                place=Place.NETWORKS,
+            ),
+        ),
         source="a student network: Luhman & Luhman 2021, arXiv:2101.02388; Meng et al. 2022, arXiv:2210.03142",
     )
 
@@ -44,7 +54,11 @@ def _distilled(count: int) -> Optimization:
 def _pictures(count: int) -> Optimization:
     return Optimization(
         name=f"pictures-{count}",
-        techniques=(Technique("pictures", "suite.optimizations.picture_steps:set_picture_steps", {"steps": count}),),
+        techniques=(
+            Technique(
+                "pictures", "suite.optimizations.picture_steps:set_picture_steps", {"steps": count}, samples=True
+            ),
+        ),
         source="fewer steps of the embedded text-to-image network; Liu et al. 2022, arXiv:2209.03003",
         in_matrix_of=NO_MATRIX,
     )
@@ -53,14 +67,15 @@ def _pictures(count: int) -> Optimization:
 def _dynamic_int8(engine: str, **parameters: object) -> Technique:
     """torch.ao's: one range of activations for the whole batch at hand."""
     apply = "suite.optimizations.dynamic_int8:quantize"
-    return Technique("quantization", apply, {"engine": engine} | parameters, one_at_a_time=True)
+    return Technique("quantization", apply, {"engine": engine} | parameters, one_at_a_time=True, **COMPUTES)
 
 
 def _onnx(name: str, arithmetic: str, provider: str) -> Technique:
     parameters = {"arithmetic": arithmetic, "provider": provider}
     static = arithmetic in ("int8-linear", "int8-all")
     alone = arithmetic == "int8-dynamic" or provider == "tensorrt"
-    return Technique(name, "suite.optimizations.onnx_runtime:use_onnx", parameters, looks=static, one_at_a_time=alone)
+    apply = "suite.optimizations.onnx_runtime:use_onnx"
+    return Technique(name, apply, parameters, looks=static, one_at_a_time=alone, **COMPUTES)
 
 
 def _on_cpu(why_not_elsewhere: str) -> tuple[RunsOn, ...]:
@@ -83,18 +98,28 @@ OPTIMIZATIONS = {
         Optimization(name=REFERENCE, source="the models' own recipe: eager, SDPA, TF32 off, 64 Heun steps"),
         Optimization(
             name="bf16",
-            techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "bfloat16"}),),
+            techniques=(
+                Technique("precision", "suite.optimizations.precision:cast", {"dtype": "bfloat16"}, **COMPUTES),
+            ),
             source="weights and activations in bfloat16, sampler in float32",
             needs=("bfloat16",),
         ),
         Optimization(
             name=ORIGINAL,
-            techniques=(Technique("original", "suite.optimizations.original:use_original", one_at_a_time=True),),
+            techniques=(
+                Technique(
+                    "original",
+                    "suite.optimizations.original:use_original",
+                    one_at_a_time=True,
+                    place=Place.ARITHMETIC,
+                    sets=(ARITHMETIC, "guidance", "decoder", "views", "attention", "smoothquant"),
+                ),
+            ),
             source="OpenAI's own code and sampler as shipped, where installed: docs/parity.md",
         ),
         Optimization(
             name="onednn",
-            techniques=(Technique("onednn", "suite.optimizations.onednn:use_onednn"),),
+            techniques=(Technique("onednn", "suite.optimizations.onednn:use_onednn", **COMPUTES),),
             source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; within 1e-5 of the reference",
             runs_on=_on_cpu("oneDNN's Linear layers are for the CPU"),
         ),
@@ -108,7 +133,13 @@ OPTIMIZATIONS = {
             name="int8-all",
             techniques=(
                 _steps(16),
-                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 8, "activation_bits": 8}, looks=True),
+                Technique(
+                    "quantization",
+                    "suite.optimizations.simulated_integers:quantize",
+                    {"weight_bits": 8, "activation_bits": 8},
+                    looks=True,
+                    **COMPUTES,
+                ),
             ),
             source="static W8A8 of every layer, on 16 steps; Jacob et al. 2018, arXiv:1712.05877",
             simulated=True,
@@ -117,7 +148,12 @@ OPTIMIZATIONS = {
             name="w3",
             techniques=(
                 _steps(16),
-                Technique("quantization", "suite.optimizations.simulated_integers:quantize", {"weight_bits": 3, "activation_bits": None}),
+                Technique(
+                    "quantization",
+                    "suite.optimizations.simulated_integers:quantize",
+                    {"weight_bits": 3, "activation_bits": None},
+                    **COMPUTES,
+                ),
             ),
             source="weights of 3 bits, a scale an output channel, on 16 steps; Nagel et al. 2021, arXiv:2106.08295",
             simulated=True,
@@ -140,14 +176,21 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="one-evaluation",
-            techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.guidance:drop")),
+            techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.guidance:drop", samples=True)),
             source="the sample that the network expects behind pure noise; Ho & Salimans 2022, arXiv:2207.12598, unguided",
         ),
         *(_distilled(count) for count in (8, 4, 2, 1)),
         *(_pictures(count) for count in (8, 4, 2, 1)),
         Optimization(
             name="copied-points",
-            techniques=(Technique("upsampling", "suite.optimizations.copied_points:copy_points", {"scatter": 0.05}),),
+            techniques=(
+                Technique(
+                    "upsampling",
+                    "suite.optimizations.copied_points:copy_points",
+                    {"scatter": 0.05},
+                    place=Place.NETWORKS,
+                ),
+            ),
             source="no upsampler: its new points are copies of the base's, scattered; what an upsampler has to beat",
             in_matrix_of=NO_MATRIX,
         ),
@@ -182,21 +225,30 @@ OPTIMIZATIONS = {
         Optimization(
             name="guidance-interval",
             techniques=(
-                Technique("guidance", "suite.optimizations.guidance:limit", {"low_sigma": 0.3, "high_sigma": 5.0}),
+                Technique(
+                    "guidance",
+                    "suite.optimizations.guidance:limit",
+                    {"low_sigma": 0.3, "high_sigma": 5.0},
+                    samples=True,
+                ),
             ),
             source="guidance at middle noise only; Kynkäänniemi et al. 2024, arXiv:2404.07724",
             in_matrix_of=GPUS,
         ),
         Optimization(
             name="bf16-attention",
-            techniques=(Technique("attention", "suite.optimizations.block_attention:use_blocks"),),
+            techniques=(
+                Technique("attention", "suite.optimizations.block_attention:use_blocks", place=Place.ATTENTION),
+            ),
             source="attention's products in bfloat16, block by block; Rabe & Staats 2021, arXiv:2112.05682",
             runs_on=_on_cpu("a GPU's attention is fused; bf16 computes it in bfloat16"),
             in_matrix_of=GPUS,
         ),
         Optimization(
             name="merged-tokens",
-            techniques=(Technique("merged-tokens", "suite.optimizations.merged_tokens:merge", looks=True),),
+            techniques=(
+                Technique("merged-tokens", "suite.optimizations.merged_tokens:merge", looks=True, place=Place.CALLS),
+            ),
             source="equal tokens of an absent condition as one, exactly; Bolya et al. 2023, arXiv:2210.09461",
             runs_on=_on_cpu("it looks at the conditions of each call, for which a GPU would wait"),
             in_matrix_of=NO_MATRIX,
@@ -204,18 +256,34 @@ OPTIMIZATIONS = {
         # Applied to the networks as torch has them.
         Optimization(
             name="fp16",
-            techniques=(Technique("precision", "suite.optimizations.precision:cast", {"dtype": "float16"}),),
+            techniques=(
+                Technique("precision", "suite.optimizations.precision:cast", {"dtype": "float16"}, **COMPUTES),
+            ),
             source="weights and activations in float16, sampler in float32; unsupported by processors without its arithmetic",
             in_matrix_of=GPUS,
         ),
         Optimization(
             name="compile",
-            techniques=(Technique("compile", "suite.optimizations.compiled:compile_networks", one_at_a_time=True),),
+            techniques=(
+                Technique(
+                    "compile",
+                    "suite.optimizations.compiled:compile_networks",
+                    one_at_a_time=True,
+                    place=Place.COMPILATION,
+                ),
+            ),
             source="torch.compile, the inductor's default mode; Ansel et al. 2024, doi:10.1145/3620665.3640366",
         ),
         Optimization(
             name="cuda-graphs",
-            techniques=(Technique("cuda-graphs", "suite.optimizations.cuda_graphs:use_cuda_graphs", one_at_a_time=True),),
+            techniques=(
+                Technique(
+                    "cuda-graphs",
+                    "suite.optimizations.cuda_graphs:use_cuda_graphs",
+                    one_at_a_time=True,
+                    place=Place.CALLS,
+                ),
+            ),
             source="each network evaluation one CUDA graph: PyTorch's notes on CUDA; not run on a GPU yet",
             runs_on=(RunsOn(("cuda",), "CUDA graphs need a CUDA device"),),
         ),
@@ -242,19 +310,21 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="int8-torchao-linear",
-            techniques=(Technique("quantization", "suite.optimizations.torchao_int8:quantize"),),
+            techniques=(Technique("quantization", "suite.optimizations.torchao_int8:quantize", **COMPUTES),),
             source="torchao's dynamic int8, the successor of int8-fbgemm-linear's: docs.pytorch.org/ao; extra `torchao`",
             in_matrix_of=GPUS,
         ),
         Optimization(
             name="w8",
-            techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 8}),),
+            techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 8}, **COMPUTES),),
             source="weights stored in 8 bits, a scale an output channel, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
             in_matrix_of=GPUS,
         ),
         Optimization(
             name="w4",
-            techniques=(Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 4, "group": 32}),),
+            techniques=(
+                Technique("weight-only", "suite.optimizations.weight_only:pack", {"bits": 4, "group": 32}, **COMPUTES),
+            ),
             source="weights stored in 4 bits, a scale for 32, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
             in_matrix_of=GPUS,
         ),
@@ -262,8 +332,10 @@ OPTIMIZATIONS = {
             name="mixed",
             techniques=(
                 Technique(
-                    "mixed", "suite.optimizations.mixed:choose",
+                    "mixed",
+                    "suite.optimizations.mixed:choose",
                     {"layers": {"*blocks.*": "w8", "*blocks.middle.*": "w4"}},
+                    **COMPUTES,
                 ),
             ),
             source="by hand: blocks stored in 8 bits, those in the middle in 4, all else float32; Li et al. 2023, arXiv:2302.04304",
@@ -271,7 +343,15 @@ OPTIMIZATIONS = {
         ),
         Optimization(
             name="smoothquant",
-            techniques=(Technique("smoothquant", "suite.optimizations.smooth_quant:smooth", {"alpha": 0.5}, looks=True),),
+            techniques=(
+                Technique(
+                    "smoothquant",
+                    "suite.optimizations.smooth_quant:smooth",
+                    {"alpha": 0.5},
+                    looks=True,
+                    place=Place.SCALES,
+                ),
+            ),
             source="outliers of activations moved into the weights, for an int8 recipe behind it; Xiao et al. 2022, arXiv:2211.10438",
             in_matrix_of=GPUS,
         ),
@@ -320,7 +400,7 @@ OPTIMIZATIONS = {
             runs_on=TENSORRT,
         ),
     )
-}  # fmt: skip
+}
 
 
 def find_optimization(name: str) -> Optimization:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 from suite.devices.catalogue import Device
 from suite.names import UnknownName
 
 ORIGINAL = "original"  # the authors' own code, which `speedup_vs_original` is taken to
+ARITHMETIC = "arithmetic"  # what the networks compute in, as `Technique.sets` names it
 
 
 class UnsupportedRecipe(RuntimeError):
     """A technique finds at run time that this machine cannot do it; says why."""
 
 
+class Place(IntEnum):
+    """Where a technique stands in a recipe: what it finds must not have been changed by one that comes before it."""
+
+    NETWORKS = 0  # exchanges whole networks
+    SCALES = 1  # moves numbers between layers, for the arithmetic behind it
+    ARITHMETIC = 2
+    COMPILATION = 3
+    ATTENTION = 4
+    CALLS = 5  # changes how a network is called
+
+
 @dataclass(frozen=True)
 class Technique:
-    """One step of a recipe: "module:function", called as function(pipeline, device, **parameters) -> pipeline."""
+    """One step of a recipe, and all that composing it takes to know."""
 
     name: str  # becomes a pytest mark
-    apply: str
+    apply: str  # "module:function", called as function(pipeline, device, **parameters) -> pipeline
     parameters: dict[str, Any] = field(default_factory=dict)
+    sets: tuple[str, ...] = ()  # what no other technique of a recipe may set besides; none: its own name
+    place: Place | None = None  # None: anywhere
+    samples: bool = False  # it says how objects are sampled (steps, guidance, pictures)
     looks: bool = False  # at how objects are sampled, so that what says how must come before
     one_at_a_time: bool = False  # it finds ranges in the batch at hand, or is made anew for each size of batch
 
@@ -64,29 +80,6 @@ class Optimization:
         return any(technique.one_at_a_time for technique in self.techniques)
 
 
-# Techniques that say what the networks compute in.
-ARITHMETIC = {"precision", "quantization", "weight-only", "mixed", "onednn", "onnx", ORIGINAL}
-# What a technique finds must not have been changed by a later one; those without a place go anywhere.
-PLACES = {
-    "distillation": 0,
-    "upsampling": 0,
-    "smoothquant": 1,
-    **dict.fromkeys(ARITHMETIC, 2),
-    "compile": 3,
-    "attention": 4,
-    "cuda-graphs": 5,
-    "merged-tokens": 5,
-}
-# How objects are sampled: behind a technique that looks at it, they would be another model's than in front.
-SAMPLING = ("steps", "guidance", "pictures")
-# What a technique sets besides itself, so that no other may.
-SETS = {
-    **dict.fromkeys(ARITHMETIC, ("arithmetic",)),
-    ORIGINAL: ("arithmetic", "guidance", "decoder", "views", "attention", "smoothquant"),
-    "distillation": ("steps", "guidance"),
-}
-
-
 class ImpossibleComposition(UnknownName):
     """Recipes that cannot be one; says which techniques are in each other's way."""
 
@@ -101,22 +94,22 @@ def composed(name: str, parts: Sequence[Optimization]) -> Optimization:
     for part in parts:
         if not part.techniques:
             raise ImpossibleComposition(f"{name}: {part.name} is the reference, and adds nothing to another recipe")
-        for kind in {kind for t in part.techniques for kind in SETS.get(t.name, (t.name,))}:
+        for kind in {kind for t in part.techniques for kind in (t.sets or (t.name,))}:
             if kind in held:
                 raise ImpossibleComposition(
                     f"{name}: {held[kind]} and {part.name} both set the {kind}; take one of them"
                 )
             held[kind] = part.name
-    placed = [(PLACES[t.name], part.name) for part in parts for t in part.techniques if t.name in PLACES]
+    placed = [(t.place, part.name) for part in parts for t in part.techniques if t.place is not None]
     for (here, early), (there, late) in zip(placed, placed[1:]):
         if here > there:
-            right = sorted(parts, key=lambda part: min(PLACES.get(t.name, 9) for t in part.techniques))
+            right = sorted(parts, key=lambda part: min(_last_if_none(t.place) for t in part.techniques))
             raise ImpossibleComposition(
                 f"{name}: {early} comes behind {late}; write {'+'.join(part.name for part in right)}"
             )
     looking = None
     for part in parts:
-        if looking and any(t.name in SAMPLING for t in part.techniques):
+        if looking and any(t.samples for t in part.techniques):
             raise ImpossibleComposition(
                 f"{name}: {looking.name} looks at how objects are sampled; put {part.name} before {looking.name}"
             )
@@ -129,3 +122,7 @@ def composed(name: str, parts: Sequence[Optimization]) -> Optimization:
         runs_on=tuple(only for part in parts for only in part.runs_on),
         needs=tuple(dict.fromkeys(need for part in parts for need in part.needs)),
     )
+
+
+def _last_if_none(place: Place | None) -> int:
+    return len(Place) if place is None else place
