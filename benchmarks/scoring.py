@@ -20,7 +20,9 @@ from ratios import said
 from suite import execution
 from suite.configurations import find
 from suite.devices.backend import backend_of
+from suite.devices.catalogue import find_device
 from suite.job import Job
+from suite.launching import launcher_of
 from suite.metrics.cost import object_counts
 from suite.metrics.quality import Judge
 from suite.metrics.roofline import machine_peak
@@ -62,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=BATCH_SIZE, help="helpers take the suite's own")
     options = parser.parse_args()
-    execution.start_server()
+    launcher_of(find_device("cpu")).get_ready()
     judge = Judge()
     for recipe in options.recipes:
         configuration = find(f"{recipe}@cpu")

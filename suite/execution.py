@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import signal
 import subprocess
-import sys
 import time
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
 from suite.configurations import Configuration
 from suite.devices.backend import backend_of
 from suite.job import Job
+from suite.launching import Launcher, Started, launcher_of
 from suite.records import Fingerprint, Measurement, Status
 from suite.sharing import Helper, Lead, fill, parts_of
 
@@ -37,37 +34,6 @@ SIGNALS = {
 }
 
 
-@lru_cache(maxsize=1)
-def server() -> multiprocessing.context.ForkServerContext:
-    """A fork server that has torch loaded; it ends when this process does. Not imported here: torch stays out."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["suite.preload"])
-    return context
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-    """A worker would import this process's main module again, which is pytest; it needs nothing from it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def start_server() -> None:
-    """Start the fork server and let it load torch, before the first cell is timed."""
-    with _no_main_module():
-        process = server().Process(target=_nothing)
-        process.start()
-    process.join()
-
-
-def _nothing() -> None:
-    pass
-
-
 def measure(
     job: Job,
     *,
@@ -79,9 +45,10 @@ def measure(
 ) -> Measurement:
     """Run one job in a fresh worker, whose helpers score beside it. Crash, lack of memory and hang become statuses;
     nothing raises but Ctrl-C."""
-    with Crew(job) as crew:
-        parts, status, reason = _ask("measure", (job, crew.lead), timeout_s, progress, crew.start)
     configuration = job.configuration
+    launcher = launcher_of(configuration.device)
+    with Crew(job) as crew:
+        parts, status, reason = _ask(launcher, "measure", (job, crew.lead), timeout_s, progress, crew.start)
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
     return Measurement(
         configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
@@ -96,9 +63,13 @@ def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, 
 
     A worker loads what it would measure, since only it knows torch and the weights. The time is for all of them.
     """
-    parts, status, reason = _ask("identify", (list(jobs),), timeout_s)
-    unknown = f"{status.value}: {reason}"
-    return {job.configuration.id: parts.get(job.configuration.id, unknown) for job in jobs}
+    found: dict[str, Fingerprint | str] = {}
+    for launcher in dict.fromkeys(launcher_of(job.configuration.device) for job in jobs):
+        its = [job for job in jobs if launcher_of(job.configuration.device) is launcher]
+        parts, status, reason = _ask(launcher, "identify", (its,), timeout_s)
+        unknown = f"{status.value}: {reason}"
+        found |= {job.configuration.id: parts.get(job.configuration.id, unknown) for job in its}
+    return found
 
 
 def unmeasured(
@@ -125,30 +96,31 @@ class Crew:
     """The helpers of one cell's scoring: asked for by its worker when nothing is timed any more, gone when it is done."""
 
     def __init__(self, job: Job):
-        self._job = job
-        numbers, fill_from = server().Pipe(duplex=False)
+        self._job, self._launcher = job, launcher_of(job.configuration.device)
+        self._started: list[Started] = []
+        self._writers: list[Connection] = []
+        self.lead: Lead | None = None
         parts = len(parts_of(job.quality_prompts))
+        if parts < 2 or not self._launcher.shares_pipes or not (helpers := _helpers(job)):
+            return
+        numbers, fill_from = Pipe(duplex=False)
         fill(fill_from, range(1, parts))
-        pipes = [server().Pipe(duplex=False) for _ in range(_helpers(job) if parts > 1 else 0)]
+        pipes = [Pipe(duplex=False) for _ in range(helpers)]
         self.lead = Lead(numbers, tuple(reader for reader, _ in pipes))
         self._writers = [writer for _, writer in pipes]
-        self._started: list[Started] = []
 
     def __enter__(self) -> Crew:
         return self
 
     def start(self) -> None:
         for writer in self._writers:
-            self._started.append(_start("help_scoring", (self._job, Helper(self.lead.numbers, writer))))
+            self._started.append(self._launcher.start("help_scoring", (self._job, Helper(self.lead.numbers, writer))))
             writer.close()  # the helper's is the only one now, so that its end is noticed
 
     def __exit__(self, *error: object) -> None:
-        for process, heard, lifeline in self._started:
-            lifeline.close()
-            process.kill()
-            process.join()
-            heard.close()  # how a helper ended does not matter: what it did not answer, the worker made
-        for end in (self.lead.numbers, *self.lead.helpers, *self._writers):
+        for started in self._started:
+            started.end()  # how a helper ended does not matter: what it did not answer, the worker made
+        for end in (self.lead.numbers, *self.lead.helpers, *self._writers) if self.lead else ():
             end.close()
 
 
@@ -160,6 +132,7 @@ def _helpers(job: Job) -> int:
 
 
 def _ask(
+    launcher: Launcher,
     task: str,
     asked: tuple,
     timeout_s: float,
@@ -167,41 +140,15 @@ def _ask(
     start_helpers: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Let a fresh worker do one of `suite.worker`'s tasks; it is gone when this returns."""
-    process, from_worker, lifeline = _start(task, asked)
+    started = launcher.start(task, asked)
     try:
-        return _listen(process, from_worker, timeout_s, progress, start_helpers)
+        return _listen(started, timeout_s, progress, start_helpers)
     finally:
-        lifeline.close()
-        if process.is_alive():
-            process.kill()
-        process.join()
-        from_worker.close()
-
-
-Started = tuple[multiprocessing.process.BaseProcess, Connection, Connection]
-
-
-def _start(task: str, asked: tuple) -> Started:
-    """A fresh worker at its task: the process, the end that hears its answers, and its lifeline."""
-    from_worker, to_parent = server().Pipe(duplex=False)
-    worker_lifeline, lifeline = server().Pipe(duplex=False)
-    with _no_main_module():
-        process = server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
-        process.start()
-    to_parent.close()
-    worker_lifeline.close()
-    return process, from_worker, lifeline
-
-
-def _run(task: str, asked: tuple, pipe: Connection, lifeline: Connection) -> None:
-    from suite import worker
-
-    worker.main(getattr(worker, task), asked, pipe, lifeline)
+        started.end()
 
 
 def _listen(
-    process: multiprocessing.process.BaseProcess,
-    pipe: Connection,
+    started: Started,
     timeout_s: float,
     progress: Progress,
     start_helpers: Callable[[], None],
@@ -212,13 +159,13 @@ def _listen(
     deadline = time.monotonic() + timeout_s
     while True:
         patience = deadline - time.monotonic()
-        if patience <= 0 or not wait([pipe], patience):
+        if patience <= 0 or not wait([started.answers], patience):
             return parts, Status.TIMED_OUT, f"stopped after {timeout_s:.0f} s, while {phase}"
         try:
-            kind, *values = pipe.recv()
+            kind, *values = started.answers.recv()
         except (EOFError, OSError):
-            process.join(5)
-            return parts, *_death(process.exitcode, phase)
+            started.process.join(5)
+            return parts, *_death(started.process.exitcode, phase)
         if kind == "phase":
             phase = values[0]
             progress(*values)

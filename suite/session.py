@@ -20,6 +20,7 @@ from suite.job import Job
 from suite.judging.against_original import against_original
 from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
+from suite.launching import launcher_of
 from suite.live import LiveLine
 from suite.metrics.prompts import find_judging, load_prompts, why_unreadable
 from suite.models import official
@@ -83,7 +84,7 @@ class Bench:
             self.notes += problems
             for journal in crashed:
                 self._recover(journal)
-            execution.start_server()
+            self._get_ready()
             self._drop_different()
         except (BoardBusy, HistoryError) as error:
             pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
@@ -95,6 +96,14 @@ class Bench:
                 else "nothing to resume: a new session"
             )
         return self.recorder
+
+    def _get_ready(self) -> None:
+        """Whatever takes a launcher time, of the devices that this session measures on."""
+        devices = {
+            c.device.name: c.device for c in map(find, self.selected) if isinstance(board_of(c.device.name), Board)
+        }
+        for launcher in dict.fromkeys(map(launcher_of, devices.values())):
+            launcher.get_ready()
 
     def _recover(self, journal: Journal) -> None:
         """Give a session that was killed its file in pytest-benchmark's storage."""

@@ -118,7 +118,7 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def measure(job: Job, lead: Lead, answers: Answers) -> str | None:
+def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
     """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
     started = time.perf_counter()
     configuration = job.configuration
@@ -365,7 +365,7 @@ def quality_pass(
     pipeline: Pipeline,
     object_s: float | None,
     known: Committed | None,
-    lead: Lead,
+    lead: Lead | None,
     beginning_s: float,
     answers: Answers,
 ) -> None:
@@ -377,7 +377,7 @@ def quality_pass(
         object_s = time_call(lambda stage: pipeline.generate([judge.prompts[0]], stage=stage), lambda: None)[0]
     borrowing = known is not None and known.quality.judge == judge.name and object_s > SLOW_S
     count = min(FEW_PROMPTS, job.quality_prompts) if borrowing else job.quality_prompts
-    helped = bool(lead.helpers) and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
+    helped = lead is not None and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
     if helped:
         torch.set_num_threads(1)
         answers.call_for_help()

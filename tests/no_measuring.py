@@ -3,12 +3,12 @@
 For tests of what is said before anything is measured, which a clock would tell on a quiet machine only.
 """
 
-from suite import execution
+from suite import launching
 
 
 def forbidden(*arguments, **named):
     raise AssertionError("the fork server was asked for")
 
 
-assert callable(execution.server)
-execution.server = forbidden
+assert callable(launching.server)
+launching.server = forbidden

@@ -10,7 +10,7 @@ import pytest
 
 from suite.devices.catalogue import Device
 from suite.models.catalogue import Model
-from suite.optimizations.composition import Optimization, Technique
+from suite.optimizations.composition import Optimization, Place, Technique
 from suite.records import Status
 
 ROOT = Path(__file__).parents[1]
@@ -39,5 +39,5 @@ def test_the_readme_starts_with_the_two_commands_and_make_knows_them():
 def test_the_blocks_to_copy_are_valid_entries(kind):
     text = (ROOT / "docs/extending.md").read_text()
     block = re.search(rf"^    {kind.__name__}\(\n.*?^    \),$", text, re.MULTILINE | re.DOTALL)[0]
-    (entry,) = eval(f"[{block}]", {kind.__name__: kind, "Technique": Technique})  # noqa: S307 - our own document
+    (entry,) = eval(f"[{block}]", {kind.__name__: kind, "Technique": Technique, "Place": Place})  # noqa: S307 - our own document
     assert isinstance(entry, kind) and entry.source

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import execution
+from suite import execution, launching
 from suite.configurations import find
 from suite.history import latest
 from suite.job import Job
@@ -148,12 +148,12 @@ def test_a_real_configuration_gives_every_part(tmp_path):
 
 def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second_of_its_processors_time():
     """In processor time, which neighbours do not take; to load torch takes well over a second of it."""
-    execution.start_server()
+    launching.ForkServer().get_ready()
     seconds = []
     for _ in range(5):
-        here, there = execution.server().Pipe(duplex=False)
-        with execution._no_main_module():
-            process = execution.server().Process(target=bad_models.say_what_starting_took, args=(there,))
+        here, there = launching.server().Pipe(duplex=False)
+        with launching._no_main_module():
+            process = launching.server().Process(target=bad_models.say_what_starting_took, args=(there,))
             process.start()
         seconds.append(here.recv())
         process.join()

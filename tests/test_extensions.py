@@ -6,19 +6,33 @@ import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from suite import execution
 from suite.configurations import Configuration, find, matrix
 from suite.devices.catalogue import DEVICES, Device
+from suite.job import Job
+from suite.metrics.cost import object_counts
+from suite.metrics.extrapolation import extrapolate_latency
+from suite.metrics.pictures import picture
 from suite.models.catalogue import MODELS
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Evaluations, Pipeline
+from suite.models.sampling import Sampled, Sampling
+from suite.models.solvers import SOLVERS, Solver
 from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.composition import UnsupportedRecipe
+from suite.optimizations.steps import set_steps
+from suite.records import Status
 from suite.worker import apply_recipe
+from tests import bad_models
+from tests.techniques import CPU, judge
+from tests.techniques import pipeline as embedded
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "text3d-example"
@@ -199,3 +213,126 @@ def test_an_installed_package_runs_its_model_its_technique_and_refuses_its_absen
 
 def test_this_process_has_only_its_own():
     assert not [c.id for c in matrix() if c.is_extension]
+
+
+# Workers that live elsewhere.
+
+ELSEWHERE = replace(DEVICES["cpu"], launcher="tests.other_launcher:Elsewhere")
+
+
+def test_a_device_may_bring_a_launcher_of_its_own():
+    """The same job, to a program reached over a socket: the same objects, scored alike."""
+    cells = [
+        Configuration(MODELS["point-e-nano-text"], OPTIMIZATIONS["steps-4"], d) for d in (DEVICES["cpu"], ELSEWHERE)
+    ]
+    phases: list[str] = []
+    jobs = [Job(configuration=cell, weights="embedded", quality_prompts=10, time_budget_s=0.1) for cell in cells]
+    here, there = (
+        execution.measure(job, session="s", board="b", progress=lambda phase, _: phases.append(phase)) for job in jobs
+    )
+    assert here.status == there.status == Status.OK, there.reason
+    assert [o.rank_153 for o in here.quality.outcomes] == [o.rank_153 for o in there.quality.outcomes]
+    assert there.memory.peak_memory_bytes > 1e6 and there.latency.median.value > 0
+    assert phases.count("latency") >= 2 and here.fingerprint == there.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("deed", "status"), [("segfault", Status.CRASHED), ("quits", Status.CRASHED), ("crash", Status.CRASHED)]
+)
+def test_what_ends_a_worker_elsewhere_is_a_status_too(deed, status):
+    cell = replace(bad_models.configuration(deed), device=ELSEWHERE)
+    measured = execution.measure(Job(configuration=cell, weights="embedded", quality_prompts=0), session="s", board="b")
+    assert measured.status == status and measured.reason
+
+
+def test_a_worker_elsewhere_ends_in_time():
+    cell = replace(bad_models.configuration("hang"), device=ELSEWHERE)
+    job = Job(configuration=cell, weights="embedded", quality_prompts=0)
+    measured = execution.measure(job, session="s", board="b", timeout_s=15)
+    assert measured.status == Status.TIMED_OUT
+
+
+# What techniques and models of others may rely on.
+
+
+def test_a_technique_with_state_is_told_when_new_objects_begin():
+    made, told = set_steps(embedded("fp32", "shap-e-nano-text"), CPU, steps=2), []
+    made.when_objects_begin(lambda: told.append("cache cleared"))
+    made.when_objects_begin(lambda: told.append("and the other"))
+    made.generate(["a red cube"])
+    assert told == ["cache cleared", "and the other"]
+    made.extra("NeRF views", ["a red cube"])  # the same object, decoded again
+    assert len(told) == 2
+    made.extra("NeRF views", ["a blue ball"])
+    assert len(told) == 4
+
+
+def test_where_evaluations_differ_all_are_counted_and_none_stands_for_another():
+    class Cached(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x) if self.calls % 4 == 1 else x  # three of four from a cache
+
+    class Sampler(Sampled):
+        def __init__(self):
+            self.model, self.weights_sha256, self.diffusion = "cached", None, ("diffusion",)
+            self.networks, self.sampling, self.apart = {"diffusion": Cached(8, 8)}, Sampling(64, "euler"), {}
+
+        def make(self, prompts, sample, stage):
+            x = torch.zeros(1, 8)
+            with stage("diffusion"):
+                for _ in range(self.evaluations):
+                    x = self.networks["diffusion"](x)
+            return x
+
+    made = Sampler()
+    made.evaluations_are = Evaluations.ANYHOW
+    made.when_objects_begin(lambda: setattr(made.networks["diffusion"], "calls", 0))
+    one = 2 * 8 * 8
+    assert sum(object_counts(made, "p")["diffusion"].flops.values()) == 16 * one
+    with pytest.raises(UnsupportedRecipe, match="a few do not tell the latency; --extrapolate=never"):
+        extrapolate_latency(made, "p", lambda: None, 1.0)
+
+
+def test_a_solver_is_one_entry(monkeypatch):
+    asked = []
+
+    def midpoint(denoise, start_noise, sigmas):
+        x = start_noise * float(sigmas[0])
+        for sigma, following in pairwise(sigmas.tolist()):
+            middle = (sigma + following) / 2
+            half = x + (x - denoise(x, sigma)) / sigma * (middle - sigma)
+            asked.append(sigma)
+            x = x + (half - denoise(half, middle)) / middle * (following - sigma)
+        return x
+
+    monkeypatch.setitem(SOLVERS, "midpoint", Solver(midpoint, evaluations=lambda steps: 2 * steps))
+    made = set_steps(embedded("fp32"), CPU, steps=3, solver="midpoint", spacing="trailing")
+    assert made.stage_evaluations["base diffusion"] == 6
+    cloud = made.generate(["a red cube"])
+    assert cloud.isfinite().all() and len(asked) == 6  # of both stages
+    with pytest.raises(ValueError, match="midpoint ends at 0, euler anywhere"):
+        Sampling(3, "midpoint", sigma_end=0.1)
+
+
+class Splats:
+    """A form that is neither cloud nor mesh."""
+
+    empty = False
+
+    def as_points(self, count, generator):
+        normals = nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+        return torch.cat([normals / 2, torch.tensor([1.0, 0.0, 0.0]).expand(count, 3)], 1), normals
+
+    def write(self, folder, stem):
+        path = folder / f"{stem}.splat"
+        path.write_bytes(b"splats")
+        return [path]
+
+
+def test_objects_of_another_form_are_judged_and_shown():
+    outcomes = judge().score([Splats()], ["a large red ball"])
+    assert outcomes[0].chamfer > 0 and 0 <= outcomes[0].rank_153 <= 152
+    assert picture(Splats()).size[0] > 32

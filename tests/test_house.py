@@ -32,6 +32,7 @@ FLOORS: dict[str, float] = {
     "suite.budgets": 2.5,
     "suite.job": 2.5,
     "suite.sharing": 2.5,
+    "suite.launching": 4.8,
     "suite.recording": 2.5,
     "suite.devices": 3.0,
     "suite.embedded.captions": 3.0,

@@ -120,7 +120,7 @@ def test_helpers_give_the_same_ranks_and_are_gone_afterwards(alone, two_processe
     quality, started = helped(Job(find(FAST), "embedded", quality_prompts=PROMPTS))
     assert ranks(quality) == ranks(alone)
     assert len(started) == 1
-    assert not any(process.is_alive() for process, _, _ in started)
+    assert not any(one.process.is_alive() for one in started)
 
 
 def test_a_helper_does_parts_of_the_work(alone, two_processes):
@@ -142,9 +142,9 @@ def test_a_helper_does_parts_of_the_work(alone, two_processes):
 
 def test_what_a_killed_helper_took_is_made_by_the_first(alone, two_processes):
     def kill(crew):
-        ((process, _, _),) = crew._started
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        (started,) = crew._started
+        os.kill(started.process.pid, signal.SIGKILL)
+        started.process.join()
 
     quality, _ = helped(Job(find(FAST), "embedded", quality_prompts=PROMPTS), kill)
     assert ranks(quality) == ranks(alone)

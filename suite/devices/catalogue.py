@@ -15,6 +15,7 @@ class Device:
     title: str
     kind: str  # what its recipes are for: "cpu", "cuda", or one of your own
     backend: str  # "module:class", called as class(device)
+    launcher: str = "suite.launching:ForkServer"  # "module:class": how its workers come to life
     chip: str | None = None  # what the driver calls it; a part of the name is enough
     latency_limit: str = "latency_s"  # budgets in seconds, or as a ratio to the reference of the same session
     extrapolates: bool = False  # an object of a full-size model takes so long that a few evaluations must tell it
