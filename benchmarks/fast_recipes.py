@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ratios import in_turn, said
 
+from suite.building import build
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.judging.paired_quality import difference
@@ -24,8 +25,8 @@ from suite.metrics.prompts import load_prompts
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import generated
 from suite.models.pipeline import Pipeline
+from suite.passes import TIMING_PROMPTS
 from suite.sharing import CHUNK
-from suite.worker import TIMING_PROMPTS, build
 
 MARGIN = 0.03
 CHOSEN_ON = 768  # distractors, the first of them (docs/fast-recipes.md)

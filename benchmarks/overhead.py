@@ -15,10 +15,11 @@ from statistics import fmean, median
 
 from ratios import interval
 
+from suite.building import build
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.metrics.latency import time_call
-from suite.worker import TIMING_PROMPTS, build
+from suite.passes import TIMING_PROMPTS
 
 
 def main() -> None:

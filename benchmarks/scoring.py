@@ -18,6 +18,7 @@ import torch
 from ratios import said
 
 from suite import execution
+from suite.building import build
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.devices.catalogue import find_device
@@ -29,7 +30,6 @@ from suite.metrics.roofline import machine_peak
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
 from suite.models.pipeline import Pipeline
 from suite.records import Quality
-from suite.worker import build
 
 RECIPES = [
     "point-e-nano-text/distilled-2",
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=BATCH_SIZE, help="helpers take the suite's own")
     options = parser.parse_args()
-    launcher_of(find_device("cpu")).get_ready()
+    launcher_of(find_device("cpu")).get_ready([find(f"{recipe}@cpu") for recipe in options.recipes])
     judge = Judge()
     for recipe in options.recipes:
         configuration = find(f"{recipe}@cpu")

@@ -18,13 +18,13 @@ import torch
 from ratios import in_turn, said
 from torch import Tensor
 
+from suite.building import build
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
 from suite.embedded.renderer import judge_views
 from suite.metrics.seen import seen
 from suite.models.mesh import Mesh
 from suite.models.noise import generator
-from suite.worker import build
 
 MODEL = "shap-e-nano-text"
 CPU = torch.device("cpu")

@@ -15,12 +15,11 @@ from typing import Any
 from suite.configurations import Configuration
 from suite.devices.backend import backend_of
 from suite.job import Job
-from suite.launching import Launcher, Started, launcher_of
+from suite.launching import TIMEOUT_S, Launcher, Started, launcher_of
 from suite.records import Fingerprint, Measurement, Status
 from suite.sharing import Helper, Lead, fill, parts_of
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 1800.0  # a whole cell; no limit on silence, since one object of a full-size model may take most of it
 SERVER_DIED = 255  # multiprocessing's exit code for a worker whose fork server cannot tell it any more
 
 Progress = Callable[[str, float | None], None]

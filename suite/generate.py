@@ -22,9 +22,9 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     # Names are checked before torch is loaded.
     from torch import Tensor
 
+    from suite.building import build
     from suite.devices.backend import backend_of
     from suite.metrics.pictures import picture, write_ply
-    from suite.worker import build
 
     backend = backend_of(configuration.device)
     backend.find_board()

@@ -1,12 +1,14 @@
-"""What a worker is asked to measure: plain data that travels to another process. Without torch."""
+"""What a worker is asked, and how it answers: plain data that travels between processes (docs/worker.md). Without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from suite.configurations import Configuration
 from suite.judging.borrowing import Committed
+from suite.records import Status
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,23 @@ class Job:
     prompts: Path | None = None  # a user's own, instead of the model's prompt set
     judge: str | None = None  # another than the set's own
     committed: Committed | None = None  # an earlier quality, whose outcomes a slow recipe may take: see quality_pass
+
+
+class Answers:
+    """The worker's end of the pipe: ("phase", text, fraction or None), ("part", field, value), ("help",) when its
+    helpers may start, ("end", status, reason)."""
+
+    def __init__(self, pipe: Connection):
+        self._pipe = pipe
+
+    def phase(self, name: str, fraction: float | None = None) -> None:
+        self._pipe.send(("phase", name, fraction))
+
+    def part(self, field: str, value: object) -> None:
+        self._pipe.send(("part", field, value))
+
+    def call_for_help(self) -> None:
+        self._pipe.send(("help",))
+
+    def end(self, status: Status, reason: str | None = None) -> None:
+        self._pipe.send(("end", status, reason))

@@ -10,14 +10,18 @@ import contextlib
 import multiprocessing
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from suite.configurations import Configuration
 from suite.devices.catalogue import Device
 from suite.names import resolve
+
+PRELOADED = "suite.preload"  # what every worker needs
+TIMEOUT_S = 1800.0  # a whole cell; no limit on silence, since one object of a full-size model may take most of it
 
 
 class Process(Protocol):
@@ -50,8 +54,8 @@ class Started:
 class Launcher(Protocol):
     shares_pipes: bool  # whether workers of one cell reach each other, to score together (`suite.sharing`)
 
-    def get_ready(self) -> None:
-        """Whatever takes time, before the first cell is timed."""
+    def get_ready(self, configurations: Iterable[Configuration] = ()) -> None:
+        """Whatever takes time, before the first cell is timed. configurations: those that will be asked for."""
 
     def start(self, task: str, asked: tuple) -> Started:
         """Let a fresh worker do one of `suite.worker`'s tasks: `measure`, `help_scoring` or `identify`."""
@@ -73,7 +77,11 @@ class ForkServer:
 
     shares_pipes = True
 
-    def get_ready(self) -> None:
+    def get_ready(self, configurations: Iterable[Configuration] = ()) -> None:
+        """Have the server import the code of these configurations' models, which each worker would import again."""
+        # Others' modules may fail, and the server with them; their workers import them themselves.
+        ours = [c.model for c in configurations if not c.is_extension]
+        server().set_forkserver_preload([PRELOADED, *dict.fromkeys(name for model in ours for name in model.modules)])
         with _no_main_module():
             process = server().Process(target=_nothing)
             process.start()
@@ -94,7 +102,7 @@ class ForkServer:
 def server() -> multiprocessing.context.ForkServerContext:
     """A fork server that has torch loaded; it ends when this process does. Not imported here: torch stays out."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["suite.preload"])
+    context.set_forkserver_preload([PRELOADED])
     return context
 
 

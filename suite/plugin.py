@@ -6,14 +6,13 @@ Without torch: measuring happens in workers.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from suite import benchmark_bridge, execution, summary
+from suite import benchmark_bridge, options, summary
 from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board, passing_line
 from suite.devices.catalogue import find_device
@@ -21,11 +20,9 @@ from suite.extensions import extensions
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.live import LiveLine
-from suite.metrics.prompts import JUDGES, PromptsError, read_prompts
-from suite.models.official import GIVEN_VARIABLE
 from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
-from suite.session import FULL_PROMPTS, SMOKE_TIME_BUDGET_S, TIME_BUDGET_S, UNRECORDED, Bench
+from suite.session import UNRECORDED, Bench
 
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
 SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
@@ -38,71 +35,7 @@ BENCH = pytest.StashKey["Bench"]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     benchmark_bridge.allow_bare_save(parser, pluginmanager)
-    group = parser.getgroup("text3d-bench")
-    group.addoption(
-        "--resume", action="store_true", help="Go on with the last unfinished session: measure only what it lacks."
-    )
-    group.addoption(
-        "--require-device", action="append", default=[], metavar="DEVICE",
-        help="Fail, instead of skipping, when this device or the weights of its configurations are absent.",
-    )  # fmt: skip
-    group.addoption(
-        "--weights", default="auto", choices=("auto", "embedded", "official", "random"),
-        help="auto: embedded models use embedded weights, full-size ones official weights. random: speed and memory only.",
-    )  # fmt: skip
-    group.addoption(
-        "--quality-prompts", type=int, default=None, metavar="N",
-        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}).",
-    )  # fmt: skip
-    group.addoption(
-        "--outcomes",
-        default=None,
-        choices=("measured", "committed"),
-        help="measured: score every prompt. committed: a cell that takes over 0.1 s an object scores a few, and where "
-        "they come out as in the committed history takes the other outcomes from there. Default: measured; committed "
-        "in the plain smoke run.",
-    )
-    group.addoption(
-        "--weights-dir", type=Path, default=None, metavar="DIR",
-        help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
-    )  # fmt: skip
-    group.addoption(
-        "--prompts", type=Path, default=None, metavar="FILE",
-        help="Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions.",
-    )  # fmt: skip
-    group.addoption(
-        "--judge", default=None, choices=JUDGES,
-        help="Score with this network instead of the prompt set's own.",
-    )  # fmt: skip
-    group.addoption(
-        "--time-budget",
-        type=float,
-        default=None,
-        metavar="SECONDS",
-        help=f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; {SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run).",
-    )
-    group.addoption(
-        "--extrapolate", default="auto", choices=("auto", "always", "never"),
-        help="Tell latency from a few network evaluations instead of whole objects. auto: for full-size models with "
-        "random weights on a processor. Such rows say so, have no latency budgets and are not ranked.",
-    )  # fmt: skip
-    group.addoption(
-        "--cell-timeout",
-        type=float,
-        default=execution.TIMEOUT_S,
-        metavar="SECONDS",
-        help="After which a cell is stopped.",
-    )
-    group.addoption(
-        "--baseline", action="store_true", help="Fail a cell that regressed against suite/baselines/<board>.json."
-    )
-    group.addoption(
-        "--lock-patience",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="How long to wait for another run on this board.",
-    )
+    options.add_to(parser.getgroup("text3d-bench"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -112,29 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BENCH].notes += extensions().problems
     if config.getoption("benchmark_compare"):  # pytest-benchmark reads its storage before collection
         benchmark_bridge.use_board_as_machine(config, machine_board())
-    if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
-        raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
-    _use_files(config)
+    options.use_files(config)
     try:
         for name in config.getoption("require_device"):
             find_device(name)
         _check_names(config)
     except UnknownName as error:  # which may be that of an extension that could not be read
         raise pytest.UsageError("\n".join([str(error), *extensions().problems])) from None
-
-
-def _use_files(config: pytest.Config) -> None:
-    """Check the files that were named, and tell the workers where weights are."""
-    given, prompts = config.getoption("weights_dir"), config.getoption("prompts")
-    if given is not None:
-        if not given.is_dir():
-            raise pytest.UsageError(f"--weights-dir: {given} is no folder")
-        os.environ[GIVEN_VARIABLE] = str(given.resolve())
-    if prompts is not None:
-        try:
-            read_prompts(prompts)
-        except PromptsError as error:
-            raise pytest.UsageError(f"--prompts: {error}") from None
 
 
 def _asked(config: pytest.Config) -> list[Configuration]:
@@ -193,7 +110,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     except (MalformedBudgets, baselines.MalformedBaselines) as error:
         raise pytest.UsageError(str(error)) from None
     if _asks_for_nothing(config):
-        config.stash[BENCH].default_smoke = True
+        config.stash[BENCH].run_default_smoke()
         here = [item for item in cells if item.get_closest_marker("smoke") and _here(item)]
         config.hook.pytest_deselected(items=[item for item in cells if item not in here])
         here.sort(key=_expected_s)
@@ -322,14 +239,14 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     bench = config.stash[BENCH]
     if not any(item.path == BENCHMARK_FILE for item in items):
         return []
-    outcomes = " (slow cells take committed outcomes)" if bench.borrows else ""
-    lines = [f"text3d-bench: board {machine_board()}, {bench.quality_prompts} quality prompts{outcomes}"]
+    outcomes = " (slow cells take committed outcomes)" if bench.options.borrows else ""
+    lines = [f"text3d-bench: board {machine_board()}, {bench.options.quality_prompts} quality prompts{outcomes}"]
     cells = (item for item in items if item.path == BENCHMARK_FILE)
     for device in dict.fromkeys(find(item.callspec.params["configuration"]).device.name for item in cells):
         board = board_of(device)
         if isinstance(board, Board) and board.passing:
             lines.append(f"text3d-bench: {passing_line(device, board)}")
-    if bench.default_smoke:
+    if bench.options.default_smoke:
         lines.append(
             "text3d-bench: plain pytest runs this machine's smoke cells; `pytest -m cpu` runs its whole matrix"
         )

@@ -38,7 +38,7 @@ class Child:
 class Elsewhere:
     shares_pipes = False
 
-    def get_ready(self) -> None:
+    def get_ready(self, configurations=()) -> None:
         pass
 
     def start(self, task: str, asked: tuple) -> Started:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from suite.building import apply_recipe, load
 from suite.configurations import find
 from suite.metrics.quality import Judge
 from suite.models.pipeline import Pipeline
 from suite.models.sampling import Sampling
-from suite.worker import apply_recipe, load
 
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
@@ -40,7 +40,7 @@ def loaded(model: str) -> Pipeline:
 
 
 def pipeline(recipe: str = "fp32", model: str = MODELS[0]) -> Pipeline:
-    """What `suite.worker.build` gives, from a copy of the loaded networks."""
+    """What `suite.building.build` gives, from a copy of the loaded networks."""
     return apply_recipe(find(f"{model}/{recipe}@cpu").optimization, copy.deepcopy(loaded(model)), CPU)
 
 

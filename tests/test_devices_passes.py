@@ -6,9 +6,10 @@ import types
 
 import pytest
 
-from suite import worker
+from suite import passes
 from suite.devices.health import Health
 from suite.job import Job
+from suite.models.pipeline import Pipeline
 from suite.records import Energy
 
 
@@ -37,9 +38,19 @@ class Board:
         self.events.append("read")
         return None if self.reason else Energy(rails=["a rail"], energy_j=12.0)
 
-    def call(self, stage) -> None:
+
+class Made(Pipeline):
+    """A pipeline that writes down that it was asked."""
+
+    def __init__(self, board: Board):
+        self.model, self.networks, self.weights_sha256, self.board = "made", {}, None, board
+
+    def make(self, prompts, sample, stage):
         with stage("decoder"):
-            self.events.append("call")
+            self.board.events.append("call")
+
+
+JOB = Job(configuration=types.SimpleNamespace(), weights="embedded", quality_prompts=0, time_budget_s=5.0)
 
 
 class Answers:
@@ -55,12 +66,11 @@ class Answers:
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.setattr(worker, "ENERGY_PASS_S", 0.0)
+    monkeypatch.setattr(passes, "ENERGY_PASS_S", 0.0)
 
     def run(board: Board, meter: Board | None) -> tuple[str | None, dict]:
         answers = Answers()
-        job = Job(configuration=types.SimpleNamespace(), weights="embedded", quality_prompts=0, time_budget_s=5.0)
-        _, throttle = worker.latency_pass(job, board.call, board, 0.1, meter, None, answers)
+        _, throttle = passes.latency_pass(passes.Run(JOB, Made(board), board, answers, "a prompt", meter), 0.1)
         return throttle, answers.parts
 
     return run
@@ -86,10 +96,11 @@ def test_energy_is_counted_after_the_last_sample_and_the_board_is_looked_at_betw
 def test_energy_of_several_calls_is_that_of_one_object(run, monkeypatch):
     board = Board()
     clock = iter(range(1000))
-    monkeypatch.setattr(worker, "ENERGY_PASS_S", 5.0)
-    monkeypatch.setattr(worker.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(passes, "ENERGY_PASS_S", 5.0)
+    monkeypatch.setattr(passes.time, "perf_counter", lambda: float(next(clock)))
     answers = Answers()
-    assert worker.energy_pass(board.call, board, board, answers) is None
+    run = passes.Run(JOB, Made(board), board, answers, "a prompt")
+    assert passes.energy_pass(run, board) is None
     calls = board.events.count("call")
     assert calls > 0 and answers.parts["energy"].energy_j == 12.0 / calls
 

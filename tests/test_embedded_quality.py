@@ -12,12 +12,12 @@ from functools import cache, lru_cache
 import pytest
 import torch
 
+from suite.building import build
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY, ground_truth_precision, hits
 from suite.metrics.scoring import measure_quality
 from suite.models.clip import build_clip_nano
 from suite.models.weights import HASHES, load_embedded
-from suite.worker import build
 from tests.techniques import judge
 
 PROMPTS = 32

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from suite import execution
+from suite.building import apply_recipe
 from suite.configurations import Configuration, find, matrix
 from suite.devices.catalogue import DEVICES, Device
 from suite.job import Job
@@ -29,7 +30,6 @@ from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.steps import set_steps
 from suite.records import Status
-from suite.worker import apply_recipe
 from tests import bad_models
 from tests.techniques import CPU, judge
 from tests.techniques import pipeline as embedded

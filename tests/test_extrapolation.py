@@ -18,6 +18,7 @@ from leaderboards import cells
 from leaderboards.rows import measured_rows, repeat_command
 from leaderboards.tables import to_markdown
 from suite import execution
+from suite.building import load
 from suite.configurations import find
 from suite.history import latest
 from suite.job import Job
@@ -40,9 +41,9 @@ from suite.models.shap_e import ShapE
 from suite.models.solvers import evaluations
 from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
 from suite.optimizations.precision import cast_to
+from suite.passes import Run
 from suite.recording import Wanted, differences
 from suite.records import Budget, Latency, Measurement, StageExtrapolation, Status, Verdict
-from suite.worker import generate, load
 from tests import bad_models, factories, shap_e_cases
 from tests.test_point_e_official import PROMPTS, narrow
 
@@ -199,7 +200,8 @@ def test_an_error_within_leaves_the_networks_as_they_were():
 
 def test_the_memory_pass_of_a_whole_object_makes_every_evaluation():
     pipeline = narrow("text", steps=3)
-    generate(pipeline, PROMPTS[0], lambda name: nullcontext(), sparingly=False)
+    job = Job(find("point-e-40m-text/fp32@cpu"), "random", quality_prompts=0)
+    Run(job, pipeline, None, None, PROMPTS[0]).make(lambda name: nullcontext())
     assert [len(network.calls) for network in pipeline.networks.values()] == [5, 5]
 
 
@@ -312,17 +314,12 @@ def test_rows_tables_and_dashboard_say_it():
 
 
 def test_only_full_size_models_with_random_weights_on_a_processor_are_told_by_default():
-    from suite.session import Bench
+    from suite.options import SessionOptions
+    from suite.planning import extrapolates, weights_of
 
-    class Config:
-        def __init__(self, **options):
-            self.options = {"extrapolate": "auto", "weights": "auto"} | options
-
-        def getoption(self, name):
-            return self.options[name]
-
-    def asks(identifier, **options):
-        return Bench(Config(**options)).extrapolates(find(identifier))
+    def asks(identifier, **asked):
+        configuration, options = find(identifier), SessionOptions(**asked)
+        return extrapolates(configuration, weights_of(configuration, options), options)
 
     assert asks("point-e-40m-text/bf16@cpu", weights="random")
     assert not asks("point-e-40m-text/bf16@cpu")  # official weights make objects

@@ -10,7 +10,7 @@ from suite.embedded.captions import SHAPES, all_scenes
 from suite.embedded.fields import field
 from suite.embedded.renderer import ELEVATION_DEG, judge_views, render
 from suite.embedded.shapes import SceneTable
-from suite.metrics.seen import MESH_POINTS, seen
+from suite.metrics.seen import POINTS, seen
 from suite.models.mesh import Mesh, marching_cubes, surface_points, write_mesh
 from suite.models.views import SAMPLES, Evenly, render_views
 
@@ -88,7 +88,7 @@ def test_points_drawn_from_a_mesh_lie_on_it_evenly_with_its_colour():
 
 def test_a_mesh_is_shown_the_same_each_time():
     a, b = seen([red_ball()]), seen([red_ball()])
-    assert torch.equal(a.clouds, b.clouds) and a.clouds.shape == (1, MESH_POINTS, 6)
+    assert torch.equal(a.clouds, b.clouds) and a.clouds.shape == (1, POINTS, 6)
 
 
 @pytest.mark.parametrize("ending", ["ply", "glb"])

@@ -127,21 +127,29 @@ def test_the_memory_pass_of_a_worker_sees_each_stage():
 import torch
 from suite.devices.backend import backend_of
 from suite.devices.catalogue import DEVICES
-from suite.worker import memory_pass
+from suite.job import Job
+from suite.models.pipeline import Pipeline
+from suite.passes import Run, memory_pass
 backend = backend_of(DEVICES["cpu"])
 backend.torch_device()
 class Answers:
     def part(self, field, value):
         self.memory = value
-def call(stage):
-    with stage("text encoder"):
-        torch.ones(10 * MB)  # 40 MB
-    with stage("base diffusion"):
-        for _ in range(2):
-            torch.ones(50 * MB)  # 200 MB, freed each time
+class Made(Pipeline):
+    model, networks, weights_sha256 = "made", {}, None
+    def make(self, prompts, sample, stage):
+        with stage("text encoder"):
+            torch.ones(10 * MB)  # 40 MB
+        with stage("base diffusion"):
+            for _ in range(2):
+                torch.ones(50 * MB)  # 200 MB, freed each time
+class Answers:
+    def part(self, field, value):
+        self.memory = value
 answers, gauge = Answers(), backend.memory_gauge()
 gauge.loaded()
-assert memory_pass(call, backend, gauge, answers) > 0
+job = Job(None, "embedded", 0)
+assert memory_pass(Run(job, Made(), backend, answers, "a prompt"), gauge) > 0
 print(answers.memory.model_dump_json())
 """)
     assert found["stage_peak_memory_bytes"]["base diffusion"] == pytest.approx(200 * MB, rel=0.1)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from suite.configurations import find
+from suite.job import Job
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.extrapolation import at_least, diffusion_places, few
 from suite.names import UnknownName
@@ -17,8 +19,8 @@ from suite.optimizations import onnx_calibration, simulated_integers
 from suite.optimizations.catalogue import find_optimization
 from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
+from suite.passes import Run, memory_pass, outside_torch
 from suite.records import Memory
-from suite.worker import memory_pass, outside_torch
 from tests.onnx_cases import CPU, PROMPTS, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 from tests.techniques import upsample_in_few
 
@@ -202,5 +204,6 @@ def test_memory_that_an_allocator_does_not_see_is_not_told(kind, told):
     made = pipeline("onnx")
     made.steps = 1
     assert outside_torch(made) and not outside_torch(pipeline())
-    memory_pass(lambda stage: made.generate(PROMPTS[:1], stage=stage), backend, Gauge(), answers, outside_torch(made))
+    job = Job(find("point-e-nano-text/onnx@cpu"), "embedded", quality_prompts=0)
+    memory_pass(Run(job, made, backend, answers, PROMPTS[0]), Gauge())
     assert parts == ["memory"] * told

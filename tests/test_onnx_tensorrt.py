@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from suite.building import build
 from suite.configurations import find
 from suite.devices.catalogue import DEVICES
 from suite.models import official
@@ -15,7 +16,6 @@ from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.engine_cache import digest_of
 from suite.optimizations.onnx_runtime import use_onnx
-from suite.worker import build
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")

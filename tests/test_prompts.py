@@ -23,7 +23,7 @@ from suite.metrics.prompts import (
 )
 from suite.metrics.quality import gallery_sha256
 from suite.metrics.scoring import DIVERSITY_PROMPTS
-from suite.metrics.seen import MESH_POINTS
+from suite.metrics.seen import POINTS
 from suite.models.catalogue import MODELS
 from suite.models.weights import WeightsAbsent, WeightsError
 from suite.names import UnknownName
@@ -210,7 +210,7 @@ def test_the_protocols_page_says_what_the_code_does():
     azimuths = ", ".join(f"{angle:.0f}°" for angle in renderer.AZIMUTHS_DEG)
     for words in (
         f"Version {PROTOCOL}", f"| {PROTOCOL} |", f"azimuths {azimuths} and elevation {renderer.ELEVATION_DEG:.0f}°",
-        f"{renderer.CAMERA_DISTANCE} from the origin", f"height is {renderer.HALF_FIELD} at", f"{MESH_POINTS:,} points",
+        f"{renderer.CAMERA_DISTANCE} from the origin", f"height is {renderer.HALF_FIELD} at", f"{POINTS:,} points",
         f"{sets.RIVALS} distractors", f"{sets.RIVALS_LARGE:,} distractors", *(f"`{sets.JUDGE_OF[name]}`" for name in sets.SETS),
         f"first {DIVERSITY_PROMPTS} prompts",
     ):  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.building import build
 from suite.configurations import find
 from suite.embedded.evaluate import GALLERY
 from suite.embedded.train_distilled import point_e_nano_text_distilled
@@ -30,7 +31,6 @@ from suite.optimizations.guidance import limit
 from suite.optimizations.picture_steps import set_picture_steps
 from suite.optimizations.sparse_decode import refine
 from suite.optimizations.steps import set_steps
-from suite.worker import build
 from tests.techniques import pipeline
 
 CPU = torch.device("cpu")

@@ -18,7 +18,6 @@ from suite.optimizations.compiled import compile_networks
 from suite.optimizations.composition import UnsupportedRecipe
 from suite.optimizations.cuda_graphs import Graphed, copied, signature, use_cuda_graphs
 from suite.optimizations.forwards import give
-from suite.worker import generate
 from tests.techniques import CPU, MODELS, PROMPTS, STEPS, distance, engine_or_skip, objects, pipeline, reference
 
 CUDA = torch.device("cuda")
@@ -31,14 +30,8 @@ def pair(request):
         pytest.skip(reason)
     eager, made = pipeline(model=request.param), pipeline("compile", request.param)
     eager.steps = made.steps = STEPS
-    generate(made, PROMPTS[0], untimed, False)
+    made.generate(PROMPTS[:1])
     return eager, made
-
-
-def untimed(name):
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 # torch.compile.
@@ -55,7 +48,7 @@ def test_a_compiled_model_makes_the_same_objects(pair):
 def test_nothing_is_compiled_after_the_first_object_neither_timed_nor_scored(pair):
     _, made = pair
     with torch.compiler.set_stance("fail_on_recompile"):
-        time_call(lambda stage: generate(made, PROMPTS[0], stage, False), lambda: None)
+        time_call(lambda stage: made.generate(PROMPTS[:1], stage=stage), lambda: None)
         generated(made, PROMPTS)
         with few(diffusion_places(made), at_least(2)):
             made.generate(PROMPTS[:1])
@@ -218,8 +211,8 @@ def generated_once(made, prompt: str) -> Tensor:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("model", MODELS)
 def test_graphs_on_a_gpu_make_the_eager_objects(model):
+    from suite.building import build
     from suite.configurations import find
-    from suite.worker import build
 
     eager, made = (build(find(f"{model}/fp32@h100"), "embedded", CUDA) for _ in range(2))
     made = use_cuda_graphs(made, CUDA)

@@ -24,6 +24,12 @@ class Model:
     full_size: bool = False  # published weights of hundreds of MB; becomes the mark `fullsize`
     smoke: tuple[str, ...] = ()  # recipes of the default run: the reference, one of the paper's techniques, the best
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Whose code it runs. Imported before memory is read, since Python modules are not the model's memory."""
+        painting = ("suite.models.text_to_image",) if "text-to-image" in self.stages else ()
+        return (self.builder.partition(":")[0], *painting)
+
 
 OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022, arXiv:2212.08751"
 OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, arXiv:2305.02463"
