@@ -21,12 +21,12 @@ from suite.building import build
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.judging.paired_quality import difference
-from suite.metrics.prompts import load_prompts
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import generated
+from suite.metrics.sharing import CHUNK
 from suite.models.pipeline import Pipeline
-from suite.passes import TIMING_PROMPTS
-from suite.sharing import CHUNK
+from suite.prompts import load_prompts
+from suite.worker.passes import TIMING_PROMPTS
 
 MARGIN = 0.03
 CHOSEN_ON = 768  # distractors, the first of them (docs/fast-recipes.md)

@@ -13,16 +13,16 @@ import json
 
 import torch
 
+from suite.catalogue.models import MODELS, find_model
+from suite.catalogue.optimizations import FEW
 from suite.devices.cpu import threads
-from suite.embedded.evaluate import GALLERY
 from suite.judging.scores import summarize
 from suite.metrics.quality import Judge
-from suite.models.catalogue import MODELS, find_model
-from suite.models.solvers import SOLVERS, SPACINGS
+from suite.metrics.sharing import CHUNK
+from suite.models.sampling.solvers import SOLVERS, SPACINGS
 from suite.names import resolve
-from suite.optimizations.catalogue import FEW
-from suite.optimizations.steps import set_steps
-from suite.sharing import CHUNK
+from suite.optimizations.sampling.steps import set_steps
+from suite.scenes.gallery import GALLERY
 
 
 def main() -> None:

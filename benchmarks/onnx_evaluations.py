@@ -19,8 +19,8 @@ import torch
 from suite.building import build
 from suite.configurations import find
 from suite.models.pipeline import Pipeline
-from suite.optimizations import onnx_session
-from suite.optimizations.onnx_export import Part, parts_of
+from suite.optimizations.onnx import session as onnx_session
+from suite.optimizations.onnx.export import Part, parts_of
 
 CPU = torch.device("cpu")
 RECIPES = ("onnx", "int8-onnx-dynamic", "int8-onnx-linear", "int8-onnx-all")

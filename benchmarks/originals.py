@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from suite.building import apply_recipe
-from suite.models.full_size import random_network
-from suite.models.original_point_e import original_network
-from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer
-from suite.optimizations.catalogue import REFERENCE, find_optimization
-from suite.optimizations.composition import ORIGINAL
-from suite.optimizations.precision import cast_to
+from suite.catalogue.optimizations import REFERENCE, find_optimization
+from suite.catalogue.recipes import ORIGINAL
+from suite.models.checkpoints.networks import random_network
+from suite.models.point_e.network import PUBLISHED, PointDiffusionTransformer
+from suite.models.point_e.original import original_network
+from suite.optimizations.arithmetic.precision import cast_to
 
 CPU = torch.device("cpu")
 # The last as in text mode, unguided.

@@ -17,19 +17,19 @@ from statistics import median
 import torch
 from ratios import said
 
-from suite import execution
 from suite.building import build
+from suite.catalogue.devices import find_device
 from suite.configurations import find
 from suite.devices.backend import backend_of
-from suite.devices.catalogue import find_device
-from suite.job import Job
-from suite.launching import launcher_of
 from suite.metrics.cost import object_counts
+from suite.metrics.peaks import machine_peak
 from suite.metrics.quality import Judge
-from suite.metrics.roofline import machine_peak
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
 from suite.models.pipeline import Pipeline
 from suite.records import Quality
+from suite.worker import execution
+from suite.worker.job import Job
+from suite.worker.launching import launcher_of
 
 RECIPES = [
     "point-e-nano-text/distilled-2",

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from suite.building import build
 from suite.configurations import find
-from suite.embedded.evaluate import GALLERY
-from suite.embedded.renderer import judge_views
 from suite.metrics.seen import seen
 from suite.models.mesh import Mesh
-from suite.models.noise import generator
+from suite.models.sampling.noise import generator
+from suite.scenes.gallery import GALLERY
+from suite.scenes.renderer import judge_views
 
 MODEL = "shap-e-nano-text"
 CPU = torch.device("cpu")

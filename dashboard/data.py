@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leaderboards.frontier import comparable
 from leaderboards.rows import PUBLISHED, literature_rows, load_published
-from suite.devices.catalogue import DEVICES
+from suite.catalogue.devices import DEVICES
 from suite.records import PublishedRow, Status
 
 ROOT = Path(__file__).parents[1]

@@ -43,9 +43,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from suite.catalogue.models import MODELS
 from suite.judging.latency_change import TOLERANCE as LATENCY_MARGIN
 from suite.judging.paired_quality import hit_pairs, mcnemar_p
-from suite.models.catalogue import MODELS
 from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
 MEMORY_MARGIN = 0.02  # allocators round and libraries load differently; the design calls less than this noise

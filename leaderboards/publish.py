@@ -9,8 +9,8 @@ from pathlib import Path
 from leaderboards import reproduction, tables
 from leaderboards.frontier import Key
 from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities
+from suite.catalogue.devices import DEVICES
 from suite.configurations import unknown
-from suite.devices.catalogue import DEVICES
 from suite.history import COMMITTED, LOCAL, History, read_folder, write_atomically
 from suite.records import Fingerprint, Measurement, PublishedRow, Quality
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from leaderboards import cells, markdown
 from leaderboards.tables import GENERATED
-from suite.optimizations.catalogue import REFERENCE
+from suite.catalogue.optimizations import REFERENCE
 from suite.records import PublishedRow, Status
 
 HEADING = "# The paper's optimizations, reproduced"

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from leaderboards.frontier import candidate, frontier, key, taking_part
 from leaderboards.literature import literature_rows  # noqa: F401
+from suite.catalogue.models import MODELS
+from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.paired_quality import difference, hit_pairs
-from suite.models.catalogue import MODELS
-from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
 from suite.records import Interval, Measurement, PublishedRow, Quality, Status
 
 PUBLISHED = Path(__file__).parent / "published"

@@ -13,8 +13,8 @@ from leaderboards import cells
 from leaderboards.rows import measured_rows
 from leaderboards.terminal import show_frontier
 from suite import sheets
+from suite.catalogue.optimizations import REFERENCE
 from suite.history import LOCAL, ROOT, HistoryError, read_session
-from suite.optimizations.catalogue import REFERENCE
 from suite.records import Measurement, PublishedRow, Status
 
 CONTACT_SHEET = "contact sheet"  # an artefact's name

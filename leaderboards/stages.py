@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from leaderboards import cells
 from leaderboards.cells import DASH
 from leaderboards.markdown import table
-from suite.optimizations.catalogue import REFERENCE
+from suite.catalogue.optimizations import REFERENCE
 from suite.records import PublishedRow, Status
 
 FASTEST = 2  # rows a model that are shown beside its reference

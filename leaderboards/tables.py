@@ -11,7 +11,7 @@ from leaderboards import cells, markdown, stages
 from leaderboards.cells import Column
 from leaderboards.frontier import comparable
 from leaderboards.markdown import escaped
-from suite.devices.catalogue import DEVICES
+from suite.catalogue.devices import DEVICES
 from suite.records import Fingerprint, PublishedRow, Status
 
 GENERATED = "<!-- written by `python -m leaderboards publish`; changes made here are lost -->"

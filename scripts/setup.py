@@ -41,7 +41,7 @@ BASE = ("pip", "setuptools>=71")
 # What `make bench` imports, in two processes: a proof, and the bytecode of just these modules on two cores.
 NUMPY_PROOF = "import numpy, torch; torch.from_numpy(numpy.zeros(1))"
 PROOFS = (
-    f"{NUMPY_PROOF}; import suite.preload, diffusers",
+    f"{NUMPY_PROOF}; import suite.worker.preload, diffusers",
     "import pytest, streamlit.web.bootstrap, dashboard.figures, leaderboards.publish, suite.plugin",
 )
 

@@ -6,11 +6,11 @@ import inspect
 
 import torch
 
+from suite.catalogue.recipes import Optimization
 from suite.configurations import Configuration
 from suite.models.pipeline import Pipeline
 from suite.names import resolve
-from suite.optimizations.composition import Optimization
-from suite.optimizations.precision import cast_to
+from suite.optimizations.arithmetic.precision import cast_to
 
 
 def build(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:

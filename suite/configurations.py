@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
-from suite.devices.catalogue import DEVICES, Device, find_device
-from suite.extensions import extensions
+from suite.catalogue.devices import DEVICES, Device, find_device
+from suite.catalogue.extensions import extensions
+from suite.catalogue.models import MODELS, Model, find_model
+from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE, find_optimization
+from suite.catalogue.recipes import ORIGINAL, Optimization
 from suite.judging.budgets import FOLDER as BUDGETS
 from suite.judging.budgets import MalformedBudgets, load_budgets
-from suite.models.catalogue import MODELS, Model, find_model
 from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
 from suite.names import unknown
-from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE, find_optimization
-from suite.optimizations.composition import ORIGINAL, Optimization
 from suite.records import Budget
 
 extensions()  # before anything is looked up

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from suite import benchmark_bridge, options, summary
+from suite.catalogue.devices import find_device
+from suite.catalogue.extensions import extensions
 from suite.configurations import Configuration, all_marks, find, matrix
 from suite.devices.backend import Board, board_of, machine_board, passing_line
-from suite.devices.catalogue import find_device
-from suite.extensions import extensions
 from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
-from suite.live import LiveLine
 from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
-from suite.session import UNRECORDED, Bench
+from suite.session import benchmark_bridge, options, summary
+from suite.session.bench import UNRECORDED, Bench
+from suite.session.live import LiveLine
 
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
 SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
@@ -227,7 +227,7 @@ def check_change(change: baselines.Change, measurement: Measurement) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config):
-    """A cell has its own line (`suite/live.py`), so pytest's letter for one that passed says nothing more."""
+    """A cell has its own line (`suite/session/live.py`), so pytest's letter for one that passed says nothing more."""
     status = yield
     cell = report.nodeid.partition("::")[0].endswith(BENCHMARK_FILE.name)
     if cell and status[:2] == ("passed", ".") and config.get_verbosity() == 0:

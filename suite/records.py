@@ -115,7 +115,7 @@ class Energy(Record):
 
 
 class MachinePeak(Record):
-    """The best that the run's device and threads reached just then: `suite/metrics/roofline.py`."""
+    """The best that the run's device and threads reached just then: `suite/metrics/peaks.py`."""
 
     flops_per_s: dict[str, float]  # of a large matrix product, by type of arithmetic: float32, bfloat16, int8
     bytes_per_s: float  # of a large copy, read and written

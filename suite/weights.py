@@ -18,10 +18,10 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from suite.metrics.prompts import COCO_CAPTIONS, COCO_PICTURES, accept_zip, fetch_captions, fetch_pictures, read_coco
-from suite.models.catalogue import MODELS
-from suite.models.download import RemoteFile, Report
-from suite.models.official import (
+from suite.catalogue.models import MODELS
+from suite.models.checkpoints.download import RemoteFile, Report
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.official import (
     accept_checkpoint,
     cache_folder,
     expected,
@@ -32,9 +32,9 @@ from suite.models.official import (
     where,
     whole_conversion,
 )
-from suite.models.official_files import MODEL_FILES, OFFICIAL, find_official
-from suite.models.weights import WeightsAbsent, WeightsError
+from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, find_official
 from suite.names import UnknownName, unknown
+from suite.prompts import COCO_CAPTIONS, COCO_PICTURES, accept_zip, fetch_captions, fetch_pictures, read_coco
 
 CAPTIONS, PICTURES = "coco-captions", "coco-images"
 COCO = (CAPTIONS, "clip-vit-b-32")  # what scores a full-size model

@@ -11,12 +11,12 @@ import time
 
 import torch
 
+from suite.catalogue.devices import DEVICES
+from suite.catalogue.models import Model
+from suite.catalogue.optimizations import OPTIMIZATIONS
+from suite.catalogue.recipes import Optimization, Technique, UnsupportedRecipe
 from suite.configurations import Configuration
-from suite.devices.catalogue import DEVICES
-from suite.models.catalogue import Model
 from suite.models.pipeline import Pipeline
-from suite.optimizations.catalogue import OPTIMIZATIONS
-from suite.optimizations.composition import Optimization, Technique, UnsupportedRecipe
 
 
 class Bad(Pipeline):

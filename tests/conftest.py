@@ -16,7 +16,7 @@ for _name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
 import pytest  # noqa: E402
 from huggingface_hub import constants as hub  # noqa: E402
 
-from suite.models import official  # noqa: E402
+from suite.models.checkpoints import official  # noqa: E402
 from tests.left_out import pytest_deselected, pytest_terminal_summary, pytest_testnodedown  # noqa: E402, F401 - hooks
 
 

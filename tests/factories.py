@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from suite.catalogue.optimizations import OPTIMIZATIONS
 from suite.judging.intervals import latency_interval, proportion
-from suite.optimizations.catalogue import OPTIMIZATIONS
 from suite.records import (
     Fingerprint,
     Interval,

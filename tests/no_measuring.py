@@ -3,7 +3,7 @@
 For tests of what is said before anything is measured, which a clock would tell on a quiet machine only.
 """
 
-from suite import launching
+from suite.worker import launching
 
 
 def forbidden(*arguments, **named):

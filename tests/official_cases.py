@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from suite.models.official_files import OFFICIAL, OfficialFile
+from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
 
 ROOT = Path(__file__).parents[1]
 NAME = "base_40m_textvec"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.models import official
-from suite.optimizations import onnx_calibration
+from suite.models.checkpoints import official
+from suite.optimizations.onnx import calibration as onnx_calibration
 from tests.techniques import CPU, PROMPTS, pipeline  # noqa: F401 - for those who import from here
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")

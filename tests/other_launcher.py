@@ -12,11 +12,11 @@ import tempfile
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
-from suite.launching import Started
+from suite.worker.launching import Started
 
 
 class Child:
-    """`suite.launching.Process` of a program."""
+    """`suite.worker.launching.Process` of a program."""
 
     def __init__(self, program: subprocess.Popen):
         self._program = program
@@ -54,7 +54,7 @@ class Elsewhere:
 
 
 def main(address: str) -> None:
-    from suite import worker
+    from suite.worker import process as worker
 
     key = sys.stdin.buffer.read()
     answers, lifeline = Client(address, authkey=key), Client(address, authkey=key)

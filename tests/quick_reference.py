@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import suite.configurations
+from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.judging.budgets import FOLDER, load_budgets
-from suite.optimizations.catalogue import OPTIMIZATIONS, REFERENCE
 from suite.records import Budget
 
 OPTIMIZATIONS[REFERENCE] = replace(OPTIMIZATIONS["steps-8"], name=REFERENCE)

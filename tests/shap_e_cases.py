@@ -6,10 +6,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suite.models.full_size import loaded_network
-from suite.models.shap_e import LatentLayout, ShapE
-from suite.models.shap_e_convert import to_prior, to_renderer
-from suite.models.shap_e_official import HEAD_WIDTH, Size, assemble, build_prior, build_renderer
+from suite.models.checkpoints.networks import loaded_network
+from suite.models.shap_e.full_size import HEAD_WIDTH, Size, assemble, build_prior, build_renderer
+from suite.models.shap_e.layouts import to_prior, to_renderer
+from suite.models.shap_e.pipeline import LatentLayout, ShapE
 
 CPU = torch.device("cpu")
 NARROW = Size(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from suite.optimizations.catalogue import OPTIMIZATIONS
-from suite.optimizations.composition import ORIGINAL
+from suite.catalogue.optimizations import OPTIMIZATIONS
+from suite.catalogue.recipes import ORIGINAL
 
 OPTIMIZATIONS[ORIGINAL] = replace(OPTIMIZATIONS["steps-8"], name=ORIGINAL)

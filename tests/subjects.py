@@ -19,12 +19,12 @@ EVERYWHERE = ("pyproject.toml", "constraints.txt", "pytest.ini", "tests/conftest
 SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the folders and files that they are about
     "tests/test_dashboard_page.py": ("dashboard", "leaderboards/published"),
     "tests/test_dashboard_stages.py": ("dashboard", "leaderboards/published"),
-    "tests/test_embedded_family.py": ("suite/embedded", "suite/models", "suite/metrics"),
-    "tests/test_embedded_quality.py": ("suite/embedded", "suite/models", "suite/metrics"),
-    "tests/test_sampling.py": ("suite/embedded", "suite/models"),
+    "tests/test_embedded_family.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
+    "tests/test_embedded_quality.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
+    "tests/test_sampling.py": ("suite/embedded", "suite/scenes", "suite/models"),
     "tests/test_setup.py": ("scripts", "Makefile", "pyproject.toml", "constraints.txt"),
     "tests/test_techniques_compiled.py": ("suite/optimizations", "suite/models"),
-    "tests/test_training.py": ("suite/embedded", "suite/models"),
+    "tests/test_training.py": ("suite/training", "suite/scenes", "suite/models"),
 }
 
 

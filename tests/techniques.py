@@ -14,7 +14,7 @@ from suite.building import apply_recipe, load
 from suite.configurations import find
 from suite.metrics.quality import Judge
 from suite.models.pipeline import Pipeline
-from suite.models.sampling import Sampling
+from suite.models.sampling.settings import Sampling
 
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from suite.models.point_e import NANO_TEXT, NANO_UPSAMPLER
-from suite.optimizations.block_attention import QUERIES, attend, in_blocks, use_blocks
-from suite.optimizations.catalogue import find_optimization
-from suite.optimizations.compiled import absent
-from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
+from suite.catalogue.optimizations import find_optimization
+from suite.catalogue.recipes import ImpossibleComposition, UnsupportedRecipe
+from suite.models.point_e.pipeline import NANO_TEXT, NANO_UPSAMPLER
+from suite.optimizations.execution.block_attention import QUERIES, attend, in_blocks, use_blocks
+from suite.optimizations.execution.compiled import absent
 from tests.techniques import MODELS, distance, objects, pipeline, reference
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +33,7 @@ def test_it_is_attention_whatever_the_lengths(shape):
 
 
 def test_what_is_added_to_every_query_alike_is_served_and_is_torchs_to_rounding(monkeypatch):
-    from suite.optimizations import block_attention
+    from suite.optimizations.execution import block_attention
 
     generator = torch.Generator().manual_seed(0)
     query, key, value = torch.randn(3, 2, 3, QUERIES + 5, 16, generator=generator)
@@ -60,7 +60,7 @@ def test_a_mask_and_another_scale_stay_with_torch():
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("recipe", ["bf16-attention", "bf16+bf16-attention", "onednn+bf16-attention"])
 def test_objects_stay_near_the_references_and_every_evaluation_is_served(model, recipe, monkeypatch):
-    from suite.optimizations import block_attention
+    from suite.optimizations.execution import block_attention
 
     calls = []
     monkeypatch.setattr(block_attention, "attend", lambda *qkv: calls.append(None) or attend(*qkv))
@@ -77,7 +77,7 @@ def calls_of(made) -> int:
 
 
 def test_every_attention_of_an_object_is_served(monkeypatch):
-    from suite.optimizations import block_attention
+    from suite.optimizations.execution import block_attention
 
     calls = []
     monkeypatch.setattr(block_attention, "attend", lambda *qkv: calls.append(None) or attend(*qkv))

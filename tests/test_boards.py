@@ -18,14 +18,14 @@ from leaderboards.rows import load_published, measured_rows
 from leaderboards.terminal import show_answers, show_frontier
 from suite.baselines.__main__ import main as baselines_main
 from suite.budgets.__main__ import entry
+from suite.catalogue.devices import DEVICES
 from suite.configurations import find
 from suite.devices.backend import passing_line
-from suite.devices.catalogue import DEVICES
 from suite.devices.cpu import Cpu
 from suite.history import COMMITTED, Journal, latest, read_folder
 from suite.judging.baselines import load_baselines
-from suite.recording import RunLock, Wanted, begin, differences
 from suite.records import Measurement, Status
+from suite.session.recording import RunLock, Wanted, begin, differences
 from tests.factories import measurement, quality, session_file
 from tests.test_identity import host
 

@@ -11,11 +11,11 @@ import pytest
 
 import suite.budgets.__main__ as command
 from suite import configurations
+from suite.catalogue.devices import DEVICES
+from suite.catalogue.recipes import RunsOn
 from suite.configurations import find
-from suite.devices.catalogue import DEVICES
 from suite.judging.budgets import judge, load_budgets
 from suite.judging.intervals import proportion
-from suite.optimizations.composition import RunsOn
 from suite.records import Budget, Status, Verdict
 from tests.factories import measurement, session_file
 

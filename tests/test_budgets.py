@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from suite import configurations
+from suite.catalogue.devices import DEVICES
 from suite.configurations import find
-from suite.devices.catalogue import DEVICES
 from suite.judging.budgets import MalformedBudgets, judge, load_budgets
 from suite.judging.intervals import latency_interval
 from suite.records import Budget, Interval, Status, Verdict

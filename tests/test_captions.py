@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.embedded.captions import (
+from suite.scenes.captions import (
     COLOURS,
     HELD_OUT_SHARE,
     RELATIONS,
@@ -126,14 +126,14 @@ def test_a_prompt_is_normalized_to_the_grammar(prompt):
 
 
 def test_an_unknown_word_is_answered_with_the_nearest_known_ones():
-    from suite.embedded.tokenizer import tokenize
+    from suite.scenes.tokenizer import tokenize
 
     with pytest.raises(ValueError, match=r"'a red cubee'.*'cubee'.*nearest: .*\bcube\b"):
         tokenize(["a red cubee"])
 
 
 def test_a_word_near_to_nothing_is_answered_with_all_words():
-    from suite.embedded.tokenizer import tokenize
+    from suite.scenes.tokenizer import tokenize
 
     with pytest.raises(ValueError, match="'xylophone'") as caught:
         tokenize(["a xylophone"])
@@ -141,7 +141,7 @@ def test_a_word_near_to_nothing_is_answered_with_all_words():
 
 
 def test_a_prompt_that_is_too_long_is_told_the_limit():
-    from suite.embedded.tokenizer import CONTEXT, tokenize
+    from suite.scenes.tokenizer import CONTEXT, tokenize
 
     with pytest.raises(ValueError, match=f"{CONTEXT - 1} words, at most {CONTEXT - 2}"):
         tokenize(["red " * (CONTEXT - 1)])
@@ -149,14 +149,14 @@ def test_a_prompt_that_is_too_long_is_told_the_limit():
 
 @pytest.mark.parametrize("prompt", ["", "  .", "\n"])
 def test_an_empty_prompt_is_refused(prompt):
-    from suite.embedded.tokenizer import tokenize
+    from suite.scenes.tokenizer import tokenize
 
     with pytest.raises(ValueError, match="prompt"):
         tokenize([prompt])
 
 
 def test_a_word_that_no_caption_has_is_refused_since_no_network_learned_it():
-    from suite.embedded.tokenizer import tokenize
+    from suite.scenes.tokenizer import tokenize
 
     used = set(" ".join(scene.caption for scene in all_scenes()).split())
     for word in set(WORDS) - used:  # "medium" is what no size word means
@@ -165,7 +165,7 @@ def test_a_word_that_no_caption_has_is_refused_since_no_network_learned_it():
 
 
 def test_different_captions_have_different_tokens_that_end_with_the_largest():
-    from suite.embedded.tokenizer import CONTEXT, END, tokenize
+    from suite.scenes.tokenizer import CONTEXT, END, tokenize
 
     captions = [scene.caption for scene in all_scenes()[::97]]
     tokens = tokenize(captions)

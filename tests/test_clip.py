@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.embedded.tokenizer import CONTEXT, END, VOCABULARY, tokenize
-from suite.models.clip import EMBEDDED_CONFIG, build_clip_nano, embed_views, load_clip
-from suite.models.weights import load_embedded
+from suite.models.checkpoints.embedded import load_embedded
+from suite.models.conditioning.clip import EMBEDDED_CONFIG, build_clip_nano, embed_views, load_clip
+from suite.scenes.tokenizer import CONTEXT, END, VOCABULARY, tokenize
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +49,7 @@ else:
 """
 
 USE_OPEN_CLIP = """
-from suite.models.clip import build_clip_nano, import_open_clip
+from suite.models.conditioning.clip import build_clip_nano, import_open_clip
 first = import_open_clip()
 assert import_open_clip() is first, "a second call finds the same module"
 clip = build_clip_nano()
@@ -70,7 +70,7 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch):
     """Only the missing compiled part is survived; what else is wrong must be seen."""
     blocker = "import sys; sys.modules['torchvision'] = None\n"
     run = subprocess.run(
-        [sys.executable, "-c", blocker + "from suite.models.clip import import_open_clip; import_open_clip()"],
+        [sys.executable, "-c", blocker + "from suite.models.conditioning.clip import import_open_clip; import_open_clip()"],
         cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert run.returncode != 0
@@ -123,7 +123,7 @@ class Broken:
         if name == "open_clip":
             raise ImportError("no open_clip here")
 sys.meta_path.insert(0, Broken())
-from suite.models.clip import import_open_clip
+from suite.models.conditioning.clip import import_open_clip
 for _ in range(2):
     try:
         import_open_clip()

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from suite import execution
+from benchmarks.full_size_cost import PEAK, published_table, rows
+from suite.catalogue.models import MODELS
 from suite.configurations import find
-from suite.job import Job
-from suite.metrics import roofline
+from suite.metrics import peaks
 from suite.metrics.cost import (
     StageCounts,
     extra_counts,
@@ -23,14 +23,14 @@ from suite.metrics.cost import (
     sparing_extra_counts,
     stage_parameters,
 )
-from suite.metrics.published_cost import PEAK, published_table, rows
-from suite.models.catalogue import MODELS
 from suite.models.pipeline import Pipeline
-from suite.models.point_e import build_nano_text
-from suite.models.solvers import evaluations
-from suite.optimizations.dynamic_int8 import quantize
-from suite.optimizations.precision import cast
+from suite.models.point_e.pipeline import build_nano_text
+from suite.models.sampling.solvers import evaluations
+from suite.optimizations.arithmetic.dynamic_int8 import quantize
+from suite.optimizations.arithmetic.precision import cast
 from suite.records import Cost, Status
+from suite.worker import execution
+from suite.worker.job import Job
 from tests import bad_models
 
 CPU = torch.device("cpu")
@@ -142,7 +142,7 @@ def test_the_steps_come_back_when_the_model_fails():
 
 
 def test_the_record_has_every_stage_with_its_floor(monkeypatch):
-    monkeypatch.setattr(roofline, "COPY_BYTES", 2**20)
+    monkeypatch.setattr(peaks, "COPY_BYTES", 2**20)
     toy = Toy(64)
     cost = measure_cost(toy, PROMPT, stage_parameters(toy), CPU, lambda: None)
     assert {stage: found.parameters for stage, found in cost.stages.items()} == {
@@ -156,7 +156,7 @@ def test_the_record_has_every_stage_with_its_floor(monkeypatch):
 
 
 def test_a_stage_whose_work_is_not_torchs_is_absent_rather_than_free(monkeypatch):
-    monkeypatch.setattr(roofline, "COPY_BYTES", 2**20)
+    monkeypatch.setattr(peaks, "COPY_BYTES", 2**20)
     toy = Toy(4)
     toy.networks["diffusion"] = lambda x: x
     cost = measure_cost(toy, PROMPT, {}, CPU, lambda: None)
@@ -235,7 +235,7 @@ def test_every_published_model_has_its_sum():
 
 
 def test_a_decoding_by_a_network_of_its_own_has_its_parameters(monkeypatch):
-    monkeypatch.setattr(roofline, "COPY_BYTES", 2**20)
+    monkeypatch.setattr(peaks, "COPY_BYTES", 2**20)
     toy, own = Toy(4), nn.Linear(8, 8, bias=False)
     toy.extra_part = lambda name: (own, "forward")
     assert measure_cost(toy, PROMPT, {}, CPU, lambda: None).extra_stages["views"].parameters == 64

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from suite.catalogue.devices import DEVICES
 from suite.devices import health
 from suite.devices.backend import backend_of
-from suite.devices.catalogue import DEVICES
 from suite.devices.cgroup import cpu_groups, cpu_quota, throttled_us
 from suite.devices.cpu import Cpu, threads
 from suite.devices.health import Watch

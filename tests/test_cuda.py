@@ -8,8 +8,8 @@ import types
 import pytest
 import torch
 
+from suite.catalogue.devices import DEVICES
 from suite.devices.backend import NotHere
-from suite.devices.catalogue import DEVICES
 from suite.devices.cuda import AllocatorPeak, Cuda
 
 

@@ -6,11 +6,11 @@ import types
 
 import pytest
 
-from suite import passes
 from suite.devices.health import Health
-from suite.job import Job
 from suite.models.pipeline import Pipeline
 from suite.records import Energy
+from suite.worker import passes
+from suite.worker.job import Job
 
 
 class Board:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from suite.devices.catalogue import Device
-from suite.models.catalogue import Model
-from suite.optimizations.composition import Optimization, Place, Technique
+from suite.catalogue.devices import Device
+from suite.catalogue.models import Model
+from suite.catalogue.recipes import Optimization, Place, Technique
 from suite.records import Status
 
 ROOT = Path(__file__).parents[1]

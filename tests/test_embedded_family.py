@@ -9,15 +9,16 @@ from functools import cache
 import pytest
 import torch
 
-from suite.embedded.evaluate import GALLERY, hits
-from suite.embedded.gate_upsampler import ALLOWED, off_surface
+from suite.catalogue.models import MODELS
 from suite.metrics.scoring import generated, measure_quality
 from suite.metrics.seen import seen
-from suite.models.catalogue import MODELS
-from suite.models.clip import embed_views
-from suite.models.conditions import enlarged
+from suite.models.conditioning.clip import embed_views
+from suite.models.conditioning.embedded import enlarged
 from suite.models.mesh import Mesh
 from suite.names import resolve
+from suite.scenes.gallery import GALLERY
+from suite.training.evaluate import hits
+from suite.training.gate_upsampler import ALLOWED, off_surface
 from tests.techniques import judge
 
 EMBEDDED = [name for name, model in MODELS.items() if "embedded" in model.weights]

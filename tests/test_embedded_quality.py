@@ -14,10 +14,11 @@ import torch
 
 from suite.building import build
 from suite.configurations import find
-from suite.embedded.evaluate import GALLERY, ground_truth_precision, hits
 from suite.metrics.scoring import measure_quality
-from suite.models.clip import build_clip_nano
-from suite.models.weights import HASHES, load_embedded
+from suite.models.checkpoints.embedded import HASHES, load_embedded
+from suite.models.conditioning.clip import build_clip_nano
+from suite.scenes.gallery import GALLERY
+from suite.training.evaluate import ground_truth_precision, hits
 from tests.techniques import judge
 
 PROMPTS = 32
@@ -70,10 +71,10 @@ def test_the_conditioning_clip_tells_captions_apart():
 
 def test_a_picture_of_something_else_is_no_hit():
     """The judge's gallery is no formality: the true picture of another caption never counts for this one."""
-    from suite.embedded.captions import all_scenes
-    from suite.embedded.renderer import judge_views
-    from suite.embedded.shapes import SceneTable
-    from suite.models.clip import embed_views
+    from suite.models.conditioning.clip import embed_views
+    from suite.scenes.captions import all_scenes
+    from suite.scenes.renderer import judge_views
+    from suite.scenes.shapes import SceneTable
 
     gallery = json.loads(GALLERY.read_text())
     scenes = {scene.caption: scene for scene in all_scenes()}

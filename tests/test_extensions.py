@@ -14,22 +14,22 @@ import pytest
 import torch
 from torch import nn
 
-from suite import execution
 from suite.building import apply_recipe
+from suite.catalogue.devices import DEVICES, Device
+from suite.catalogue.models import MODELS
+from suite.catalogue.optimizations import OPTIMIZATIONS
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import Configuration, find, matrix
-from suite.devices.catalogue import DEVICES, Device
-from suite.job import Job
 from suite.metrics.cost import object_counts
 from suite.metrics.extrapolation import extrapolate_latency
 from suite.metrics.pictures import picture
-from suite.models.catalogue import MODELS
 from suite.models.pipeline import Evaluations, Pipeline
-from suite.models.sampling import Sampled, Sampling
-from suite.models.solvers import SOLVERS, Solver
-from suite.optimizations.catalogue import OPTIMIZATIONS
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.steps import set_steps
+from suite.models.sampling.settings import Sampled, Sampling
+from suite.models.sampling.solvers import SOLVERS, Solver
+from suite.optimizations.sampling.steps import set_steps
 from suite.records import Status
+from suite.worker import execution
+from suite.worker.job import Job
 from tests import bad_models
 from tests.techniques import CPU, judge
 from tests.techniques import pipeline as embedded

@@ -17,11 +17,10 @@ from torch import nn
 from leaderboards import cells
 from leaderboards.rows import measured_rows, repeat_command
 from leaderboards.tables import to_markdown
-from suite import execution
 from suite.building import load
+from suite.catalogue.optimizations import OPTIMIZATIONS, find_optimization
 from suite.configurations import find
 from suite.history import latest
-from suite.job import Job
 from suite.judging import baselines
 from suite.judging.budgets import judge
 from suite.metrics import extrapolation
@@ -37,13 +36,14 @@ from suite.metrics.extrapolation import (
     stop_reason,
 )
 from suite.models.pipeline import Pipeline
-from suite.models.shap_e import ShapE
-from suite.models.solvers import evaluations
-from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
-from suite.optimizations.precision import cast_to
-from suite.passes import Run
-from suite.recording import Wanted, differences
+from suite.models.sampling.solvers import evaluations
+from suite.models.shap_e.pipeline import ShapE
+from suite.optimizations.arithmetic.precision import cast_to
 from suite.records import Budget, Latency, Measurement, StageExtrapolation, Status, Verdict
+from suite.session.recording import Wanted, differences
+from suite.worker import execution
+from suite.worker.job import Job
+from suite.worker.passes import Run
 from tests import bad_models, factories, shap_e_cases
 from tests.test_point_e_official import PROMPTS, narrow
 
@@ -314,8 +314,8 @@ def test_rows_tables_and_dashboard_say_it():
 
 
 def test_only_full_size_models_with_random_weights_on_a_processor_are_told_by_default():
-    from suite.options import SessionOptions
-    from suite.planning import extrapolates, weights_of
+    from suite.session.options import SessionOptions
+    from suite.session.planning import extrapolates, weights_of
 
     def asks(identifier, **asked):
         configuration, options = find(identifier), SessionOptions(**asked)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from suite.embedded.captions import SHAPES, all_scenes
-from suite.embedded.fields import field
-from suite.embedded.renderer import ELEVATION_DEG, judge_views, render
-from suite.embedded.shapes import SceneTable
 from suite.metrics.seen import POINTS, seen
 from suite.models.mesh import Mesh, marching_cubes, surface_points, write_mesh
-from suite.models.views import SAMPLES, Evenly, render_views
+from suite.models.shap_e.views import SAMPLES, Evenly, render_views
+from suite.scenes.captions import SHAPES, all_scenes
+from suite.scenes.renderer import ELEVATION_DEG, judge_views, render
+from suite.scenes.shapes import SceneTable
+from suite.training.fields import field
 
 
 def posed(count: int = 64, points: int = 256):

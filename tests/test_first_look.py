@@ -16,11 +16,11 @@ from leaderboards import session as told
 from leaderboards.__main__ import main
 from leaderboards.rows import measured_rows
 from suite import sheets
+from suite.catalogue.models import MODELS
+from suite.catalogue.optimizations import REFERENCE
 from suite.configurations import find, matrix
 from suite.devices.backend import slug
 from suite.history import read_session
-from suite.models.catalogue import MODELS
-from suite.optimizations.catalogue import REFERENCE
 from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]

@@ -13,12 +13,24 @@ import torch
 from PIL import Image
 from torch import nn
 
-from suite.models.clip_large import load_image_side, load_text_side, picture_features, prepare, text_vectors
-from suite.models.full_size import FullSizeWeights, empty_network, fill_with_noise, loaded_network, random_network
-from suite.models.official_conditions import DEFAULT_PAINTER
-from suite.models.point_e_network import CHANNEL_SCALES, PointDiffusionTransformer, PointTransformerSettings
-from suite.models.text_to_image import PAINTERS, DiffusersPainter, StandIn, StandInPainter, load_painter
-from suite.models.weights import WeightsAbsent, WeightsError
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.networks import (
+    FullSizeWeights,
+    empty_network,
+    fill_with_noise,
+    loaded_network,
+    random_network,
+)
+from suite.models.conditioning.clip_large import (
+    load_image_side,
+    load_text_side,
+    picture_features,
+    prepare,
+    text_vectors,
+)
+from suite.models.conditioning.full_size import DEFAULT_PAINTER
+from suite.models.conditioning.text_to_image import PAINTERS, DiffusersPainter, StandIn, StandInPainter, load_painter
+from suite.models.point_e.network import CHANNEL_SCALES, PointDiffusionTransformer, PointTransformerSettings
 from suite.names import UnknownName
 
 CPU = torch.device("cpu")
@@ -111,9 +123,9 @@ def test_weights_of_another_kind_are_refused():
 
 def test_official_weights_are_what_load_official_gives(monkeypatch):
     state = {f"visual.{name}": value for name, value in random_network(tiny, CPU).state_dict().items()}
-    module = ModuleType("suite.models.official")
+    module = ModuleType("suite.models.checkpoints.official")
     module.load_official = lambda name: (state | {"text": torch.zeros(1)}, f"hash of {name}")
-    monkeypatch.setitem(sys.modules, "suite.models.official", module)
+    monkeypatch.setitem(sys.modules, "suite.models.checkpoints.official", module)
     weights = FullSizeWeights("official", CPU, torch.bfloat16)
     network = weights.network("base40M", tiny, prefix="visual.")
     assert weights.digests == ["hash of base40M"] and len(weights.sha256) == 64
@@ -122,7 +134,9 @@ def test_official_weights_are_what_load_official_gives(monkeypatch):
 
 
 def test_official_weights_of_another_network_are_refused_by_the_checkpoints_name(monkeypatch):
-    monkeypatch.setattr("suite.models.official.load_official", lambda name: ({"sdf": torch.zeros(1)}, "hash"))
+    monkeypatch.setattr(
+        "suite.models.checkpoints.official.load_official", lambda name: ({"sdf": torch.zeros(1)}, "hash")
+    )
     with pytest.raises(WeightsError, match="the weights of base40M do not fit PointDiffusionTransformer: missing"):
         FullSizeWeights("official", CPU).network("base40M", tiny)
 
@@ -138,7 +152,7 @@ def test_digest_of_random_weights_tells_seeds_and_networks_apart_and_not_types()
 
 
 def test_clip_large_has_the_published_number_of_parameters():
-    from suite.models.clip_large import build_clip_large
+    from suite.models.conditioning.clip_large import build_clip_large
 
     with torch.device("meta"):
         clip = build_clip_large()
@@ -158,7 +172,7 @@ def test_text_side_gives_unit_vectors_by_the_causal_mask():
 
 @torch.inference_mode()
 def test_image_side_gives_the_grid_before_the_final_norm_and_without_the_class_token(monkeypatch):
-    from suite.models import clip_large
+    from suite.models.conditioning import clip_large
 
     build = clip_large.build_clip_large
 

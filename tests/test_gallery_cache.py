@@ -7,7 +7,7 @@ import torch
 
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.quality import Judge
-from suite.models import official
+from suite.models.checkpoints import official
 
 VECTORS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 

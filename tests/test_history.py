@@ -13,8 +13,8 @@ import pytest
 from suite import history
 from suite.configurations import find
 from suite.history import HistoryError, Journal, latest, open_journals, read_folder, write_atomically
-from suite.recording import begin
 from suite.records import Measurement, Status
+from suite.session.recording import begin
 from tests.factories import measurement, quality, session_file
 
 FP32, STEPS = "point-e-nano-text/fp32@cpu", "point-e-nano-text/steps-16@cpu"

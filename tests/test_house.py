@@ -14,58 +14,27 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("suite", "leaderboards", "dashboard")
 HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
-# Ground first. A module imports from lower floors, or from its own package where that stands on one floor. The rooms of
-# the design's third floor stand on each other; the order written here keeps them free of circles.
-FLOORS: dict[str, float] = {
-    "suite.records": 0,
-    "suite.names": 0,
-    "suite.sheets": 0,
-    "suite.judging": 1,
-    "suite.models.catalogue": 1,
-    "suite.optimizations.composition": 0.5,
-    "suite.optimizations.catalogue": 1,
-    "suite.devices.catalogue": 0.4,
-    "suite.extensions": 1.5,
-    "suite.configurations": 2,
-    "suite.history": 2,
-    "suite.baselines": 2.5,
-    "suite.budgets": 2.5,
-    "suite.job": 2.5,
-    "suite.sharing": 2.5,
-    "suite.launching": 4.8,
-    "suite.recording": 2.5,
-    "suite.devices": 3.0,
-    "suite.embedded.captions": 3.0,
-    "suite.embedded.vocabulary": 3.05,
-    "suite.embedded.tokenizer": 3.1,
-    "suite.embedded.shapes": 3.1,
-    "suite.embedded.renderer": 3.1,
-    "suite.models": 3.2,
-    "suite.embedded.evaluate": 3.3,
-    "suite.embedded": 3.4,  # training
-    "suite.embedded.choose_guidance": 3.5,
-    "suite.embedded.gate_upsampler": 3.5,
-    "suite.embedded.evaluate_pictures": 3.5,
-    "suite.metrics": 3.4,
-    "suite.optimizations": 3.5,
-    "suite.weights": 3.6,
-    "suite.building": 3.7,
-    "suite.passes": 3.9,
-    "suite.worker": 4,
-    "suite.preload": 4.5,
-    "suite.generate": 5,
-    "suite.execution": 5,
-    "suite.summary": 5.4,
-    "suite.live": 5.5,
-    "suite.benchmark_bridge": 5.5,
-    "suite.options": 5.6,
-    "suite.planning": 5.7,
-    "suite.session": 5.8,
-    "suite.plugin": 6,
-    "suite.test_configurations": 6.5,
-}
-# What leaderboards and dashboard may use of the suite, besides floor 1's catalogues and rules.
-GROUND = ("suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history")
+# Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("suite.names", "suite.records", "suite.sheets"),
+    ("suite.catalogue", "suite.judging", "suite.scenes"),
+    ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
+    ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),
+    ("suite.building", "suite.metrics", "suite.weights"),
+    ("suite.worker", "suite.training", "suite.generate"),
+    ("suite.session",),
+    ("suite.plugin",),
+    ("suite.test_configurations",),
+)
+WITHOUT_TORCH = (
+    "suite.names", "suite.records", "suite.sheets", "suite.catalogue", "suite.judging", "suite.configurations",
+    "suite.history", "suite.baselines", "suite.budgets",
+)  # fmt: skip
+# What leaderboards and dashboard may use of the suite.
+GROUND = (
+    "suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history", "suite.catalogue",
+    "suite.names",
+)  # fmt: skip
 
 
 @cache
@@ -105,17 +74,15 @@ def all_modules() -> frozenset[str]:
     return frozenset(name for package in PACKAGES for name in modules(package))
 
 
-def floor(module: str) -> float | None:
-    """The floor of the longest prefix that has one."""
+def floor(module: str) -> int | None:
+    """Of the room that the module is, or stands in."""
     parts = module.split(".")
-    for end in range(len(parts), 0, -1):
-        if (found := FLOORS.get(".".join(parts[:end]))) is not None:
-            return found
-    return None
+    prefixes = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return next((number for number, rooms in enumerate(FLOORS) if prefixes & set(rooms)), None)
 
 
 def room(module: str) -> str:
-    return module.rpartition(".")[0]
+    return ".".join(module.split(".")[:2])
 
 
 def test_every_module_of_the_suite_has_a_floor():
@@ -173,7 +140,7 @@ def test_leaderboards_and_dashboard_use_the_ground_floors_only(package):
     for name, path in modules(package).items():
         for other in imports(path):
             if other.split(".")[0] == "suite":
-                allowed = other.startswith(GROUND) or other.endswith(".catalogue") or other == "suite"
+                allowed = other.startswith(GROUND) or other == "suite"
                 wrong += [] if allowed else [f"{name} imports {other}"]
             if other.split(".")[0] == "dashboard" and package == "leaderboards":
                 wrong.append(f"{name} imports {other}")
@@ -187,15 +154,15 @@ def test_leaderboards_and_dashboard_never_reach_torch_or_pytest(package):
 
 
 def test_catalogues_records_judging_configurations_and_history_never_reach_torch_or_pytest():
-    low = [name for name in modules("suite") if floor(name) is not None and floor(name) < 3]
-    assert len(low) > 12
-    for name in low:
+    light = [name for name in modules("suite") if room(name) in WITHOUT_TORCH]
+    assert {room(name) for name in light} == set(WITHOUT_TORCH)
+    for name in light:
         assert not tops(reached(name, True)) & {*HEAVY, "pytest", "pytest_benchmark"}, name
 
 
 def test_only_the_top_floors_know_of_pytest():
     for name, path in modules("suite").items():
-        if floor(name) is not None and floor(name) < 5.5:
+        if room(name) not in ("suite.session", "suite.plugin", "suite.test_configurations"):
             assert not tops(imports(path)) & {"pytest", "pytest_benchmark", "_pytest"}, name
 
 
@@ -226,7 +193,7 @@ def test_no_module_and_no_package_shadows_the_standard_library():
 
 
 def test_a_devices_name_is_tested_nowhere_but_among_the_devices():
-    from suite.devices.catalogue import DEVICES
+    from suite.catalogue.devices import DEVICES
 
     wrong = []
     for package in PACKAGES:
@@ -244,11 +211,12 @@ def test_a_devices_name_is_tested_nowhere_but_among_the_devices():
 
 
 def test_builders_backends_and_techniques_are_where_the_catalogues_say():
-    from suite.devices.catalogue import DEVICES
-    from suite.models.catalogue import MODELS
-    from suite.optimizations.catalogue import OPTIMIZATIONS
+    from suite.catalogue.devices import DEVICES
+    from suite.catalogue.models import MODELS
+    from suite.catalogue.optimizations import OPTIMIZATIONS
 
     named = [model.builder for model in MODELS.values()] + [device.backend for device in DEVICES.values()]
+    named += [device.launcher for device in DEVICES.values()]
     named += [technique.apply for recipe in OPTIMIZATIONS.values() for technique in recipe.techniques]
     for entry in named:
         module, attribute = entry.split(":")

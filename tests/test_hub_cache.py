@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.models import official
-from suite.models.official import absent, in_hub_cache
-from suite.models.official_files import OFFICIAL
+from suite.models.checkpoints import official
+from suite.models.checkpoints.official import absent, in_hub_cache
+from suite.models.checkpoints.official_files import OFFICIAL
 
 
 def hub_file(cache: Path, repository: str, folder: str) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from suite.catalogue.devices import DEVICES
 from suite.devices.backend import passing_line
-from suite.devices.catalogue import DEVICES
 from suite.devices.cpu import Cpu
 from suite.devices.identity import container, hardware_addresses, host_name, identify
 

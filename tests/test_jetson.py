@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from suite.catalogue.devices import DEVICES
 from suite.devices import rails
 from suite.devices.backend import NotHere, backend_of, read_text
-from suite.devices.catalogue import DEVICES
 from suite.devices.health import Watch
 from suite.devices.jetson import Jetson, find_over_current
 from suite.devices.rails import RailMeter, find_rails

@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
+from suite.catalogue.models import MODELS
 from suite.judging.scores import summarize
 from suite.metrics import judges
 from suite.metrics.judges import build_openai, load_judge, openai_captions, openai_views, recognizer
-from suite.metrics.prompts import JUDGE_OF, JUDGES, NANO
 from suite.metrics.quality import Judge
-from suite.models import official
-from suite.models.catalogue import MODELS
-from suite.models.clip import import_open_clip
-from suite.models.official_files import OFFICIAL, OfficialFile
-from suite.models.weights import WeightsAbsent, WeightsError
+from suite.models.checkpoints import official
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
+from suite.models.conditioning.clip import import_open_clip
 from suite.names import UnknownName
+from suite.prompts import JUDGE_OF, JUDGES, NANO
 from tests.test_prompts import coco, prompt_file  # noqa: F401 - fixtures
 
 SIZE_PX = 48
@@ -122,7 +122,7 @@ def objects(count: int) -> torch.Tensor:
 
 def by_hand(judge: Judge, clouds: torch.Tensor, prompts: list[str], captions: list[str]) -> list[tuple[int, float]]:
     """Rank and lead of each object's own caption among the other captions, one object and one caption at a time."""
-    from suite.embedded.renderer import judge_views
+    from suite.scenes.renderer import judge_views
 
     ranks = []
     for cloud, own in zip(clouds, prompts):
@@ -151,8 +151,8 @@ def test_a_users_prompts_are_ranked_by_the_judge_of_the_models_set(tmp_path):
     judge = Judge("embedded", file=file)
     assert judge.prompts == ["a red cube", "a large blue ball"] and judge.name.startswith("clip-nano-judge:")
     assert judge.gallery_sha256 != Judge().gallery_sha256
-    from suite.embedded.captions import all_scenes
-    from suite.embedded.shapes import SceneTable
+    from suite.scenes.captions import all_scenes
+    from suite.scenes.shapes import SceneTable
 
     scenes = {scene.caption: scene for scene in all_scenes()}
     table = SceneTable([scenes[prompt] for prompt in judge.prompts])

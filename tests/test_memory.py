@@ -126,10 +126,10 @@ def test_the_memory_pass_of_a_worker_sees_each_stage():
     found = run("""
 import torch
 from suite.devices.backend import backend_of
-from suite.devices.catalogue import DEVICES
-from suite.job import Job
+from suite.catalogue.devices import DEVICES
+from suite.worker.job import Job
 from suite.models.pipeline import Pipeline
-from suite.passes import Run, memory_pass
+from suite.worker.passes import Run, memory_pass
 backend = backend_of(DEVICES["cpu"])
 backend.torch_device()
 class Answers:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.models.full_size import random_network
-from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
-from suite.optimizations.catalogue import find_optimization
-from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
-from suite.optimizations.merged_tokens import apart
+from suite.catalogue.optimizations import find_optimization
+from suite.catalogue.recipes import ImpossibleComposition, UnsupportedRecipe
+from suite.models.checkpoints.networks import random_network
+from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
+from suite.optimizations.execution.merged_tokens import apart
 from tests.techniques import CPU, distance, engine_or_skip, objects, pipeline, reference
 
 PICTURES, POINTS, LOW = 20, 30, 24  # tokens of a picture, new points, points of the stage before

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from suite.building import build
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
 from suite.metrics.scoring import measure_quality
-from suite.models import noise
-from suite.models.noise import PromptNoise
-from suite.optimizations.composition import UnsupportedRecipe
+from suite.models.sampling import noise
+from suite.models.sampling.noise import PromptNoise
 from tests.techniques import judge
 
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones", "a black ring next to a green disc"]

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.models import official
-from suite.models.download import PINS, read_pins
-from suite.models.official import absent, fetch, load_official
-from suite.models.official_files import MODEL_FILES, OFFICIAL, OfficialFile, find_official
-from suite.models.weights import WeightsAbsent, WeightsError
+from suite.models.checkpoints import official
+from suite.models.checkpoints.download import PINS, read_pins
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.official import absent, fetch, load_official
+from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, OfficialFile, find_official
 from suite.names import UnknownName
 from tests.official_cases import NAME, ROOT, Hostile, checkpoint, equal, layout
 from tests.web import Page, serving
@@ -85,8 +85,8 @@ def test_tensors_are_mapped_and_not_copied(cache, tmp_path):
     checkpoint(cache / f"{NAME}.pt", {"large": torch.ones(25_000_000), "small": torch.ones(3)})  # 100 MB
     load_official(NAME)
     script = (
-        "from suite.models.official import load_official\n"
-        "import suite.models.convert\n"
+        "from suite.models.checkpoints.official import load_official\n"
+        "import suite.models.checkpoints.convert\n"
         "private = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])\n"
         "before = private()\n"
         f"state = load_official({NAME!r})[0]\n"
@@ -215,7 +215,7 @@ def test_what_is_no_checkpoint_is_not_kept_from_the_web(cache, tmp_path, monkeyp
     assert not (tmp_path / "ran").exists()
 
 
-LOAD = f"from suite.models.official import load_official; print(load_official({NAME!r})[1])"
+LOAD = f"from suite.models.checkpoints.official import load_official; print(load_official({NAME!r})[1])"
 
 
 def test_two_processes_convert_at_once_and_both_read_the_same(cache):

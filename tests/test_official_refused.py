@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from suite.models.convert import note_path, read_checkpoint
-from suite.models.download import PINS, read_pins
-from suite.models.official import load_official
-from suite.models.official_files import OFFICIAL, OfficialFile
-from suite.models.weights import WeightsError
+from suite.models.checkpoints.convert import note_path, read_checkpoint
+from suite.models.checkpoints.download import PINS, read_pins
+from suite.models.checkpoints.embedded import WeightsError
+from suite.models.checkpoints.official import load_official
+from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
 from tests.official_cases import NAME, Hostile, checkpoint, equal, layout, published_as
 
 

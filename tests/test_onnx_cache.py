@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from suite.optimizations import engine_cache
-from suite.optimizations.engine_cache import MANIFEST, fault, filled_in_place, kept
+from suite.optimizations.onnx import cache as engine_cache
+from suite.optimizations.onnx.cache import MANIFEST, fault, filled_in_place, kept
 
 KEY = {"graph": "abc", "torch": "2.13", "nested": {"steps": [1, 2]}}
 

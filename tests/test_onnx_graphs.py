@@ -10,14 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from suite.embedded.evaluate import GALLERY
-from suite.models.full_size import random_network
-from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
-from suite.optimizations import onnx_calibration, onnx_graphs, onnx_int8, onnx_session
-from suite.optimizations.catalogue import OPTIMIZATIONS
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.onnx_export import GRAPH, network_sha256, parts_of
-from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
+from suite.catalogue.optimizations import OPTIMIZATIONS
+from suite.catalogue.recipes import UnsupportedRecipe
+from suite.models.checkpoints.networks import random_network
+from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
+from suite.optimizations.onnx import calibration as onnx_calibration
+from suite.optimizations.onnx import graphs as onnx_graphs
+from suite.optimizations.onnx import int8 as onnx_int8
+from suite.optimizations.onnx import session as onnx_session
+from suite.optimizations.onnx.export import GRAPH, network_sha256, parts_of
+from suite.optimizations.onnx.technique import TOLERANCES, use_onnx
+from suite.scenes.gallery import GALLERY
 from tests.onnx_cases import CPU, onnx, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 
 

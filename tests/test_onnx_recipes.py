@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from suite.catalogue.optimizations import find_optimization
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
-from suite.job import Job
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.extrapolation import at_least, diffusion_places, few
 from suite.names import UnknownName
-from suite.optimizations import onnx_calibration, simulated_integers
-from suite.optimizations.catalogue import find_optimization
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.onnx_runtime import TOLERANCES, use_onnx
-from suite.passes import Run, memory_pass, outside_torch
+from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.onnx import calibration as onnx_calibration
+from suite.optimizations.onnx.technique import TOLERANCES, use_onnx
 from suite.records import Memory
+from suite.worker.job import Job
+from suite.worker.passes import Run, memory_pass, outside_torch
 from tests.onnx_cases import CPU, PROMPTS, pipeline, relative, shared_cache  # noqa: F401 - fixtures
 from tests.techniques import upsample_in_few
 

@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from suite.building import build
+from suite.catalogue.devices import DEVICES
+from suite.catalogue.optimizations import OPTIMIZATIONS
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
-from suite.devices.catalogue import DEVICES
-from suite.models import official
-from suite.optimizations import onnx_calibration, onnx_graphs, onnx_session, onnx_tensorrt
-from suite.optimizations.catalogue import OPTIMIZATIONS
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.engine_cache import digest_of
-from suite.optimizations.onnx_runtime import use_onnx
+from suite.models.checkpoints import official
+from suite.optimizations.onnx import calibration as onnx_calibration
+from suite.optimizations.onnx import graphs as onnx_graphs
+from suite.optimizations.onnx import session as onnx_session
+from suite.optimizations.onnx import tensorrt as onnx_tensorrt
+from suite.optimizations.onnx.cache import digest_of
+from suite.optimizations.onnx.technique import use_onnx
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")

@@ -12,22 +12,22 @@ import pytest
 import torch
 from torch import nn
 
-from suite import worker
+from suite.catalogue.devices import DEVICES
+from suite.catalogue.optimizations import OPTIMIZATIONS, find_optimization
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
-from suite.devices.catalogue import DEVICES
-from suite.embedded.evaluate import GALLERY
-from suite.job import Job
-from suite.models import official
+from suite.models.checkpoints import official
 from suite.models.pipeline import Pipeline
 from suite.names import UnknownName
-from suite.optimizations import simulated_integers
-from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.dynamic_int8 import quantize as dynamic
-from suite.optimizations.precision import cast
-from suite.optimizations.simulated_integers import quantize as simulate
-from suite.optimizations.simulated_integers import round_activations, round_weights
-from suite.optimizations.steps import set_steps
+from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
+from suite.optimizations.arithmetic.precision import cast
+from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
+from suite.optimizations.arithmetic.simulated_integers import round_activations, round_weights
+from suite.optimizations.sampling.steps import set_steps
+from suite.scenes.gallery import GALLERY
+from suite.worker import process as worker
+from suite.worker.job import Job
 from tests import techniques
 from tests.techniques import (
     CPU,
@@ -264,7 +264,7 @@ def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
     answers = SimpleNamespace(phase=lambda *_: None, part=told.__setitem__)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
-        patch.setattr("suite.optimizations.onnx_calibration.PROMPTS", 4)  # as in tests/onnx_cases.py: one for all
+        patch.setattr("suite.optimizations.onnx.calibration.PROMPTS", 4)  # as in tests/onnx_cases.py: one for all
         shorten(patch)
         for name, given in (("memory_pass", 0.0), ("latency_pass", (None, None)), ("cost_pass", None)):
             patch.setattr(worker, name, lambda *_, given=given, **__: given)

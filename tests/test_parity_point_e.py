@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.models.full_size import fill_with_noise
-from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer, to_network_units, to_physical_units
-from suite.models.samplers import Denoiser, cosine_schedule, heun, karras_sigmas, linear_schedule
-from suite.models.sdf_network import SdfNetwork, SdfSettings
+from suite.models.checkpoints.networks import fill_with_noise
+from suite.models.point_e.network import PUBLISHED, PointDiffusionTransformer, to_network_units, to_physical_units
+from suite.models.point_e.sdf import SdfNetwork, SdfSettings
+from suite.models.sampling.denoiser import Denoiser, cosine_schedule, heun, karras_sigmas, linear_schedule
 
 WITHOUT_IT = "the original is not installed: docs/parity.md says how"
 original = pytest.mark.skipif(importlib.util.find_spec("point_e") is None, reason=WITHOUT_IT)
@@ -76,7 +76,7 @@ def summary(values: Tensor) -> list[float]:
 @pytest.mark.parametrize("name", PUBLISHED)
 @torch.inference_mode()
 def test_network_is_the_originals(name, record_property):
-    from suite.models.original_point_e import original_network
+    from suite.models.point_e.original import original_network
 
     settings = settings_of(name)
     theirs = noisy(original_network(name, torch.device("cpu"), layers=settings.layers), seed=1)
@@ -156,7 +156,7 @@ def original_cloud(conditioning: str, steps: int, sigma_max: tuple[float, float]
     from point_e.diffusion.configs import DIFFUSION_CONFIGS, diffusion_from_config
     from point_e.diffusion.sampler import PointCloudSampler
 
-    from suite.models.original_point_e import original_network
+    from suite.models.point_e.original import original_network
 
     base, stages = narrow_stages(conditioning)
     cpu = torch.device("cpu")
@@ -218,7 +218,7 @@ def sdf_inputs(points: int, positions: int) -> tuple[Tensor, Tensor]:
 @original
 @torch.inference_mode()
 def test_sdf_network_is_the_originals(record_property):
-    from suite.models.original_point_e import original_network
+    from suite.models.point_e.original import original_network
 
     theirs = noisy(original_network("sdf", torch.device("cpu")), seed=1)
     with torch.device("meta"):
@@ -240,8 +240,8 @@ def test_field_of_a_cloud_is_the_originals_on_its_grid(monkeypatch, record_prope
     from point_e.util import pc_to_mesh
     from point_e.util.point_cloud import PointCloud
 
-    from suite.models.original_point_e import original_network
-    from suite.models.sdf_network import field_of_cloud, mesh_of_cloud
+    from suite.models.point_e.original import original_network
+    from suite.models.point_e.sdf import field_of_cloud, mesh_of_cloud
 
     theirs = noisy(original_network("sdf", torch.device("cpu"), n_ctx=64), seed=1)
     ours = SdfNetwork()
@@ -284,7 +284,7 @@ def test_sdf_network_gives_the_figures_recorded_from_the_original():
 @torch.inference_mode()
 def record() -> None:
     """Print the figures above, from the original."""
-    from suite.models.original_point_e import original_network
+    from suite.models.point_e.original import original_network
 
     rounded = lambda values: [round(value, 6) for value in values]
     cpu = torch.device("cpu")

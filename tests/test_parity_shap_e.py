@@ -13,12 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from suite.models.original_shap_e import DIFFUSION, importable, original_decoder, original_prior
-from suite.models.original_shap_e import original as by_the_original
-from suite.models.samplers import exponential_schedule
-from suite.models.shap_e_field import ask, object_weights
-from suite.models.shap_e_official import PUBLISHED, Size
-from suite.models.views import CoarseToFine, through_box
+from suite.models.sampling.denoiser import exponential_schedule
+from suite.models.shap_e.field import ask, object_weights
+from suite.models.shap_e.full_size import PUBLISHED, Size
+from suite.models.shap_e.original import DIFFUSION, importable, original_decoder, original_prior
+from suite.models.shap_e.original import original as by_the_original
+from suite.models.shap_e.views import CoarseToFine, through_box
 from tests.shap_e_cases import (
     CPU,
     NARROW,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suite.metrics.prompts import accept_zip
-from suite.models.pictures_on_disk import PicturesOnDisk
-from suite.models.weights import WeightsAbsent, WeightsError
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.conditioning.pictures_on_disk import PicturesOnDisk
+from suite.prompts import accept_zip
 
 COLOURS = {"a red cube": (255, 0, 0), "a blue ball": (0, 0, 255)}
 

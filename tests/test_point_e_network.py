@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from suite.models.point_e_network import (
+from suite.models.point_e.network import (
     PUBLISHED,
     PointDiffusionTransformer,
     PointTransformerSettings,

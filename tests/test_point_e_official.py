@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from suite.models import point_e_official
-from suite.models.catalogue import MODELS
-from suite.models.full_size import random_network
-from suite.models.official_conditions import Condition, picture_condition
+from suite.catalogue.models import MODELS
+from suite.catalogue.optimizations import find_optimization
+from suite.catalogue.recipes import UnsupportedRecipe
+from suite.models.checkpoints.embedded import WeightsAbsent
+from suite.models.checkpoints.networks import random_network
+from suite.models.conditioning.full_size import Condition, picture_condition
 from suite.models.pipeline import untimed
-from suite.models.point_e_network import PUBLISHED, PointDiffusionTransformer, to_physical_units
-from suite.models.point_e_official import SDF_MESH, OfficialPointE
-from suite.models.sampling import Sampling
-from suite.models.sdf_network import SdfNetwork, SdfSettings
-from suite.models.weights import WeightsAbsent
+from suite.models.point_e import full_size as point_e_official
+from suite.models.point_e.full_size import SDF_MESH, OfficialPointE
+from suite.models.point_e.network import PUBLISHED, PointDiffusionTransformer, to_physical_units
+from suite.models.point_e.sdf import SdfNetwork, SdfSettings
+from suite.models.sampling.settings import Sampling
 from suite.names import resolve
-from suite.optimizations.catalogue import find_optimization
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.onednn import OneDnnLinear, use_onednn
+from suite.optimizations.arithmetic.onednn import OneDnnLinear, use_onednn
+from suite.optimizations.arithmetic.precision import cast
 from suite.optimizations.original import use_original
-from suite.optimizations.precision import cast
-from suite.optimizations.steps import set_steps
+from suite.optimizations.sampling.steps import set_steps
 
 CPU = torch.device("cpu")
 NARROW = {"width": 32, "layers": 1, "heads": 4}
@@ -161,7 +161,7 @@ def test_sdf_mesh_is_an_extra_stage_of_the_cloud_that_was_made():
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_catalogue_entries_build_the_network_of_their_name(name, monkeypatch):
     """On the meta device: no memory, so the 1B too. Its stages are those of the catalogue, in that order."""
-    from suite.models import full_size
+    from suite.models.checkpoints import networks as full_size
 
     def without_memory(make, device, dtype, seed, buffers):
         with torch.device("meta"):
@@ -189,13 +189,13 @@ def test_official_weights_that_are_absent_say_how_to_get_them(monkeypatch, tmp_p
 def test_pictures_from_a_disk_take_the_place_of_the_text_to_image_stage(monkeypatch, tmp_path):
     from PIL import Image
 
-    from suite.models.full_size import FullSizeWeights
+    from suite.models.checkpoints.networks import FullSizeWeights
 
     Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "a red cube.png")
     monkeypatch.setenv("TEXT3D_PICTURES", str(tmp_path))
-    monkeypatch.setattr("suite.models.official_conditions.load_image_side", lambda weights: nn.Identity())
+    monkeypatch.setattr("suite.models.conditioning.full_size.load_image_side", lambda weights: nn.Identity())
     grid, vector = torch.ones(1, 256, 1024), torch.ones(1, 768)
-    monkeypatch.setattr("suite.models.official_conditions.picture_features", lambda visual, pixels: (grid, vector))
+    monkeypatch.setattr("suite.models.conditioning.full_size.picture_features", lambda visual, pixels: (grid, vector))
     weights = FullSizeWeights("random", CPU)
     condition = picture_condition("m", weights)
     assert stages_of(lambda stage: condition(["a red cube"], 0, stage)) == ["image encoder"]
@@ -251,8 +251,8 @@ def test_original_recipe_runs_the_originals_code_on_the_same_tensors(kind, monke
     """Full width, one layer; their noise is replayed through ours, so that the clouds agree."""
     from point_e.models.configs import MODEL_CONFIGS
 
-    from suite.models.original_point_e import OriginalPointE
-    from suite.models.samplers import heun
+    from suite.models.point_e.original import OriginalPointE
+    from suite.models.sampling.denoiser import heun
 
     for name, settings in PUBLISHED.items():
         monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(settings, layers=1))
@@ -280,7 +280,7 @@ def test_original_recipe_runs_the_originals_code_on_the_same_tensors(kind, monke
     def replayed(denoise, start, sigmas, churn=0.0, churn_noise=None):
         return heun(denoise, next(starts), sigmas, churn=churn, churn_noise=lambda step: base_noise[1 + step])
 
-    monkeypatch.setattr("suite.models.solvers.heun", replayed)
+    monkeypatch.setattr("suite.models.sampling.solvers.heun", replayed)
     made = ours.generate(PROMPTS[:1])
     assert made.shape == expected.shape == (1, 4096, 6)
     assert (made - expected).norm() / expected.norm() < 1e-4

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from suite.embedded import renderer
-from suite.metrics import prompts as sets
-from suite.metrics.prompts import (
+from suite import prompts as sets
+from suite.catalogue.models import MODELS
+from suite.metrics.quality import gallery_sha256
+from suite.metrics.scoring import DIVERSITY_PROMPTS
+from suite.metrics.seen import POINTS
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.names import UnknownName
+from suite.prompts import (
     COCO_CAPTIONS,
     PromptsError,
     find_judging,
@@ -21,13 +26,8 @@ from suite.metrics.prompts import (
     read_prompts,
     why_unreadable,
 )
-from suite.metrics.quality import gallery_sha256
-from suite.metrics.scoring import DIVERSITY_PROMPTS
-from suite.metrics.seen import POINTS
-from suite.models.catalogue import MODELS
-from suite.models.weights import WeightsAbsent, WeightsError
-from suite.names import UnknownName
 from suite.records import PROTOCOL
+from suite.scenes import renderer
 
 THINGS = ("Dog", "cat", "BUS", "kite", "a clock", "two  bowls", "sign", "a 'blue' vase", 'the "red" train')
 CAPTIONS = [f"{THINGS[k % 9]} number {k}{('', '.', ' ', '. ')[k % 4]}" for k in range(153)]

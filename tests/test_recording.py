@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from suite import history, recording
+from suite import history
 from suite.configurations import find
 from suite.history import HistoryError, Journal, open_journals
-from suite.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from suite.records import Status
+from suite.session import recording
+from suite.session.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
 from tests.factories import measurement
 
 FP32, STEPS = "point-e-nano-text/fp32@cpu", "point-e-nano-text/steps-16@cpu"

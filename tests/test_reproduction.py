@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from leaderboards import reproduction
 from leaderboards.publish import publish, read_board
-from suite.optimizations.catalogue import OPTIMIZATIONS
+from suite.catalogue.optimizations import OPTIMIZATIONS
 from tests.factories import measurement, row, session_file
 
 FP32, INT8 = "point-e-nano-text/fp32@cpu", "point-e-nano-text/int8-fbgemm-linear@cpu"

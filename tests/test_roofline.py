@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.full_size_cost import published_clip, published_evaluation
 from suite.judging.roofline import compute_s, floor_s
-from suite.metrics import roofline
-from suite.metrics.published_cost import published_clip, published_evaluation
-from suite.metrics.roofline import Counting, counted, machine_peak
-from suite.models.clip import load_clip_nano
-from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
+from suite.metrics import counting, peaks
+from suite.metrics.counting import Counting, counted
+from suite.metrics.peaks import machine_peak
+from suite.models.conditioning.clip import load_clip_nano
+from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
 from suite.records import MachinePeak
 
 PEAK = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": 400.0}, bytes_per_s=10.0)
@@ -102,9 +103,9 @@ def test_the_fused_attention_of_clip_counts_as_much_as_its_parts(monkeypatch, ma
 
     def spy(*arguments, **settings):
         taken.append(True)
-        return roofline._multihead_attention(*arguments, **settings)
+        return counting._multihead_attention(*arguments, **settings)
 
-    monkeypatch.setitem(roofline.COUNTERS, torch.ops.aten._native_multi_head_attention, spy)
+    monkeypatch.setitem(counting.COUNTERS, torch.ops.aten._native_multi_head_attention, spy)
     layer, x = nn.MultiheadAttention(16, 4, batch_first=True).eval(), torch.randn(2, 9, 16)
     mask = torch.ones(9, 9, dtype=torch.bool).triu(1) if masked else None
 
@@ -150,11 +151,11 @@ def test_a_quantized_layer_is_integer_arithmetic_with_weights_of_a_byte():
 
 
 def test_onednns_layer_counts_as_torchs_own():
-    if roofline.ONEDNN is None or not torch.backends.mkldnn.is_available():
+    if counting.ONEDNN is None or not torch.backends.mkldnn.is_available():
         pytest.skip("this torch has no oneDNN layer")
     layer, x = nn.Linear(8, 16), torch.randn(10, 8)
     plain = counted(lambda: layer(x))
-    other = counted(lambda: roofline.ONEDNN(x, layer.weight, layer.bias, "none", [], ""))
+    other = counted(lambda: counting.ONEDNN(x, layer.weight, layer.bias, "none", [], ""))
     assert (other.flops, other.bytes_moved) == (plain.flops, plain.bytes_moved)
 
 
@@ -201,7 +202,7 @@ def test_peaks_are_those_of_this_machine(monkeypatch):
     Others on the machine can only slow either side, so both are measured in turn and the best of each is compared, of
     as many looks as it takes: six have failed when the neighbours were busy during the peaks and idle during the work.
     """
-    monkeypatch.setattr(roofline, "COPY_BYTES", 32 * 2**20)
+    monkeypatch.setattr(peaks, "COPY_BYTES", 32 * 2**20)
     layer, x = nn.Linear(512, 512), torch.randn(256, 512)
 
     def work():
@@ -216,7 +217,7 @@ def test_peaks_are_those_of_this_machine(monkeypatch):
         assert 1e8 < peak.bytes_per_s < 1e13
         arithmetic_s.append(compute_s(flops, peak))
         with torch.inference_mode():
-            measured_s.append(roofline._best(work, lambda: None))
+            measured_s.append(peaks._best(work, lambda: None))
         if len(measured_s) >= 6 and 0.7 * min(arithmetic_s) < min(measured_s):
             break
     assert 0.7 * min(arithmetic_s) < min(measured_s) < 50 * min(arithmetic_s)
@@ -229,6 +230,6 @@ def test_a_short_product_is_made_larger_until_the_clock_can_tell(monkeypatch):
         sides.append(side)
         return lambda: None
 
-    rate = roofline._rate(instant, torch.device("cpu"), lambda: None)
+    rate = peaks._rate(instant, torch.device("cpu"), lambda: None)
     assert sides == [1024, 2048, 4096, 8192]
     assert rate > 0

@@ -4,9 +4,8 @@ import numpy
 import pytest
 import torch
 
-from suite.models.noise import PromptNoise
-from suite.models.point_e_network import PointDiffusionTransformer, PointTransformerSettings
-from suite.models.samplers import (
+from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
+from suite.models.sampling.denoiser import (
     Denoiser,
     NoiseSchedule,
     cosine_schedule,
@@ -15,6 +14,7 @@ from suite.models.samplers import (
     karras_sigmas,
     linear_schedule,
 )
+from suite.models.sampling.noise import PromptNoise
 
 MEAN, DEVIATION = 0.3, 0.5
 """Of the one-dimensional Gaussian data whose perfect denoiser is known."""

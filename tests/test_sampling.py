@@ -12,25 +12,25 @@ import pytest
 import torch
 
 from suite.building import build
+from suite.catalogue.optimizations import find_optimization
+from suite.catalogue.recipes import ImpossibleComposition, UnsupportedRecipe
 from suite.configurations import find
-from suite.embedded.evaluate import GALLERY
-from suite.embedded.train_distilled import point_e_nano_text_distilled
 from suite.metrics.cost import object_counts
-from suite.models.near_surface import Refinement, near_surface
-from suite.models.point_e import POSITION_SCALE
-from suite.models.point_e_official import build_40m_text
-from suite.models.samplers import Denoiser, cosine_schedule
-from suite.models.sampling import Sampled, Sampling
-from suite.models.solvers import levels
+from suite.models.point_e.full_size import build_40m_text
+from suite.models.point_e.pipeline import POSITION_SCALE
+from suite.models.sampling.denoiser import Denoiser, cosine_schedule
+from suite.models.sampling.settings import Sampled, Sampling
+from suite.models.sampling.solvers import levels
+from suite.models.shap_e.near_surface import Refinement, near_surface
 from suite.names import UnknownName, resolve
-from suite.optimizations.catalogue import find_optimization
-from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
-from suite.optimizations.copied_points import copy_points
-from suite.optimizations.distilled import use_student
-from suite.optimizations.guidance import limit
-from suite.optimizations.picture_steps import set_picture_steps
-from suite.optimizations.sparse_decode import refine
-from suite.optimizations.steps import set_steps
+from suite.optimizations.decoding.sparse_decode import refine
+from suite.optimizations.sampling.copied_points import copy_points
+from suite.optimizations.sampling.distilled import use_student
+from suite.optimizations.sampling.guidance import limit
+from suite.optimizations.sampling.picture_steps import set_picture_steps
+from suite.optimizations.sampling.steps import set_steps
+from suite.scenes.gallery import GALLERY
+from suite.training.train_distilled import point_e_nano_text_distilled
 from tests.techniques import pipeline
 
 CPU = torch.device("cpu")
@@ -290,7 +290,7 @@ def recipe_with_few_ways():
     """One batch of the teacher's ways."""
     recipe = point_e_nano_text_distilled()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)
+        patch.setattr("suite.training.train_distilled.TEACHER_STEPS", 8)
         recipe.block = 0, recipe.walk(torch.Generator().manual_seed(0))
     return recipe
 
@@ -328,8 +328,8 @@ def test_a_students_steps_lead_where_the_teacher_arrived(students_recipe):
 
 @pytest.mark.slow
 def test_the_teachers_ways_are_the_same_when_a_block_is_begun_again(students_recipe, monkeypatch):
-    monkeypatch.setattr("suite.embedded.train_distilled.BLOCK_WAYS", 32)
-    monkeypatch.setattr("suite.embedded.train_distilled.TEACHER_STEPS", 8)  # 32 ways of 16 take 50 s without bfloat16
+    monkeypatch.setattr("suite.training.train_distilled.BLOCK_WAYS", 32)
+    monkeypatch.setattr("suite.training.train_distilled.TEACHER_STEPS", 8)  # 32 ways of 16 take 50 s without bfloat16
     recipe, few = students_recipe, students_recipe.block
     first = recipe.ways(3).places
     recipe.block = None

@@ -10,16 +10,16 @@ import time
 import pytest
 import torch
 
-from suite import execution
 from suite.building import build
 from suite.configurations import find
 from suite.devices.cpu import THREADS_VARIABLE
-from suite.job import Job
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
-from suite.passes import batch_size
+from suite.metrics.sharing import CHUNK, Lead, fill, parts_of, taken
 from suite.records import Quality, Status
-from suite.sharing import CHUNK, Lead, fill, parts_of, taken
+from suite.worker import execution
+from suite.worker.job import Job
+from suite.worker.passes import batch_size
 from tests import bad_models
 
 FAST = "point-e-nano-text/distilled-1+copied-points@cpu"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.models import sdf_network
-from suite.models.full_size import fill_with_noise
-from suite.models.sdf_network import SIDE, SdfNetwork, SdfSettings, field_of_cloud, mesh_of_cloud
+from suite.models.checkpoints.networks import fill_with_noise
+from suite.models.point_e import sdf as sdf_network
+from suite.models.point_e.sdf import SIDE, SdfNetwork, SdfSettings, field_of_cloud, mesh_of_cloud
 
 TINY = SdfSettings(width=16, encoder_layers=2, decoder_layers=2, heads=4)
 

@@ -52,7 +52,7 @@ vendor-torch = []
 packages = ["suite"]
 """
 # What the proofs of the set-up import, beside what pip installs. They lie in the checkout, which is on their path.
-MODULES = ("suite/__init__", "suite/preload", "suite/plugin", "dashboard/figures", "leaderboards/publish")
+MODULES = ("suite/__init__", "suite/worker/preload", "suite/plugin", "dashboard/figures", "leaderboards/publish")
 MODULES += ("diffusers", "pytest", "streamlit/web/bootstrap")
 TORCH = "__version__ = '2.3.0'\ndef from_numpy(array):\n    return array\n"
 

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from diffusers.pipelines.shap_e.renderer import ShapERenderer, posenc_nerf
 
-from suite.embedded.renderer import ELEVATION_DEG, render
-from suite.embedded.train_shap_e import tie_density
 from suite.metrics.seen import seen
-from suite.models.shap_e import NANO_LATENT, ShapE, assemble_nano
-from suite.models.shap_e_field import ALL_OCTAVES, ask, encode, object_weights
-from suite.models.shap_e_networks import NANO_OCTAVES, build_nano_prior, build_nano_renderer
-from suite.models.views import CoarseToFine, Evenly, render_views
-from suite.optimizations import simulated_integers
-from suite.optimizations.dynamic_int8 import quantize as dynamic
-from suite.optimizations.precision import cast
-from suite.optimizations.simulated_integers import quantize as simulate
+from suite.models.shap_e.field import ALL_OCTAVES, ask, encode, object_weights
+from suite.models.shap_e.networks import NANO_OCTAVES, build_nano_prior, build_nano_renderer
+from suite.models.shap_e.pipeline import NANO_LATENT, ShapE, assemble_nano
+from suite.models.shap_e.views import CoarseToFine, Evenly, render_views
+from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
+from suite.optimizations.arithmetic.precision import cast
+from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
+from suite.scenes.renderer import ELEVATION_DEG, render
+from suite.training.train_shap_e import tie_density
 
 CPU = torch.device("cpu")
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from suite.models import official, shap_e_official
-from suite.models.download import read_pins
-from suite.models.full_size import FullSizeWeights, loaded_network
-from suite.models.official_conditions import Condition
-from suite.models.shap_e_convert import from_prior, from_renderer, to_prior, to_renderer
-from suite.models.shap_e_official import (
+from suite.models.checkpoints import official
+from suite.models.checkpoints.download import read_pins
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, sha256_of
+from suite.models.checkpoints.networks import FullSizeWeights, loaded_network
+from suite.models.conditioning.full_size import Condition
+from suite.models.shap_e import full_size as shap_e_official
+from suite.models.shap_e.full_size import (
     PUBLISHED,
     assemble,
     build_image,
@@ -24,7 +25,7 @@ from suite.models.shap_e_official import (
     network,
     official_state,
 )
-from suite.models.weights import WeightsAbsent, WeightsError, sha256_of
+from suite.models.shap_e.layouts import from_prior, from_renderer, to_prior, to_renderer
 from tests.shap_e_cases import CPU, NARROW, condition, decoder_state, our_pipeline, prior_shapes, prior_state
 
 LATENT_STATISTICS = 2 * 2048  # diffusers' mean and deviation, which OpenAI's networks do without

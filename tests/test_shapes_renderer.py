@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from suite.embedded.captions import COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, Scene, Thing, all_scenes
-from suite.embedded.renderer import BACKGROUND, judge_views, render, splat_radius_px
-from suite.embedded.shapes import EXTENTS, GAP, RADII, SceneTable, layout, surface_pools
+from suite.scenes.captions import COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, Scene, Thing, all_scenes
+from suite.scenes.renderer import BACKGROUND, judge_views, render, splat_radius_px
+from suite.scenes.shapes import EXTENTS, GAP, RADII, SceneTable, layout, surface_pools
 
 
 def thing(words: str) -> Thing:

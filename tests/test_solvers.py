@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from suite.models.samplers import cosine_schedule, karras_sigmas
-from suite.models.sampling import Sampling
-from suite.models.solvers import SOLVERS, evaluations, levels, solve
+from suite.models.sampling.denoiser import cosine_schedule, karras_sigmas
+from suite.models.sampling.settings import Sampling
+from suite.models.sampling.solvers import SOLVERS, evaluations, levels, solve
 
 MEAN, DEVIATION = 0.3, 0.5
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from suite.embedded.evaluate import GALLERY
-from suite.models.empty_space import occupied, where_occupied
-from suite.models.noise import generator
-from suite.models.views import CoarseToFine, render_views
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.sparse_views import skip
+from suite.catalogue.recipes import UnsupportedRecipe
+from suite.models.sampling.noise import generator
+from suite.models.shap_e.empty_space import occupied, where_occupied
+from suite.models.shap_e.views import CoarseToFine, render_views
+from suite.optimizations.decoding.sparse_views import skip
+from suite.scenes.gallery import GALLERY
 from tests.techniques import CPU, pipeline
 
 MODEL = "shap-e-nano-text"

@@ -68,7 +68,7 @@ def test_where_git_cannot_tell_all_are_called_for(repository, tmp_path_factory):
 
 
 def test_a_change_calls_for_the_tests_of_its_subject_alone():
-    assert TRAINING in called_for({"suite/embedded/train_clip.py"})
+    assert TRAINING in called_for({"suite/training/train_clip.py"})
     assert called_for({"README.md", "docs/cost.md", "suite/embedded.py"}) == {}
     assert TRAINING not in called_for({"dashboard/app.py"}) and called_for({"dashboard/app.py"})
     assert called_for({TRAINING}) == {TRAINING: f"{TRAINING} changed"}

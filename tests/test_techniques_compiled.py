@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.metrics.cost import object_counts
 from suite.metrics.extrapolation import at_least, diffusion_places, few
 from suite.metrics.latency import time_call
 from suite.metrics.scoring import generated
 from suite.names import UnknownName
-from suite.optimizations import compiled
-from suite.optimizations.compiled import compile_networks
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.cuda_graphs import Graphed, copied, signature, use_cuda_graphs
-from suite.optimizations.forwards import give
+from suite.optimizations.execution import compiled
+from suite.optimizations.execution.compiled import compile_networks
+from suite.optimizations.execution.cuda_graphs import Graphed, copied, signature, use_cuda_graphs
+from suite.optimizations.execution.forwards import give
 from tests.techniques import CPU, MODELS, PROMPTS, STEPS, distance, engine_or_skip, objects, pipeline, reference
 
 CUDA = torch.device("cuda")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from suite.optimizations import simulated_integers
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.dynamic_int8 import quantize as dynamic
-from suite.optimizations.simulated_integers import quantize as simulate
-from suite.optimizations.smooth_quant import Smoothed, fed_by_norms, scales, smooth
-from suite.optimizations.torchao_int8 import fits
+from suite.catalogue.recipes import UnsupportedRecipe
+from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
+from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
+from suite.optimizations.arithmetic.smooth_quant import Smoothed, fed_by_norms, scales, smooth
+from suite.optimizations.arithmetic.torchao_int8 import fits
 from tests.techniques import CPU, MODELS, MORE, PROMPTS, distance, engine_or_skip, objects, pipeline, reference
 
 # Measured in November 2026 on AVX-512 with VNNI, Point-E and Shap-E: fbgemm 0.036 and 0.016, onednn 0.031 and 0.016,

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import nn
 
+from suite.catalogue.optimizations import OPTIMIZATIONS, find_optimization
+from suite.catalogue.recipes import ImpossibleComposition, UnsupportedRecipe
 from suite.configurations import all_marks
 from suite.names import UnknownName
-from suite.optimizations.catalogue import OPTIMIZATIONS, find_optimization
-from suite.optimizations.chosen import chosen
-from suite.optimizations.compiled import compile_networks
-from suite.optimizations.composition import ImpossibleComposition, UnsupportedRecipe
-from suite.optimizations.cuda_graphs import use_cuda_graphs
-from suite.optimizations.dynamic_int8 import quantize as dynamic
-from suite.optimizations.mixed import choose
-from suite.optimizations.onednn import OneDnnLinear, use_onednn
-from suite.optimizations.precision import cast, cast_to
-from suite.optimizations.simulated_integers import quantize as simulate
-from suite.optimizations.smooth_quant import smooth
-from suite.optimizations.torchao_int8 import quantize as torchao
-from suite.optimizations.weight_only import pack
+from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
+from suite.optimizations.arithmetic.mixed import choose
+from suite.optimizations.arithmetic.onednn import OneDnnLinear, use_onednn
+from suite.optimizations.arithmetic.precision import cast, cast_to
+from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
+from suite.optimizations.arithmetic.smooth_quant import smooth
+from suite.optimizations.arithmetic.torchao_int8 import quantize as torchao
+from suite.optimizations.arithmetic.weight_only import pack
+from suite.optimizations.execution.compiled import compile_networks
+from suite.optimizations.execution.cuda_graphs import use_cuda_graphs
+from suite.optimizations.layers import chosen
 from tests.techniques import CPU, distance, engine_or_skip, linears, objects, pipeline, reference
 
 CUDA = torch.device("cuda")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.devices.heap import release_freed_memory
 from suite.names import UnknownName
-from suite.optimizations import precision
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.mixed import InBfloat16, by_place, choose
-from suite.optimizations.precision import cast
-from suite.optimizations.weight_only import Int4Weight, Int8Weight, pack
+from suite.optimizations.arithmetic import precision
+from suite.optimizations.arithmetic.mixed import InBfloat16, by_place, choose
+from suite.optimizations.arithmetic.precision import cast
+from suite.optimizations.arithmetic.weight_only import Int4Weight, Int8Weight, pack
 from tests.techniques import (
     CPU,
     EMULATED_STEPS,

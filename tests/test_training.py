@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.embedded import train as training
-from suite.embedded.recipe import spread, v_example
-from suite.embedded.train import RECIPES, load_recipe, train
-from suite.models.samplers import cosine_schedule
-from suite.models.weights import EMBEDDED, WeightsAbsent
+from suite.models.checkpoints.embedded import EMBEDDED, WeightsAbsent
+from suite.models.sampling.denoiser import cosine_schedule
+from suite.training import train as training
+from suite.training.recipe import spread, v_example
+from suite.training.train import RECIPES, load_recipe, train
 
 SMALL = "shap-e-nano-autoencoder"  # the quickest to begin
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.models.stored_int8 import packed, unpacked
-from suite.models.weights import EMBEDDED, HASHES, WeightsAbsent, WeightsError, load_embedded, sha256_of
+from suite.models.checkpoints.embedded import EMBEDDED, HASHES, WeightsAbsent, WeightsError, load_embedded, sha256_of
+from suite.models.checkpoints.stored_int8 import packed, unpacked
 
 NAME = "clip-nano"
 COMMITTED = json.loads(HASHES.read_text())
@@ -69,7 +69,7 @@ def test_an_absent_file_says_where_it_was_looked_for_and_how_to_get_it(folder):
     with pytest.raises(WeightsAbsent) as refusal:
         load_embedded(NAME, folder)
     assert str(path) in str(refusal.value)
-    assert f"python -m suite.embedded.train {NAME}" in str(refusal.value)
+    assert f"python -m suite.training.train {NAME}" in str(refusal.value)
 
 
 def test_a_name_that_no_hash_is_pinned_for_is_refused(folder):

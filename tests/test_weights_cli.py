@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite import weights
+from suite import prompts, weights
 from suite.devices.backend import slug
-from suite.metrics import prompts
-from suite.models import official
-from suite.models.official import cache_folder, load_official
-from suite.models.official_files import MODEL_FILES, OFFICIAL, OfficialFile
+from suite.models.checkpoints import official
+from suite.models.checkpoints.official import cache_folder, load_official
+from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, OfficialFile
 from tests.test_prompts import coco_file  # noqa: F401 - the fixture
 from tests.web import Page, serving
 

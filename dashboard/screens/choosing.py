@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import data, links, tables
 from leaderboards.rows import MalformedRows
-from suite.devices.catalogue import DEVICES
+from suite.catalogue.devices import DEVICES
 from suite.records import PublishedRow
 
 IN_URL = "query-params"

@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from suite.catalogue.devices import DEVICES, find_device
 from suite.configurations import Configuration, find, matrix
-from suite.devices.catalogue import DEVICES, find_device
 from suite.history import COMMITTED, QUARANTINE, ROOT, HistoryError, read_session, write_atomically
 from suite.judging.baselines import (
     FOLDER,

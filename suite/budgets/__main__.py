@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from suite.budgets.text import lines_of
+from suite.catalogue.devices import DEVICES, find_device
+from suite.catalogue.extensions import extensions
 from suite.configurations import Configuration, matrix
-from suite.devices.catalogue import DEVICES, find_device
-from suite.extensions import extensions
 from suite.history import HistoryError, read_folder, read_session, write_atomically
 from suite.judging.budgets import FOLDER, load_budgets
 from suite.judging.intervals import proportion

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from suite.devices.catalogue import DEVICES, Device
+from suite.catalogue.devices import DEVICES, Device
+from suite.catalogue.extensions import extensions
 from suite.devices.health import Health
-from suite.extensions import extensions
 from suite.records import Energy, Memory
 
 BOARD_VARIABLE = "TEXT3D_BOARD"

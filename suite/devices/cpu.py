@@ -8,8 +8,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.catalogue.devices import Device
 from suite.devices.backend import Board, board_id, given_name, read_text
-from suite.devices.catalogue import Device
 from suite.devices.cgroup import cpu_quota, throttled_us
 from suite.devices.health import Health
 from suite.devices.heap import keep_what_is_freed, return_what_is_freed

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from suite.catalogue.devices import Device
 from suite.devices.backend import Board, NotHere, board_id
-from suite.devices.catalogue import Device
 from suite.devices.health import Health
 from suite.devices.visible import Unresolved, bare, pci_place, text, visible_handles
 from suite.records import Energy, Memory

@@ -11,8 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.catalogue.devices import Device
 from suite.devices.backend import Board, NotHere, board_id, read_number, read_text
-from suite.devices.catalogue import Device
 from suite.devices.cuda import AllocatorPeak, Cuda
 from suite.devices.health import Health
 from suite.devices.rails import RailMeter, find_hwmon, find_rails

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from suite.judging.roofline import floor_s
+from suite.metrics.counting import Count, Counting
 from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
-from suite.metrics.roofline import Count, Counting, machine_peak
+from suite.metrics.peaks import machine_peak
 from suite.models.pipeline import Evaluations, Pipeline, Stepped, has
 from suite.records import Cost, StageCost
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import Tensor
 
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.judging.intervals import latency_interval, relative_half_width, student_t
 from suite.metrics.latency import MAX_ROUNDS, MIN_ROUNDS, STAGE_SLACK, TARGET, time_call, warnings_of
 from suite.models.pipeline import Evaluations, Pipeline
-from suite.optimizations.composition import UnsupportedRecipe
 from suite.records import Interval, Latency, StageExtrapolation
 
 MIN_EVALUATIONS = 3  # two give a Student-t factor of 12.7

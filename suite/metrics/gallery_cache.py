@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.models.official import cache_folder
+from suite.models.checkpoints.official import cache_folder
 
 DIGEST_BYTES = 32
 

@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.embedded.evaluate import embed_captions
-from suite.metrics.prompts import JUDGES, NANO
-from suite.models.clip import build_clip_nano, embed_views, import_open_clip, load_clip
-from suite.models.official import load_official
-from suite.models.weights import load_embedded
+from suite.models.checkpoints.embedded import load_embedded
+from suite.models.checkpoints.official import load_official
+from suite.models.conditioning.clip import build_clip_nano, embed_captions, embed_views, import_open_clip, load_clip
 from suite.names import unknown
+from suite.prompts import JUDGES, NANO
 
 OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -38,7 +37,7 @@ class Recognizer:
 
 
 def load_judge(name: str) -> Recognizer:
-    """One of `suite.metrics.prompts.JUDGES`."""
+    """One of `suite.prompts.JUDGES`."""
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)
     return _openai(name) if name in OPEN_CLIP else _nano()

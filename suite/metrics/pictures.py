@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from suite import sheets
-from suite.embedded.renderer import judge_views
 from suite.metrics.seen import seen
 from suite.models.pipeline import Objects
 from suite.models.shown import Shown
+from suite.scenes.renderer import judge_views
 
 
 def picture(made: Tensor | Shown, views: int = 2) -> Image.Image:

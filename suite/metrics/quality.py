@@ -11,18 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from suite.embedded.captions import all_scenes
-from suite.embedded.renderer import judge_views
-from suite.embedded.shapes import SceneTable
-from suite.job import Job
 from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
-from suite.metrics.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.metrics.seen import seen
 from suite.models.pipeline import Objects
-from suite.models.weights import WeightsAbsent
+from suite.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.records import PromptOutcome
+from suite.scenes.captions import all_scenes
+from suite.scenes.renderer import judge_views
+from suite.scenes.shapes import SceneTable
 
 
 class Judge:
@@ -82,20 +80,6 @@ class Judge:
         return table.clouds(torch.arange(len(prompts)), 2048, torch.Generator().manual_seed(0), jitter=0.0)[0]
 
 
-def judge_of(job: Job) -> Judge:
-    return Judge(job.configuration.model.prompts, job.judge, job.prompts)
-
-
 def gallery_sha256(prompts: str = "embedded", file: Path | None = None) -> str:
     """Of the set's prompts and captions. WeightsAbsent when they are not on this machine."""
     return load_prompts(prompts, file).sha256
-
-
-def gallery_of(job: Job) -> str | None:
-    """What a job's fingerprint says of its gallery, whether it is scored now or not; None where it never can be."""
-    if job.weights == "random":
-        return None
-    try:
-        return gallery_sha256(job.configuration.model.prompts, job.prompts)
-    except WeightsAbsent:
-        return None

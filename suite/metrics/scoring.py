@@ -16,9 +16,9 @@ from suite.judging.scores import summarize
 from suite.metrics.chamfer import chamfer
 from suite.metrics.quality import Judge
 from suite.metrics.seen import seen
+from suite.metrics.sharing import Lead, parts_of
 from suite.models.pipeline import Objects, Pipeline
 from suite.records import PromptOutcome, Quality
-from suite.sharing import Lead, parts_of
 
 DIVERSITY_PROMPTS = 16  # of which a second object is made
 BATCH_SIZE = 8  # `benchmarks/scoring.py` compares others

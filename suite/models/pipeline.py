@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.shown import Shown
-from suite.optimizations.composition import UnsupportedRecipe
 
 Stage = Callable[[str], AbstractContextManager]
 """Entered around each stage by its name; the worker passes a clock, others nothing."""
@@ -112,7 +112,7 @@ class DecodesField(Protocol):
     """It asks a field at the points of a grid, and takes the surface in it as a mesh."""
 
     grid: int  # points along each axis
-    refinement: Any  # suite.models.near_surface.Refinement, or None: all points of the grid
+    refinement: Any  # suite.models.shap_e.near_surface.Refinement, or None: all points of the grid
 
 
 class RendersField(Protocol):
@@ -125,7 +125,7 @@ class RendersField(Protocol):
 class CopiesPoints(Protocol):
     """Its upsampler may be left out, and the base's points be copied in its place."""
 
-    copies: Any  # suite.models.point_e.Copies, or None
+    copies: Any  # suite.models.point_e.pipeline.Copies, or None
 
 
 LACKS = {

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import torch
 
-from suite.models.catalogue import MODELS
+from suite.catalogue.models import MODELS
+from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline, require
-from suite.models.sampling import Sampled
+from suite.models.sampling.settings import Sampled
 from suite.names import resolve
-from suite.optimizations.composition import UnsupportedRecipe
-from suite.optimizations.steps import NOT_PLAIN, plain
+from suite.optimizations.sampling.steps import NOT_PLAIN, plain
 
 # family -> the package that must be importable, how to get it, and who makes the pipeline of it
 ORIGINALS = {
     "point-e": (
         "point_e.diffusion.sampler",
         "point-e @ git+https://github.com/openai/point-e@fc8a607c08a3ea804cc82bf1ef8628f88a3a5d2f",
-        "suite.models.original_point_e:original",
+        "suite.models.point_e.original:original",
     ),
     "shap-e": (
         "shap_e",
         "shap-e @ git+https://github.com/openai/shap-e@50131012ee11c9d2617f3886c10f000d3c7a3b43",
-        "suite.models.original_shap_e:original",
+        "suite.models.shap_e.original:original",
     ),
 }
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from suite.models.noise import PromptNoise
 from suite.models.pipeline import Pipeline, Stage
+from suite.models.sampling.noise import PromptNoise
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 0.6, 0.0), "blue": (0.0, 0.0, 1.0), "yellow": (1.0, 0.9, 0.0)}
 
@@ -36,7 +36,7 @@ def build(weights: str, device: torch.device) -> Ball:
 
 def fewer_points(pipeline: Pipeline, device: torch.device, *, divisor: int) -> Pipeline:
     """A technique: pipeline -> pipeline. What this machine or model cannot do, it says with UnsupportedRecipe."""
-    from suite.optimizations.composition import UnsupportedRecipe
+    from suite.catalogue.recipes import UnsupportedRecipe
 
     if not hasattr(pipeline, "points"):
         raise UnsupportedRecipe(f"{pipeline.model} has no number of points to divide")

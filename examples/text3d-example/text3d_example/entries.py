@@ -1,8 +1,8 @@
 """Three entries, one literal each. Without torch: what they name is imported where it runs."""
 
-from suite.devices.catalogue import Device
-from suite.models.catalogue import Model
-from suite.optimizations.composition import Optimization, Technique
+from suite.catalogue.devices import Device
+from suite.catalogue.models import Model
+from suite.catalogue.recipes import Optimization, Technique
 
 BALL = Model(
     name="ball-nano-text",

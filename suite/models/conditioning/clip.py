@@ -1,0 +1,89 @@
+"""CLIP through open_clip: the embedded networks here, OpenAI's through open_clip's own registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suite.models.checkpoints.embedded import load_embedded
+from suite.scenes.tokenizer import tokenize
+
+EMBEDDED_CONFIG = Path(__file__).parents[2] / "embedded" / "clip-nano.json"
+
+
+def import_open_clip() -> ModuleType:
+    """open_clip, also where torchvision's compiled part does not load.
+
+    A torchvision from the registry beside a CPU-only or vendor torch fails at import with "operator
+    torchvision::nms does not exist". Only its Python transforms are needed here, so the two operator
+    schemas that its import looks up are declared first, and only when the compiled part is absent.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except (RuntimeError, ImportError, OSError) as error:
+        if "nms" not in str(error) and not isinstance(error, OSError):
+            raise
+        _declare_torchvision_operators()
+    import open_clip
+
+    return open_clip
+
+
+_declared: list[torch.library.Library] = []  # a Library's operators vanish with it
+
+
+def _declare_torchvision_operators() -> None:
+    if _declared:  # an import that failed after all may be tried again
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+
+
+def build_clip_nano() -> nn.Module:
+    """The embedded CLIP (ViT 64 px / patch 8, 128 wide) with fresh weights."""
+    open_clip = import_open_clip()
+    config = json.loads(EMBEDDED_CONFIG.read_text())
+    return open_clip.model.CLIP(
+        embed_dim=config["embed_dim"],
+        vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
+        text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
+    )
+
+
+def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Fill a CLIP with weights. Only its causal mask may lack, since it is no weight; else ValueError names the keys."""
+    outcome = clip.load_state_dict(weights, strict=False)
+    missing = sorted(set(outcome.missing_keys) - {"attn_mask"})
+    wrong = [f"missing {', '.join(missing)}"] * bool(missing)
+    wrong += [f"unknown {', '.join(sorted(outcome.unexpected_keys))}"] * bool(outcome.unexpected_keys)
+    if wrong:
+        raise ValueError(f"these weights do not fit the CLIP: {'; '.join(wrong)}")
+
+
+def load_clip_nano(name: str = "clip-nano") -> nn.Module:
+    """An embedded CLIP with its weights, for inference."""
+    clip = build_clip_nano()
+    load_clip(clip, load_embedded(name)[0])
+    return clip.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def embed_captions(clip: nn.Module, captions: list[str]) -> Tensor:
+    """Unit vectors of captions of the embedded grammar [B, width]."""
+    chunks = [captions[k : k + 512] for k in range(0, len(captions), 512)]
+    return torch.cat([F.normalize(clip.encode_text(tokenize(chunk)), dim=-1) for chunk in chunks])
+
+
+def embed_views(clip: nn.Module, views: Tensor) -> Tensor:
+    """Pictures [B, V, 3, H, W] (fractions 0–1) -> unit vectors [B, width]: the mean of the views' unit vectors."""
+    batch, count = views.shape[:2]
+    vectors = F.normalize(clip.encode_image(views.flatten(0, 1) * 2 - 1), dim=-1)
+    return F.normalize(vectors.view(batch, count, -1).mean(1), dim=-1)

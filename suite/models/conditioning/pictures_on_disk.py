@@ -1,0 +1,108 @@
+"""Conditioning pictures from a folder or a zip file: the reproducible way from a prompt to a picture.
+
+A picture belongs to a prompt if its name is the prompt (case, spaces and punctuation aside), or by a list:
+`captions.txt` among the pictures, or the archive's name with `.txt` beside it, a prompt a line, in the order of the
+pictures' names, in which 2 comes before 10. The list serves archives whose pictures are numbered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, UnidentifiedImageError
+
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+
+BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # what reading a damaged or encrypted archive raises
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+LIST = "captions.txt"
+
+
+class PicturesOnDisk:
+    """Called as a text-to-image pipeline is; the sample's number makes no difference, there is one picture a prompt."""
+
+    network = None
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise WeightsAbsent(f"{path}: no such folder or zip file of conditioning pictures")
+        self.path = path
+        self._files = dict(sorted(self._read(), key=lambda file: _in_order(file[0])))
+        pictures = [name for name in self._files if name.lower().endswith(ENDINGS)]
+        if not pictures:
+            raise WeightsError(f"{path}: holds no pictures ({', '.join(ENDINGS)})")
+        if (captions := self._captions()) is None:
+            captions = [PurePosixPath(name).stem for name in pictures]
+        if len(captions) != len(pictures):
+            raise WeightsError(f"{path}: {len(pictures)} pictures, but {len(captions)} lines of captions")
+        self._by_prompt: dict[str, str] = {}
+        for caption, name in zip(captions, pictures):
+            if (other := self._by_prompt.setdefault(_key(caption), name)) != name:
+                raise WeightsError(f"{path}: {other} and {name} are both pictures of {caption!r}")
+        digest = hashlib.sha256()
+        for name, data in self._files.items():
+            digest.update(f"{name}\0{len(data)}\0".encode() + data)
+        self.sha256 = digest.hexdigest()
+
+    def __call__(self, model: str, prompts: list[str], sample: int) -> list[Image.Image]:
+        absent = [prompt for prompt in prompts if _key(prompt) not in self._by_prompt]
+        if absent:
+            raise WeightsAbsent(
+                f"{self.path}: no picture of {absent[0]!r}; it has {len(self._by_prompt)} pictures, each known by its name "
+                f"or its line in {LIST} (docs/weights.md)"
+            )
+        return [self._picture(self._by_prompt[_key(prompt)]) for prompt in prompts]
+
+    def _picture(self, name: str) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(self._files[name])).convert("RGB")
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            raise WeightsError(f"{self.path}: {name} is no readable picture ({error})") from None
+
+    def _read(self) -> Iterator[tuple[str, bytes]]:
+        if self.path.is_dir():
+            for file in self.path.iterdir():
+                if file.is_file() and _wanted(file.name):
+                    yield file.name, file.read_bytes()
+            return
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for entry in archive.infolist():
+                    if not entry.is_dir() and _wanted(entry.filename):
+                        yield entry.filename, archive.read(entry)
+        except BROKEN as error:
+            raise WeightsError(f"{self.path}: not a zip file, or a broken one ({error})") from None
+
+    def _captions(self) -> list[str] | None:
+        inside = [data for name, data in self._files.items() if PurePosixPath(name).name == LIST]
+        beside = self.path.with_suffix(".txt")
+        if not inside and not self.path.is_dir() and beside.exists():
+            inside = [beside.read_bytes()]
+            self._files[LIST] = inside[0]
+        if not inside:
+            return None
+        try:
+            return [line for line in inside[0].decode("utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise WeightsError(f"{self.path}: its captions are no text in UTF-8 ({error})") from None
+
+
+def _wanted(name: str) -> bool:
+    last = PurePosixPath(name).name
+    hidden = last.startswith(".") or name.startswith("__MACOSX")
+    return not hidden and (last.lower().endswith(ENDINGS) or last == LIST)
+
+
+def _in_order(name: str) -> list[tuple[str, int]]:
+    """What names are sorted by: their words as such, their numbers by their value."""
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", name)]
+
+
+def _key(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

@@ -1,7 +1,0 @@
-"""Imported once by the fork server, so that every worker starts with torch in memory. A session's models come beside it."""
-
-import suite.metrics.scoring  # noqa: F401
-import suite.worker  # noqa: F401
-from suite.models.clip import import_open_clip
-
-import_open_clip()

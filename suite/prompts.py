@@ -1,0 +1,180 @@
+"""What is asked for, and among which captions an object must be recognized: prompt sets by name, and a user's own.
+
+    embedded    1,024 captions of the embedded grammar and 3,000 distractors of it, committed in one file
+    coco        the 153 object-centric COCO captions of DreamFields, downloaded once and never committed
+
+Without torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from suite.models.checkpoints.download import RemoteFile, Report, download
+from suite.models.checkpoints.embedded import WeightsError, sha256_of
+from suite.models.checkpoints.official import cache_folder, locate, verified
+from suite.models.checkpoints.official_files import OFFICIAL
+from suite.names import unknown
+from suite.records import GALLERY_SIZE
+from suite.scenes import vocabulary
+from suite.scenes.gallery import GALLERY
+
+COCO_COUNT = 153
+RIVALS, RIVALS_LARGE = GALLERY_SIZE - 1, 3000  # captions beside an object's own, in the two galleries
+NANO = "clip-nano-judge"
+JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
+JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
+LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
+
+COCO_CAPTIONS = RemoteFile(
+    name="coco_queries_val.py",
+    url="https://raw.githubusercontent.com/google-research/google-research/"
+    "ccc94ce348360ddcd41c749d4088d468ccfd1eaf/dreamfields/dreamfields/config/coco_queries_val.py",
+    sha256="28de45a7e10a59fa7c392dad24292bf1a78dbae394a1ded52c805e564b22e88c",
+    bytes=9779,
+    source="google-research/google-research, dreamfields (Apache-2.0), at a pinned commit",
+)
+COCO_PICTURES = RemoteFile(
+    name="coco_images.zip",
+    url="https://openaipublic.azureedge.net/main/point-e/coco_images.zip",
+    source="openai/point-e, README.md: the conditioning pictures of its COCO evaluation, without a hash",
+)
+
+
+class PromptsError(ValueError):
+    """A prompt file is not what it should be."""
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    name: str
+    prompts: tuple[str, ...]
+    captions: tuple[str, ...]  # what an object's own caption is ranked among, in this order; its own is left out
+    sha256: str  # of all that decides a rank
+    scenes: bool  # whether captions of the embedded grammar mean its scenes, so that there is a ground truth
+    large: bool  # whether there is a gallery of 3,001 besides that of 153
+
+    def rivals(self, prompt: str, count: int = RIVALS_LARGE) -> list[str]:
+        return [caption for caption in self.captions if caption != prompt][:count]
+
+
+def load_prompts(name: str, file: Path | None = None) -> PromptSet:
+    """A prompt set; with a file, the file's prompts among themselves and that set's captions."""
+    if name not in SETS:
+        raise unknown("prompt set", name, SETS)
+    base = SETS[name]()
+    return base if file is None else of_file(file, base)
+
+
+def find_judging(name: str, judge: str | None = None, file: Path | None = None) -> None:
+    """WeightsAbsent when captions or judge are not on this machine: asked before a cell spends its time."""
+    load_prompts(name, file)
+    judge = judge or JUDGE_OF[name]
+    if judge not in JUDGES:
+        raise unknown("judge", judge, JUDGES)
+    if judge in OFFICIAL:
+        locate(OFFICIAL[judge], judge)
+
+
+def why_unreadable(name: str, judge: str | None = None, file: Path | None = None) -> str | None:
+    """Why the models of a prompt set, or the judge, cannot read what is asked: a file's first such line with the word,
+    and what can be done; None where they can. Embedded networks know the words of their grammar, published ones all."""
+    if judge == NANO != JUDGE_OF[name]:
+        return f"{NANO} knows the words of the embedded grammar only, and {name} has others; --judge {JUDGE_OF[name]} reads them"
+    if name != "embedded" or file is None:
+        return None
+    wrong = [(n, why) for n, prompt in enumerate(read_prompts(file), 1) if (why := vocabulary.why_unreadable(prompt))]
+    if not wrong:
+        return None
+    line, why = wrong[0]
+    more = f" (and in {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return f"{file.name}, line {line}{more}: {why}; full-size models read any words"
+
+
+def _embedded() -> PromptSet:
+    gallery = json.loads(GALLERY.read_text())
+    prompts, captions = tuple(gallery["prompts"]), tuple(gallery["distractors"])
+    return PromptSet("embedded", prompts, captions, sha256_of(GALLERY), scenes=True, large=True)
+
+
+def _coco() -> PromptSet:
+    """Each caption among the other 152. No more are published, and captions of another kind would make no gallery harder."""
+    path, _ = verified(COCO_CAPTIONS, "coco", read_coco)
+    prompts = tuple(read_coco(path))
+    return _with_digest(PromptSet("coco", prompts, prompts, "", scenes=False, large=False))
+
+
+SETS: dict[str, Callable[[], PromptSet]] = {"embedded": _embedded, "coco": _coco}
+
+
+def read_coco(path: Path) -> list[str]:
+    """The captions of DreamFields' file, in its own form: lower case, one full stop. Its code is read, not run."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)]
+        queries = ast.literal_eval(lists[0])
+    except (OSError, SyntaxError, ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: not the file of captions that it should be ({error})") from None
+    if len(queries) != COCO_COUNT or not all(isinstance(query, str) for query in queries):
+        raise WeightsError(f"{path}: {len(queries)} captions, expected {COCO_COUNT}")
+    return [query.lower().strip(" .,") + "." for query in queries]
+
+
+def of_file(path: Path, base: PromptSet) -> PromptSet:
+    prompts = tuple(read_prompts(path))
+    own = set(prompts)
+    captions = prompts + tuple(caption for caption in base.captions if caption not in own)
+    return _with_digest(replace(base, name=f"file:{path.name}", prompts=prompts, captions=captions))
+
+
+def _with_digest(prompts: PromptSet) -> PromptSet:
+    text = json.dumps([prompts.prompts, prompts.captions])
+    return replace(prompts, sha256=hashlib.sha256(text.encode()).hexdigest())
+
+
+def read_prompts(path: Path) -> list[str]:
+    """One prompt a line. PromptsError names the line that is empty, too long or there twice."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise PromptsError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise PromptsError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        prompt = " ".join(line.split())
+        if not prompt:
+            raise PromptsError(f"{path}, line {number}: empty; each line is one prompt")
+        if len(prompt) > LONGEST:
+            raise PromptsError(f"{path}, line {number}: {len(prompt)} characters; the longest prompt has {LONGEST}")
+        if prompt in first:
+            raise PromptsError(f"{path}, line {number}: {prompt!r} is line {first[prompt]} already")
+        first[prompt] = number
+    if not first:
+        raise PromptsError(f"{path}: empty; expected one prompt a line")
+    return list(first)
+
+
+def fetch_captions(report: Report = lambda here, total: None) -> Path:
+    return download(COCO_CAPTIONS, cache_folder(), report=report, accept=read_coco)
+
+
+def fetch_pictures(report: Report = lambda here, total: None) -> Path:
+    return download(COCO_PICTURES, cache_folder(), report=report, accept=accept_zip)
+
+
+def accept_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise WeightsError(f"{path}: not a zip file ({error})") from None
+    if broken is not None:
+        raise WeightsError(f"{path}: {broken} in it is broken")

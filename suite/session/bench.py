@@ -1,0 +1,255 @@
+"""One session's run of the benchmark: the board taken, earlier sessions recovered, each cell measured and journalled."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from suite.configurations import Configuration, UnknownName, find
+from suite.devices.backend import Board, board_of, machine_board
+from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, read_folder
+from suite.judging.against_original import against_original
+from suite.judging.borrowing import Committed
+from suite.judging.budgets import judge
+from suite.records import Interval, Measurement, Reference, Status
+from suite.session import benchmark_bridge
+from suite.session.live import LiveLine
+from suite.session.options import FULL_PROMPTS, SessionOptions
+from suite.session.planning import Absent, Plan, plan
+from suite.session.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
+from suite.worker import execution
+from suite.worker.job import Job
+from suite.worker.launching import launcher_of
+
+UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
+
+
+class Bench:
+    """Lock, journal, references and live line of one pytest session."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.options = SessionOptions.from_pytest(config)
+        self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
+        self.recorder: Recorder | None = None
+        self.references: dict[tuple[str, str], Reference | None] = {}
+        self.selected: list[str] = []  # ids of the cells that this session runs
+        self.lock: RunLock | None = None
+        self.notes: list[str] = []
+        self.live: LiveLine | None = None
+        self._plans: dict[str, Plan | Absent] = {}  # by configuration id
+
+    def run_default_smoke(self) -> None:
+        """This session was asked for nothing: it runs this machine's smoke cells."""
+        self.options = SessionOptions.from_pytest(self.config, default_smoke=True)
+
+    def plan(self, configuration: Configuration) -> Plan | Absent:
+        """Worked out once a configuration."""
+        if configuration.id not in self._plans:
+            self._plans[configuration.id] = plan(configuration, self.options)
+        return self._plans[configuration.id]
+
+    @cached_property
+    def _committed(self) -> dict[tuple[str, str | None], Committed]:
+        return committed_outcomes(read_folder(COMMITTED).measurements) if self.options.borrows else {}
+
+    @cached_property
+    def folder(self) -> Path:
+        return benchmark_bridge.storage_folder(self.config)
+
+    def open(self) -> Recorder:
+        """Take the board, recover what a crashed session left, and begin the journal. Once, at the first cell."""
+        if self.recorder is not None:
+            return self.recorder
+        try:
+            self.lock = RunLock(machine_board())
+            self.lock.acquire(self.options.lock_patience_s, self.say)
+            session = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
+            self.recorder, crashed, problems = begin(self.folder, session, self.options.resume)
+            self.notes += problems
+            for journal in crashed:
+                self._recover(journal)
+            self._get_ready()
+            self._drop_different()
+        except (BoardBusy, HistoryError) as error:
+            pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        if self.options.resume:
+            have = len(self.recorder.measurements)
+            self.say(
+                f"resumed session {self.recorder.session}: {have} measured"
+                if have
+                else "nothing to resume: a new session"
+            )
+        return self.recorder
+
+    def _get_ready(self) -> None:
+        """Whatever takes a launcher time, of the cells that this session measures here."""
+        here = [c for c in map(find, self.selected) if isinstance(board_of(c.device.name), Board)]
+        for launcher in dict.fromkeys(launcher_of(c.device) for c in here):
+            launcher.get_ready([c for c in here if launcher_of(c.device) is launcher])
+
+    def _recover(self, journal: Journal) -> None:
+        """Give a session that was killed its file in pytest-benchmark's storage."""
+        history = journal.read()
+        self.notes += history.problems
+        if history.measurements:
+            path = self._store(f"recovered-{journal.session}", history.measurements)
+            self.say(
+                f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
+            )
+        journal.close()
+
+    def _store(self, name: str, measurements: list[Measurement]) -> Path:
+        session = self.config._benchmarksession
+        return benchmark_bridge.save_session(
+            self.folder, name, measurements, session.get_machine_info(),
+            self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+        )  # fmt: skip
+
+    def _drop_different(self) -> None:
+        """Measure again what a resumed journal holds otherwise than this session would measure it."""
+        held = self.recorder.measurements
+        chosen = {c.id: c for c in map(find, self.selected)}
+        cells = {c.reference.id: c.reference for c in chosen.values()} | chosen
+        plans = {name: self.plan(c) for name, c in cells.items() if name in held}
+        plans = {name: p for name, p in plans.items() if isinstance(p, Plan)}
+        wanted = {name: wanted_of(p, name in chosen) for name, p in plans.items()}
+        # A worker loads the model to tell its fingerprint, so only where all else is the same.
+        still = {n for n, p in plans.items() if n in chosen and held[n].reason == p.unread is not None}
+        same = [
+            p for n, p in plans.items()
+            if not p.configuration.unsupported and n not in still and not differences(held[n], wanted[n])
+        ]  # fmt: skip
+        jobs = [self._job(p.without_quality()) for p in same]
+        found = execution.identify(jobs, timeout_s=self.options.cell_timeout_s) if jobs else {}
+        for name, fingerprint in found.items():
+            wanted[name] = replace(wanted[name], fingerprint=fingerprint)
+        reasons = {name: "; ".join(why) for name in plans if (why := differences(held[name], wanted[name]))}
+        if not reasons:
+            return
+        stored = self._store(f"superseded-{self.recorder.session}", [held.pop(name) for name in reasons])
+        for reason, count in Counter(reasons[name] for name in reasons if name in chosen).items():
+            self.say(f"measured again: {count} cell{'s' * (count > 1)}, {reason} (the earlier are in {stored.name})")
+
+    def say(self, line: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"text3d-bench: {line}")
+
+    def measure(self, configuration: Configuration) -> Measurement:
+        """A measurement of the configuration: resumed, or new and journalled."""
+        planned = self.plan(configuration)
+        if isinstance(planned, Absent):
+            return execution.unmeasured(
+                configuration, planned.status, planned.reason, board=planned.board, weights=planned.weights,
+                session=self.recorder.session if self.recorder else "none",
+            )  # fmt: skip
+        recorder = self.open()
+        if configuration.id in recorder.measurements:
+            return recorder.measurements[configuration.id]
+        measurement = self._unsupported(planned) if planned.unsupported else self._measured(planned)
+        judgements = [judge(budget, measurement) for budget in configuration.budgets]
+        verdicts = {j.budget.name: j.verdict for j in judgements if j.verdict is not None}
+        measurement = measurement.model_copy(update={"verdicts": verdicts})
+        if measurement.status not in UNRECORDED:
+            recorder.keep(configuration, measurement)
+            self._hold_against_original(configuration)
+        return recorder.measurements.get(configuration.id, measurement)
+
+    def _unsupported(self, plan: Plan) -> Measurement:
+        measurement = execution.unmeasured(
+            plan.configuration, Status.UNSUPPORTED, plan.unsupported, session=self.recorder.session,
+            board=plan.board.id, weights=plan.weights,
+        )  # fmt: skip
+        # What only this session's prompts forbid takes no place from what was measured, like a smoke run.
+        return measurement.model_copy(update={"smoke": not plan.configuration.unsupported})
+
+    def _measured(self, plan: Plan) -> Measurement:
+        """Beside its reference: that is measured before it, where the session has none yet."""
+        reference = self._reference(plan)
+        measurement = _marked_smoke(self._run(plan))
+        if measurement.status == Status.THROTTLED or measurement.latency is None:
+            return measurement
+        reference = _as_reference(measurement) if plan.configuration.is_reference else reference
+        return measurement.model_copy(update={"reference": reference})
+
+    def _hold_against_original(self, configuration: Configuration) -> None:
+        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since it
+        takes long; what was kept before it is kept anew."""
+        held = self.recorder.measurements
+        original = held.get(configuration.original.id)
+        for name, m in list(held.items()):
+            if (m.model, m.device) != (configuration.model.name, configuration.device.name):
+                continue
+            ratio = against_original(m, original)
+            if ratio != m.speedup_vs_original:
+                with suppress(UnknownName):  # a resumed one that has left the catalogues
+                    self.recorder.keep(find(name), m.model_copy(update={"speedup_vs_original": ratio}))
+
+    def _reference(self, plan: Plan) -> Reference | None:
+        """This session's reference latency, measured now (without quality) when its own cell was not selected."""
+        configuration = plan.configuration
+        key = (configuration.model.name, configuration.device.name)
+        if configuration.is_reference or configuration.optimization.simulated:
+            return None
+        if key not in self.references:
+            measured = self.recorder.measurements.get(configuration.reference.id)
+            if measured is None or measured.latency is None:
+                measured = self._run(plan.reference())
+            # A reference that fails once is not tried again for every cell.
+            sound = measured.status == Status.OK and measured.latency is not None
+            self.references[key] = _as_reference(measured) if sound else None
+        return self.references[key]
+
+    def _run(self, plan: Plan) -> Measurement:
+        configuration = plan.configuration
+        return execution.measure(
+            self._job(plan), session=self.recorder.session, board=plan.board.id, smoke=plan.smoke,
+            timeout_s=self.options.cell_timeout_s,
+            progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
+        )  # fmt: skip
+
+    def _job(self, plan: Plan) -> Job:
+        committed = self._committed.get((plan.configuration.recipe, plan.weights))
+        return plan.job(self.folder / "artefacts" / self.recorder.session, committed)
+
+    def close(self) -> None:
+        """Journal what is left, close the journal, free the board."""
+        if self.recorder is not None:
+            self.recorder.flush()
+            if self.recorder.trouble:
+                self.notes.append(
+                    f"{len(self.recorder.unsaved)} measurements are not journalled: {self.recorder.trouble}"
+                )
+        if self.lock is not None:
+            self.lock.release()
+
+
+def wanted_of(plan: Plan, chosen: bool) -> Wanted:
+    """chosen: this session runs the cell itself, and not only its latency as a reference."""
+    return Wanted(
+        plan.weights, plan.prompts if chosen else None, smoke=chosen and plan.smoke,
+        extrapolated=plan.extrapolated, borrows=plan.options.borrows,
+    )  # fmt: skip
+
+
+def _marked_smoke(measurement: Measurement) -> Measurement:
+    """A run that scored fewer prompts itself than it was asked for, since others' outcomes stood for them or did not
+    agree, is less than a full one."""
+    quality = measurement.quality
+    few = quality is not None and (quality.borrowed is not None or len(quality.outcomes) < FULL_PROMPTS)
+    return measurement.model_copy(update={"smoke": True}) if few else measurement
+
+
+def _as_reference(measurement: Measurement) -> Reference:
+    median: Interval = measurement.latency.median
+    return Reference(configuration=measurement.configuration, latency=median, measured_at=measurement.measured_at)

@@ -1,0 +1,136 @@
+"""What a pytest session was asked for: the options, and all of them as one frozen record."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from suite.models.checkpoints.official import GIVEN_VARIABLE
+from suite.prompts import JUDGES, PromptsError, read_prompts
+from suite.worker.launching import TIMEOUT_S
+
+FULL_PROMPTS = 153
+TIME_BUDGET_S, SMOKE_TIME_BUDGET_S = 60.0, 6.0
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """Of one session. default_smoke: plain `pytest`, which runs this machine's smoke cells."""
+
+    weights: str = "auto"  # of Model.weights; auto: the first that a model has
+    quality_prompts: int = FULL_PROMPTS
+    borrows: bool = False  # slow cells take committed outcomes for most prompts
+    prompts: Path | None = None  # a file of the user's own
+    judge: str | None = None  # another than the prompt set's own
+    time_budget_s: float = TIME_BUDGET_S  # of each cell's timed rounds
+    extrapolate: str = "auto"  # auto, always, never
+    cell_timeout_s: float = TIMEOUT_S
+    lock_patience_s: float = 600.0
+    resume: bool = False
+    default_smoke: bool = False
+
+    @classmethod
+    def from_pytest(cls, config: pytest.Config, default_smoke: bool = False) -> SessionOptions:
+        asked = config.getoption
+        prompts, outcomes, budget_s = asked("quality_prompts"), asked("outcomes"), asked("time_budget")
+        usual_s = SMOKE_TIME_BUDGET_S if default_smoke else TIME_BUDGET_S
+        return cls(
+            weights=asked("weights"),
+            quality_prompts=FULL_PROMPTS if prompts is None else prompts,
+            borrows=default_smoke if outcomes is None else outcomes == "committed",
+            prompts=None if asked("prompts") is None else asked("prompts").resolve(),
+            judge=asked("judge"),
+            time_budget_s=usual_s if budget_s is None else budget_s,
+            extrapolate=asked("extrapolate"),
+            cell_timeout_s=asked("cell_timeout"),
+            lock_patience_s=asked("lock_patience"),
+            resume=asked("resume"),
+            default_smoke=default_smoke,
+        )
+
+
+def add_to(group: pytest.OptionGroup) -> None:
+    """The options of the command line."""
+    group.addoption(
+        "--resume", action="store_true", help="Go on with the last unfinished session: measure only what it lacks."
+    )
+    group.addoption(
+        "--require-device", action="append", default=[], metavar="DEVICE",
+        help="Fail, instead of skipping, when this device or the weights of its configurations are absent.",
+    )  # fmt: skip
+    group.addoption(
+        "--weights", default="auto", choices=("auto", "embedded", "official", "random"),
+        help="auto: embedded models use embedded weights, full-size ones official weights. random: speed and memory only.",
+    )  # fmt: skip
+    group.addoption(
+        "--quality-prompts", type=int, default=None, metavar="N",
+        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}).",
+    )  # fmt: skip
+    group.addoption(
+        "--outcomes",
+        default=None,
+        choices=("measured", "committed"),
+        help="measured: score every prompt. committed: a cell that takes over 0.1 s an object scores a few, and where "
+        "they come out as in the committed history takes the other outcomes from there. Default: measured; committed "
+        "in the plain smoke run.",
+    )
+    group.addoption(
+        "--weights-dir", type=Path, default=None, metavar="DIR",
+        help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
+    )  # fmt: skip
+    group.addoption(
+        "--prompts", type=Path, default=None, metavar="FILE",
+        help="Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions.",
+    )  # fmt: skip
+    group.addoption(
+        "--judge", default=None, choices=JUDGES,
+        help="Score with this network instead of the prompt set's own.",
+    )  # fmt: skip
+    group.addoption(
+        "--time-budget",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help=f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; {SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run).",
+    )
+    group.addoption(
+        "--extrapolate", default="auto", choices=("auto", "always", "never"),
+        help="Tell latency from a few network evaluations instead of whole objects. auto: for full-size models with "
+        "random weights on a processor. Such rows say so, have no latency budgets and are not ranked.",
+    )  # fmt: skip
+    group.addoption(
+        "--cell-timeout",
+        type=float,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help="After which a cell is stopped.",
+    )
+    group.addoption(
+        "--baseline", action="store_true", help="Fail a cell that regressed against suite/baselines/<board>.json."
+    )
+    group.addoption(
+        "--lock-patience",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="How long to wait for another run on this board.",
+    )
+
+
+def use_files(config: pytest.Config) -> None:
+    """Check numbers and files that were named, and tell the workers where weights are."""
+    if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
+        raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
+    given, prompts = config.getoption("weights_dir"), config.getoption("prompts")
+    if given is not None:
+        if not given.is_dir():
+            raise pytest.UsageError(f"--weights-dir: {given} is no folder")
+        os.environ[GIVEN_VARIABLE] = str(given.resolve())
+    if prompts is not None:
+        try:
+            read_prompts(prompts)
+        except PromptsError as error:
+            raise pytest.UsageError(f"--prompts: {error}") from None

@@ -1,0 +1,210 @@
+"""Give a configuration, get a Measurement, from a fresh worker process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+from suite.configurations import Configuration
+from suite.devices.backend import backend_of
+from suite.metrics.sharing import Helper, Lead, fill, parts_of
+from suite.records import Fingerprint, Measurement, Status
+from suite.worker.job import Job
+from suite.worker.launching import TIMEOUT_S, Launcher, Started, launcher_of
+
+ROOT = Path(__file__).parents[2]
+SERVER_DIED = 255  # multiprocessing's exit code for a worker whose fork server cannot tell it any more
+
+Progress = Callable[[str, float | None], None]
+
+SIGNALS = {
+    signal.SIGKILL: (Status.OUT_OF_MEMORY, "killed (SIGKILL), probably by the kernel for lack of memory"),
+    signal.SIGSEGV: (Status.CRASHED, "segmentation fault (SIGSEGV)"),
+    signal.SIGABRT: (Status.CRASHED, "aborted (SIGABRT)"),
+    signal.SIGILL: (Status.CRASHED, "illegal instruction (SIGILL): a wheel built for another processor?"),
+    signal.SIGBUS: (Status.CRASHED, "bus error (SIGBUS)"),
+}
+
+
+def measure(
+    job: Job,
+    *,
+    session: str,
+    board: str | None,
+    smoke: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    progress: Progress = lambda phase, fraction: None,
+) -> Measurement:
+    """Run one job in a fresh worker, whose helpers score beside it. Crash, lack of memory and hang become statuses;
+    nothing raises but Ctrl-C."""
+    configuration = job.configuration
+    launcher = launcher_of(configuration.device)
+    with Crew(job) as crew:
+        parts, status, reason = _ask(launcher, "measure", (job, crew.lead), timeout_s, progress, crew.start)
+    artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
+    return Measurement(
+        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
+        device=configuration.device.name, board=board, status=status, reason=reason, session=session,
+        measured_at=now(), commit=commit(), weights=job.weights, output=configuration.model.output, smoke=smoke,
+        simulated=configuration.optimization.simulated, extrapolated=job.extrapolate, artefacts=artefacts, **parts,
+    )  # fmt: skip
+
+
+def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, Fingerprint | str]:
+    """The fingerprint that each of these jobs would have now, by configuration id, or why it cannot be told.
+
+    A worker loads what it would measure, since only it knows torch and the weights. The time is for all of them.
+    """
+    found: dict[str, Fingerprint | str] = {}
+    for launcher in dict.fromkeys(launcher_of(job.configuration.device) for job in jobs):
+        its = [job for job in jobs if launcher_of(job.configuration.device) is launcher]
+        parts, status, reason = _ask(launcher, "identify", (its,), timeout_s)
+        unknown = f"{status.value}: {reason}"
+        found |= {job.configuration.id: parts.get(job.configuration.id, unknown) for job in its}
+    return found
+
+
+def unmeasured(
+    configuration: Configuration,
+    status: Status,
+    reason: str,
+    *,
+    session: str,
+    board: str | None,
+    weights: str | None,
+) -> Measurement:
+    """The row of a configuration that was not run, with the reason and the weights that it would have used."""
+    return Measurement(
+        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
+        device=configuration.device.name, board=board, status=status, reason=reason, session=session, measured_at=now(),
+        commit=commit(), weights=weights, output=configuration.model.output, simulated=configuration.optimization.simulated,
+    )  # fmt: skip
+
+
+Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
+
+
+class Crew:
+    """The helpers of one cell's scoring: asked for by its worker when nothing is timed any more, gone when it is done."""
+
+    def __init__(self, job: Job):
+        self._job, self._launcher = job, launcher_of(job.configuration.device)
+        self._started: list[Started] = []
+        self._writers: list[Connection] = []
+        self.lead: Lead | None = None
+        parts = len(parts_of(job.quality_prompts))
+        if parts < 2 or not self._launcher.shares_pipes or not (helpers := _helpers(job)):
+            return
+        numbers, fill_from = Pipe(duplex=False)
+        fill(fill_from, range(1, parts))
+        pipes = [Pipe(duplex=False) for _ in range(helpers)]
+        self.lead = Lead(numbers, tuple(reader for reader, _ in pipes))
+        self._writers = [writer for _, writer in pipes]
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def start(self) -> None:
+        for writer in self._writers:
+            self._started.append(self._launcher.start("help_scoring", (self._job, Helper(self.lead.numbers, writer))))
+            writer.close()  # the helper's is the only one now, so that its end is noticed
+
+    def __exit__(self, *error: object) -> None:
+        for started in self._started:
+            started.end()  # how a helper ended does not matter: what it did not answer, the worker made
+        for end in (self.lead.numbers, *self.lead.helpers, *self._writers) if self.lead else ():
+            end.close()
+
+
+def _helpers(job: Job) -> int:
+    """Full-size models take the memory that another process would need."""
+    if job.configuration.model.full_size:
+        return 0
+    return backend_of(job.configuration.device).scoring_processes() - 1
+
+
+def _ask(
+    launcher: Launcher,
+    task: str,
+    asked: tuple,
+    timeout_s: float,
+    progress: Progress = lambda phase, fraction: None,
+    start_helpers: Callable[[], None] = lambda: None,
+) -> Answer:
+    """Let a fresh worker do one of `suite.worker.process`'s tasks; it is gone when this returns."""
+    started = launcher.start(task, asked)
+    try:
+        return _listen(started, timeout_s, progress, start_helpers)
+    finally:
+        started.end()
+
+
+def _listen(
+    started: Started,
+    timeout_s: float,
+    progress: Progress,
+    start_helpers: Callable[[], None],
+) -> Answer:
+    """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
+    parts: dict[str, Any] = {}
+    phase = "starting"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        patience = deadline - time.monotonic()
+        if patience <= 0 or not wait([started.answers], patience):
+            return parts, Status.TIMED_OUT, f"stopped after {timeout_s:.0f} s, while {phase}"
+        try:
+            kind, *values = started.answers.recv()
+        except (EOFError, OSError):
+            started.process.join(5)
+            return parts, *_death(started.process.exitcode, phase)
+        if kind == "phase":
+            phase = values[0]
+            progress(*values)
+        elif kind == "part":
+            parts[values[0]] = values[1]
+        elif kind == "help":
+            start_helpers()
+        else:
+            return parts, *values
+
+
+def _death(exitcode: int | None, phase: str) -> tuple[Status, str]:
+    """What an exit code without a last word means."""
+    if exitcode == SERVER_DIED:
+        return Status.CRASHED, f"the fork server ended, so nobody knows how the worker did (code 255), while {phase}"
+    if exitcode is not None and 128 < exitcode <= 128 + max(signal.valid_signals()):  # a shell's way to say the same
+        exitcode = 128 - exitcode
+    if exitcode is not None and exitcode < 0:
+        status, words = SIGNALS.get(-exitcode, (Status.CRASHED, f"ended by signal {-exitcode}"))
+        return status, f"{words}, while {phase}"
+    return Status.CRASHED, f"the worker ended with exit code {exitcode} and no answer, while {phase}"
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The repository's commit, with "+" when the tree is not clean; None outside git."""
+    try:
+        run = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        return run("rev-parse", "--short=10", "HEAD") + (
+            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,254 @@
+"""The passes of a cell, in their order: memory, latency, energy, other decodings, cost, quality.
+
+What a pass finds is sent at once, so that a crash in a later one loses nothing that was measured before it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
+from suite.devices.health import Watch
+from suite.judging.borrowing import Committed, with_borrowed
+from suite.metrics.canary import Canary
+from suite.metrics.cost import measure_cost
+from suite.metrics.extrapolation import (
+    MEMORY_EVALUATIONS,
+    at_least,
+    diffusion_places,
+    extrapolate_extra,
+    extrapolate_latency,
+    few,
+)
+from suite.metrics.latency import StageClock, measure_latency, time_call
+from suite.metrics.pictures import contact_sheet
+from suite.metrics.quality import Judge, gallery_sha256
+from suite.metrics.scoring import BATCH_SIZE, measure_quality
+from suite.metrics.sharing import Lead
+from suite.models.checkpoints.embedded import WeightsAbsent
+from suite.models.pipeline import Pipeline, Stage
+from suite.prompts import load_prompts
+from suite.records import Latency
+from suite.worker.job import Answers, Job
+
+TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
+WARM_UP_CALLS = 1
+EXTRA_ROUNDS = 3  # after one that warms up; extra stages are shown, not ranked
+SLOW_S = 0.1  # an object: where outcomes are known, a recipe that takes longer scores FEW_PROMPTS and takes the others
+FEW_PROMPTS = 4
+HELP_PAYS = 2.0  # times what a helper needs to begin: less work than that is done before it comes
+ENERGY_PASS_S = 2.0  # at least, and a whole call: counters and rails move every 20 to 100 ms
+
+
+@dataclass
+class Run:
+    """What the passes of one cell work with."""
+
+    job: Job
+    pipeline: Pipeline
+    backend: Backend
+    answers: Answers
+    prompt: str  # that is timed
+    meter: EnergyMeter | None = None
+    canary: Canary | None = None  # timed beside the rounds, of a cell whose limit is in seconds and travels
+
+    def make(self, stage: Stage) -> None:
+        """One object; where its latency is extrapolated with two evaluations a diffusion stage, whose memory is that of
+        all."""
+        sparingly = self.job.extrapolate
+        with few(diffusion_places(self.pipeline) if sparingly else {}, at_least(MEMORY_EVALUATIONS)):
+            self.pipeline.generate([self.prompt], stage=stage)
+
+    def timed(self) -> tuple[float, Mapping[str, float]]:
+        """Seconds of an object, and of its stages."""
+        return time_call(self.make, self.backend.synchronize)
+
+
+def timing_prompt(job: Job) -> str:
+    """A prompt that the model knows: pictures on a disk are there for their captions only."""
+    name = job.configuration.model.prompts
+    if name in TIMING_PROMPTS:
+        return TIMING_PROMPTS[name]
+    try:
+        return load_prompts(name).prompts[0]
+    except WeightsAbsent:  # random weights need no captions, and any prompt takes as long
+        return "a red motorcycle"
+
+
+def outside_torch(pipeline: Pipeline) -> bool:
+    """Whether a network computes in another library, whose memory on a GPU torch's allocator does not see."""
+    return any(getattr(network, "outside_torch", False) for network in pipeline.networks.values())
+
+
+def memory_pass(run: Run, gauge: MemoryGauge) -> float:
+    """One call, not timed as a sample: the peak of each stage. Returns its seconds, the first call's."""
+    stages: dict[str, int] = {}
+
+    class Peaks(StageClock):
+        def __call__(self, name: str):
+            timed = super().__call__(name)
+
+            class Around:
+                def __enter__(inner) -> None:
+                    gauge.restart()
+                    timed.__enter__()
+
+                def __exit__(inner, *error) -> None:
+                    timed.__exit__(*error)
+                    stages[name] = max(stages.get(name, 0), gauge.peak_bytes())
+
+            return Around()
+
+    started = time.perf_counter()
+    run.make(Peaks(run.backend.synchronize))
+    run.backend.synchronize()
+    first_call_s = time.perf_counter() - started
+    memory = gauge.record(stages)
+    # What an allocator missed is not known, rather than too little.
+    if memory.kind == "process" or not outside_torch(run.pipeline):
+        run.answers.part("memory", memory)
+    return first_call_s
+
+
+def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
+    """Whole objects; returns the latency, and why it cannot be trusted."""
+    for _ in range(WARM_UP_CALLS):
+        run.timed()
+    watch = Watch(run.backend)
+
+    def between(rounds: int) -> None:
+        watch.look()
+        if run.canary is not None:
+            run.canary.run()
+        run.answers.phase("latency", rounds / 20)
+
+    latency = measure_latency(
+        run.make,
+        run.backend.synchronize,
+        first_call_s=first_call_s,
+        time_budget_s=run.job.time_budget_s,
+        progress=between,
+    )
+    throttle = watch.throttled()
+    if run.canary is not None:
+        run.answers.part("canary_s", run.canary.median_s)
+    latency = latency.model_copy(update={"warnings": latency.warnings + watch.notes()})
+    run.answers.part("latency", latency)
+    if run.meter is not None and (unknown := energy_pass(run, run.meter)):
+        run.answers.part("latency", latency.model_copy(update={"warnings": [*latency.warnings, unknown]}))
+    return latency, throttle
+
+
+def extrapolated_pass(run: Run) -> tuple[Latency, str | None]:
+    """Latency, and that of other decodings, from a few evaluations. Energy would need whole objects."""
+    synchronize, watch = run.backend.synchronize, Watch(run.backend)
+    latency = extrapolate_latency(run.pipeline, run.prompt, synchronize, run.job.time_budget_s, watch.look)
+    throttle = watch.throttled()
+    notes = [*watch.notes(), *(["energy is not known: no whole object was made"] if run.meter is not None else [])]
+    run.answers.part("latency", latency.model_copy(update={"warnings": latency.warnings + notes}))
+    samples, details = {}, {}
+    for name in run.pipeline.extra_stages:
+        run.answers.phase(name)
+        if (told := extrapolate_extra(run.pipeline, name, run.prompt, synchronize)) is not None:
+            samples[name] = [told[0]]
+            details |= {name: told[1]} if told[1] is not None else {}
+    if samples:
+        run.answers.part("extra_stage_samples_s", samples)
+        run.answers.part("extra_stage_extrapolation", details)
+    return latency, throttle
+
+
+def energy_pass(run: Run, meter: EnergyMeter) -> str | None:
+    """Calls that are not timed as samples, which a meter's thread would disturb. Returns why energy is not known."""
+    run.answers.phase("energy")
+    calls, started = 0, time.perf_counter()
+    meter.start()
+    while not calls or time.perf_counter() - started < ENERGY_PASS_S:
+        run.timed()
+        calls += 1
+    if (energy := meter.read()) is None:
+        return f"energy is not known: {meter.reason}"
+    run.answers.part("energy", energy.model_copy(update={"energy_j": energy.energy_j / calls}))
+    return None
+
+
+def extra_pass(run: Run) -> None:
+    """Other decodings of the same object, timed on their own."""
+    samples: dict[str, list[float]] = {}
+    for name in run.pipeline.extra_stages:
+        run.answers.phase(name)
+        decode = partial(run.pipeline.extra, name, [run.prompt])
+        samples[name] = [time_call(decode, run.backend.synchronize)[1][name] for _ in range(1 + EXTRA_ROUNDS)][1:]
+    if samples:
+        run.answers.part("extra_stage_samples_s", samples)
+
+
+def cost_pass(run: Run, parameters: Mapping[str, int], device: torch.device) -> None:
+    """What an object costs, counted: nothing here is timed but the machine's peaks."""
+    run.answers.phase("cost")
+    sparing = run.job.extrapolate
+    try:
+        cost = measure_cost(run.pipeline, run.prompt, parameters, device, run.backend.synchronize, sparing)
+        run.answers.part("cost", cost)
+    except Exception:  # noqa: BLE001 - a network that runs but cannot be counted is no failure: its cost is not known
+        traceback.print_exc(file=sys.stderr)
+
+
+def quality_pass(
+    run: Run, object_s: float | None, lead: Lead | None, beginning_s: float, known: Committed | None
+) -> None:
+    """Score the job's prompts. object_s: what one takes, where it was timed. known: outcomes of the same weights and
+    gallery, which a slow recipe takes for all but a few prompts, where those few come out the same. beginning_s: what a
+    helper needs to begin."""
+    job, pipeline, answers = run.job, run.pipeline, run.answers
+    judge = judge_of(job)
+    answers.phase("quality", 0.0)
+    if object_s is None:
+        object_s = time_call(lambda stage: pipeline.generate([judge.prompts[0]], stage=stage), lambda: None)[0]
+    borrowing = known is not None and known.quality.judge == judge.name and object_s > SLOW_S
+    count = min(FEW_PROMPTS, job.quality_prompts) if borrowing else job.quality_prompts
+    helped = lead is not None and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
+    if helped:
+        torch.set_num_threads(1)
+        answers.call_for_help()
+    quality, first = measure_quality(
+        pipeline,
+        judge,
+        count,
+        lambda done: answers.phase("quality", done / count),
+        batch_size=batch_size(job),
+        lead=lead if helped else None,
+        diversity=not borrowing,
+    )
+    answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
+    if job.artefacts is not None:
+        job.artefacts.mkdir(parents=True, exist_ok=True)
+        path = job.artefacts / f"{job.configuration.slug}.png"
+        contact_sheet(first, judge.prompts[: len(first)]).quantize(64).save(path, optimize=True)
+        answers.part("artefacts", {"contact sheet": str(path)})
+
+
+def judge_of(job: Job) -> Judge:
+    return Judge(job.configuration.model.prompts, job.judge, job.prompts)
+
+
+def gallery_of(job: Job) -> str | None:
+    """What a job's fingerprint says of its gallery, whether it is scored now or not; None where it never can be."""
+    if job.weights == "random":
+        return None
+    try:
+        return gallery_sha256(job.configuration.model.prompts, job.prompts)
+    except WeightsAbsent:
+        return None
+
+
+def batch_size(job: Job) -> int:
+    """How many objects may be made together without being others for it."""
+    return 1 if job.configuration.optimization.one_at_a_time else BATCH_SIZE
