@@ -12,7 +12,7 @@ from suite.catalogue.optimizations import find_optimization
 from suite.catalogue.recipes import ImpossibleComposition, UnsupportedRecipe
 from suite.models.point_e.pipeline import NANO_TEXT, NANO_UPSAMPLER
 from suite.optimizations.execution.block_attention import QUERIES, attend, in_blocks, use_blocks
-from suite.optimizations.execution.compiled import absent
+from suite.optimizations.execution.compiled import why_absent
 from tests.techniques import MODELS, distance, objects, pipeline, reference
 
 pytestmark = pytest.mark.skipif(
@@ -91,7 +91,7 @@ def test_it_composes_with_int8_and_is_no_more_off_than_int8_alone_may_be():
 
 
 def test_a_compiled_network_has_it_as_an_operator():
-    if reason := absent(torch.device("cpu")):
+    if reason := why_absent(torch.device("cpu")):
         pytest.skip(reason)
     made = pipeline("compile+bf16-attention")
     assert 0 < distance(objects(made), reference()) < 0.02

@@ -31,8 +31,8 @@ from suite.metrics.extrapolation import (
     diffusion_places,
     extrapolate_extra,
     extrapolate_latency,
-    few,
     interval,
+    only_first_calls,
     stop_reason,
 )
 from suite.models.pipeline import Pipeline
@@ -183,7 +183,7 @@ def test_few_evaluations_make_an_object_of_the_same_shape_and_leave_the_pipeline
     before = pipeline.generate(PROMPTS[:1])
     for network in pipeline.networks.values():
         network.calls.clear()
-    with few(diffusion_places(pipeline), at_least(MEMORY_EVALUATIONS)) as asked:
+    with only_first_calls(diffusion_places(pipeline), at_least(MEMORY_EVALUATIONS)) as asked:
         made = pipeline.generate(PROMPTS[:1])
     assert made.shape == before.shape and made.isfinite().all()
     assert [len(network.calls) for network in pipeline.networks.values()] == [2, 2]
@@ -193,7 +193,7 @@ def test_few_evaluations_make_an_object_of_the_same_shape_and_leave_the_pipeline
 
 def test_an_error_within_leaves_the_networks_as_they_were():
     pipeline = narrow("text")
-    with pytest.raises(KeyError), few(diffusion_places(pipeline), at_least(1)):
+    with pytest.raises(KeyError), only_first_calls(diffusion_places(pipeline), at_least(1)):
         raise KeyError
     assert all("forward" not in vars(network) for network in pipeline.networks.values())
 

@@ -16,7 +16,7 @@ import torch
 from suite.models.checkpoints import official
 from suite.models.checkpoints.download import PINS, read_pins
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
-from suite.models.checkpoints.official import absent, fetch, load_official
+from suite.models.checkpoints.official import fetch, load_official, why_absent
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, OfficialFile, find_official
 from suite.names import UnknownName
 from tests.official_cases import NAME, ROOT, Hostile, checkpoint, equal, layout
@@ -112,17 +112,17 @@ def test_views_and_shared_memory_become_tensors_of_their_own(cache):
 def test_an_absent_file_says_the_command(cache):
     with pytest.raises(WeightsAbsent, match=f"python -m suite.weights fetch {NAME}"):
         load_official(NAME)
-    assert "python -m suite.weights fetch point-e-40m-text" in absent("point-e-40m-text")
-    assert all(OFFICIAL[name].name in absent("point-e-40m-text") for name in MODEL_FILES["point-e-40m-text"])
+    assert "python -m suite.weights fetch point-e-40m-text" in why_absent("point-e-40m-text")
+    assert all(OFFICIAL[name].name in why_absent("point-e-40m-text") for name in MODEL_FILES["point-e-40m-text"])
 
 
 def test_a_model_is_here_when_all_of_its_files_are_converted_or_not(cache):
     for name in MODEL_FILES["shap-e-300m-text"]:
         (cache / OFFICIAL[name].name).write_bytes(b"anything")
-    assert absent("shap-e-300m-text") is None
+    assert why_absent("shap-e-300m-text") is None
     (cache / "text_cond.pt").unlink()
-    assert "text_cond.pt" in absent("shap-e-300m-text") and "vector_decoder" not in absent("shap-e-300m-text")
-    assert "no official weights" in absent("point-e-nano-text")
+    assert "text_cond.pt" in why_absent("shap-e-300m-text") and "vector_decoder" not in why_absent("shap-e-300m-text")
+    assert "no official weights" in why_absent("point-e-nano-text")
 
 
 # The air-gapped board.
@@ -144,7 +144,7 @@ def test_a_given_folder_names_what_it_lacks_and_is_not_filled(cache, given):
     checkpoint(cache / "sdf.pt")  # in the cache, but not where files shall be read
     with pytest.raises(WeightsAbsent, match=f"{re.escape(str(given))} lacks sdf.pt.*--weights-dir"):
         load_official("sdf")
-    assert f"{given} lacks" in absent("point-e-40m-text") and "fetch" not in absent("point-e-40m-text")
+    assert f"{given} lacks" in why_absent("point-e-40m-text") and "fetch" not in why_absent("point-e-40m-text")
 
 
 def test_a_given_folder_brings_its_own_pins(cache, given):
@@ -164,7 +164,7 @@ def test_a_given_folder_may_bring_what_was_converted_and_not_the_checkpoint(cach
     monkeypatch.setenv(official.GIVEN_VARIABLE, str(given))
     state, found = load_official(NAME)
     assert equal(state, layout()) and found == digest and not cache.exists()
-    assert f"{NAME}.pt" not in absent("point-e-40m-text")
+    assert f"{NAME}.pt" not in why_absent("point-e-40m-text")
     (brought,) = (given / "converted").glob("*.safetensors")
     brought.write_bytes(brought.read_bytes()[:-5])
     with pytest.raises(WeightsError, match=f"{brought.name}: sha256 is .*altered or truncated"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from suite.optimizations.onnx import cache as engine_cache
-from suite.optimizations.onnx.cache import MANIFEST, fault, filled_in_place, kept
+from suite.optimizations.onnx.cache import MANIFEST, cached_entry, fault, filled_in_place
 
 KEY = {"graph": "abc", "torch": "2.13", "nested": {"steps": [1, 2]}}
 
@@ -30,7 +30,7 @@ class Maker:
 
 def test_an_entry_is_made_once_and_lies_below_the_folder_of_weights(cache):
     make = Maker()
-    first, again = kept("Base Diffusion/é", KEY, make), kept("Base Diffusion/é", KEY, make)
+    first, again = cached_entry("Base Diffusion/é", KEY, make), cached_entry("Base Diffusion/é", KEY, make)
     assert first == again and make.calls == 1
     assert first.parent == cache / "engines" and first.name.startswith("base-diffusion-")
     manifest = json.loads((first / MANIFEST).read_text())
@@ -40,7 +40,7 @@ def test_an_entry_is_made_once_and_lies_below_the_folder_of_weights(cache):
 
 def test_another_key_is_another_entry(cache):
     make = Maker()
-    assert kept("x", KEY, make) != kept("x", KEY | {"torch": "2.14"}, make) and make.calls == 2
+    assert cached_entry("x", KEY, make) != cached_entry("x", KEY | {"torch": "2.14"}, make) and make.calls == 2
 
 
 def cut(folder: Path) -> str:
@@ -118,15 +118,15 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
 def test_what_is_not_whole_is_named_and_made_again(cache, damage):
     make = Maker()
-    folder = kept("x", KEY, make)
+    folder = cached_entry("x", KEY, make)
     words = damage(folder)
     with pytest.warns(UserWarning, match=words.replace(".", r"\.")) as told:
-        assert kept("x", KEY, make) == folder
+        assert cached_entry("x", KEY, make) == folder
     assert str(folder) in str(told[0].message) and make.calls == 2
     assert fault(folder, KEY) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept("x", KEY, make)
+        cached_entry("x", KEY, make)
     assert make.calls == 2
 
 
@@ -136,17 +136,17 @@ def test_a_maker_that_fails_leaves_nothing(cache):
         raise RuntimeError("full disk")
 
     with pytest.raises(RuntimeError, match="full disk"):
-        kept("x", KEY, fail)
+        cached_entry("x", KEY, fail)
     assert [path for path in engine_cache.engines_folder().iterdir() if path.suffix != ".lock"] == []
 
 
 def test_what_a_process_that_died_was_making_is_removed(cache):
     make = Maker()
-    folder = kept("x", KEY, make)
+    folder = cached_entry("x", KEY, make)
     other = folder.with_name(f".{folder.name}.999999")
     other.mkdir()
     (other / "half").write_text("x")
-    kept("x", KEY, make)
+    cached_entry("x", KEY, make)
     assert not other.exists() and make.calls == 1
 
 

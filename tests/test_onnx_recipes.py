@@ -14,7 +14,7 @@ from suite.catalogue.optimizations import find_optimization
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
 from suite.metrics.cost import measure_cost, stage_parameters
-from suite.metrics.extrapolation import at_least, diffusion_places, few
+from suite.metrics.extrapolation import at_least, diffusion_places, only_first_calls
 from suite.names import UnknownName
 from suite.optimizations.arithmetic import simulated_integers
 from suite.optimizations.onnx import calibration as onnx_calibration
@@ -146,8 +146,8 @@ def test_smoothing_in_front_of_integers_is_in_the_graph(model, monkeypatch):
 
 
 def test_ranges_of_other_pictures_are_another_entry():
-    few, many = (pipeline(recipe, "point-e-nano-image") for recipe in ("pictures-1", "fp32"))
-    assert onnx_calibration.described(few) != onnx_calibration.described(many)
+    one, many = (pipeline(recipe, "point-e-nano-image") for recipe in ("pictures-1", "fp32"))
+    assert onnx_calibration.described(one) != onnx_calibration.described(many)
     assert onnx_calibration.described(many) == onnx_calibration.described(pipeline(model="point-e-nano-image"))
 
 
@@ -180,7 +180,7 @@ def test_the_cost_of_a_stage_that_torch_does_not_see_is_not_known_and_its_few_ev
     assert set(cost.stages) == {"text encoder"}
     sparing = measure_cost(made, PROMPTS[0], stage_parameters(made), CPU, lambda: None, sparing=True)
     assert set(sparing.stages) <= {"text encoder"}
-    with few(diffusion_places(made), at_least(2)) as places:
+    with only_first_calls(diffusion_places(made), at_least(2)) as places:
         made.generate(PROMPTS[:1])
     assert {stage: [len(group.samples) for group in place.alike.values()] for stage, place in places.items()} == {
         "base diffusion": [2], "upsampler": [2],

@@ -170,7 +170,7 @@ def their_colours() -> torch.Tensor:
 def our_colours() -> torch.Tensor:
     pipeline = our_pipeline(pictures=False)
     weights = pipeline.object_weights(latents(batch=1))
-    asked = lambda what: lambda positions: pipeline.asked(weights, positions, what)
+    asked = lambda what: lambda positions: pipeline.query_field(weights, positions, what)
     along = CoarseToFine(asked(lambda made: made.coarse_density), torch.Generator().manual_seed(7), *RAY_SAMPLES)
     field = lambda p: (asked(lambda made: made.density)(p), asked(lambda made: made.radiance)(p))
     return along(field, *some_rays(), *their_way_through_the_box(*some_rays()))

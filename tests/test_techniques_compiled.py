@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.metrics.cost import object_counts
-from suite.metrics.extrapolation import at_least, diffusion_places, few
+from suite.metrics.extrapolation import at_least, diffusion_places, only_first_calls
 from suite.metrics.latency import time_call
 from suite.metrics.scoring import generated
 from suite.names import UnknownName
 from suite.optimizations.execution import compiled
 from suite.optimizations.execution.compiled import compile_networks
 from suite.optimizations.execution.cuda_graphs import Graphed, copied, signature, use_cuda_graphs
-from suite.optimizations.execution.forwards import give
+from suite.optimizations.execution.forwards import replace_forward
 from tests.techniques import CPU, MODELS, PROMPTS, STEPS, distance, engine_or_skip, objects, pipeline, reference
 
 CUDA = torch.device("cuda")
@@ -26,7 +26,7 @@ CUDA = torch.device("cuda")
 @pytest.fixture(scope="module", params=MODELS)
 def pair(request):
     """float32 as it is and compiled, the latter after one object: what a worker's memory pass makes."""
-    if reason := compiled.absent(CPU):
+    if reason := compiled.why_absent(CPU):
         pytest.skip(reason)
     eager, made = pipeline(model=request.param), pipeline("compile", request.param)
     eager.steps = made.steps = STEPS
@@ -50,7 +50,7 @@ def test_nothing_is_compiled_after_the_first_object_neither_timed_nor_scored(pai
     with torch.compiler.set_stance("fail_on_recompile"):
         time_call(lambda stage: made.generate(PROMPTS[:1], stage=stage), lambda: None)
         generated(made, PROMPTS)
-        with few(diffusion_places(made), at_least(2)):
+        with only_first_calls(diffusion_places(made), at_least(2)):
             made.generate(PROMPTS[:1])
 
 
@@ -73,7 +73,7 @@ def test_the_arithmetic_of_a_compiled_model_is_counted_as_the_eager_ones(pair):
 
 @pytest.mark.slow
 def test_compiling_after_rounding_keeps_the_rounding():
-    if reason := compiled.absent(CPU):
+    if reason := compiled.why_absent(CPU):
         pytest.skip(reason)
     eager, made = pipeline("w8", MODELS[1]), pipeline("w8+compile", MODELS[1])
     assert distance(objects(made, PROMPTS[:1]), objects(eager, PROMPTS[:1])) < 0.001
@@ -192,7 +192,7 @@ def test_a_model_behind_graphs_makes_the_same_objects_and_captures_once_a_networ
     made, captures = pipeline(model=model), {}
     for stage in made.diffusion:
         captures[stage] = StandIn()
-        give(made.networks[stage], lambda forward, stage=stage: Graphed(forward, captures[stage]))
+        replace_forward(made.networks[stage], lambda forward, stage=stage: Graphed(forward, captures[stage]))
     made.steps = 4
     eager = pipeline(model=model)
     eager.steps = 4
@@ -226,14 +226,14 @@ def test_a_network_that_another_library_runs_is_neither_compiled_nor_captured():
     with pytest.raises(UnsupportedRecipe, match="PointUpsampler is run outside torch"):
         compile_networks(made, CPU, backend="aot_eager", stages=("upsampler",))
     with pytest.raises(UnsupportedRecipe, match="PointUpsampler is run outside torch"):
-        give(made.networks["upsampler"], lambda forward: Graphed(forward, StandIn()))
+        replace_forward(made.networks["upsampler"], lambda forward: Graphed(forward, StandIn()))
 
 
 def test_a_network_has_its_eager_forward_where_its_operations_are_looked_at():
     from torch.utils.flop_counter import FlopCounterMode
 
     network = nn.Linear(4, 4)
-    give(network, lambda forward: lambda x: x)
+    replace_forward(network, lambda forward: lambda x: x)
     x = torch.ones(2, 4)
     assert torch.equal(network(x), x)
     with FlopCounterMode(display=False) as counted:

@@ -22,7 +22,7 @@ from suite.optimizations.arithmetic.torchao_int8 import quantize as torchao
 from suite.optimizations.arithmetic.weight_only import pack
 from suite.optimizations.execution.compiled import compile_networks
 from suite.optimizations.execution.cuda_graphs import use_cuda_graphs
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 from tests.techniques import CPU, distance, engine_or_skip, linears, objects, pipeline, reference
 
 CUDA = torch.device("cuda")
@@ -30,19 +30,19 @@ CUDA = torch.device("cuda")
 
 def test_all_diffusion_stages_are_chosen_unless_some_are_named_and_their_order_is_the_pipelines():
     made = pipeline()
-    assert chosen(made, None) == ("base diffusion", "upsampler")
-    assert chosen(made, ("upsampler",)) == chosen(made, "upsampler") == ("upsampler",)
-    assert chosen(made, ["upsampler", "base diffusion"]) == ("base diffusion", "upsampler")
+    assert stages_to_change(made, None) == ("base diffusion", "upsampler")
+    assert stages_to_change(made, ("upsampler",)) == stages_to_change(made, "upsampler") == ("upsampler",)
+    assert stages_to_change(made, ["upsampler", "base diffusion"]) == ("base diffusion", "upsampler")
 
 
 def test_a_misspelled_stage_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="unknown stage 'upsampeler'; nearest: upsampler"):
-        chosen(pipeline(), ("upsampeler",))
+        stages_to_change(pipeline(), ("upsampeler",))
 
 
 def test_no_stage_at_all_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match="chooses nothing; one or more of base diffusion, upsampler"):
-        chosen(pipeline(), ())
+        stages_to_change(pipeline(), ())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_stage_at_all_is_answered_with_those_there_are():
 )
 def test_a_stage_that_a_model_lacks_makes_the_recipe_unsupported(model, stage, has):
     with pytest.raises(UnsupportedRecipe, match=f"{model} has no diffusion stage '{stage}'; {has}"):
-        chosen(pipeline(model=model), (stage,))
+        stages_to_change(pipeline(model=model), (stage,))
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,11 @@ def asked(pages: dict[str, Page]) -> set[str]:
 
 
 def test_a_model_is_fetched_with_its_networks_and_with_what_scores_it(web, capsys):
-    assert official.absent("point-e-40m-text") is not None
+    assert official.why_absent("point-e-40m-text") is not None
     assert weights.main(["fetch", "point-e-40m-text"]) == 0
     needed = set(MODEL_FILES["point-e-40m-text"])
     assert asked(web) == needed | {"coco-captions", "clip-vit-b-32"}
-    assert official.absent("point-e-40m-text") is None
+    assert official.why_absent("point-e-40m-text") is None
     prompts.find_judging("coco")
     assert all(load_official(name)[0]["weight"].tolist() == [len(name)] * 3 for name in needed)
     assert str(cache_folder() / "upsample_40m.pt") in capsys.readouterr().out

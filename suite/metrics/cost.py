@@ -12,7 +12,7 @@ from torch import nn
 
 from suite.judging.roofline import floor_s
 from suite.metrics.counting import Count, Counting
-from suite.metrics.extrapolation import Place, at_least, diffusion_places, few
+from suite.metrics.extrapolation import CallSite, at_least, diffusion_places, only_first_calls
 from suite.metrics.peaks import machine_peak
 from suite.models.pipeline import Evaluations, Pipeline, Stepped, has
 from suite.records import Cost, StageCost
@@ -135,9 +135,9 @@ def sparing_extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     return found
 
 
-def _counted_sparingly(places: Mapping[str, Place], call: Callable[[StageCounts], object]) -> dict[str, Count]:
+def _counted_sparingly(places: Mapping[str, CallSite], call: Callable[[StageCounts], object]) -> dict[str, Count]:
     counts = StageCounts()
-    with few(places, at_least(1), counts.so_far) as asked:
+    with only_first_calls(places, at_least(1), counts.so_far) as asked:
         call(counts)
     for stage in asked:
         for alike in asked[stage].alike.values():

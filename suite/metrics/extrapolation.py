@@ -1,7 +1,7 @@
 """The latency of an object that takes hours here, told from a few of its network evaluations.
 
 A diffusion stage asks its network 127 times for 64 steps, with the same shapes, hence the same work, each time. Within
-`few`, the first calls of each shape are made and the others get the last one's answer: the stage runs to its end, with
+`only_first_calls`, the first calls of each shape are made and the others get the last one's answer: the stage runs to its end, with
 all that it does between the evaluations, and makes an object of the right shape that means nothing. What the stage took
 besides its evaluations, and the mean evaluation times their number, are what the whole would take.
 """
@@ -29,12 +29,12 @@ MEMORY_EVALUATIONS = 2  # the second meets what the first left behind, as all la
 EXTRA_BUDGET_S = 10.0  # of an extra stage's parts: shown, not ranked
 EXTRA_WARM_UP = 1  # part that is made and is no sample; a diffusion stage's are warmed up by the memory pass
 
-Place = tuple[object, str]
+CallSite = tuple[object, str]
 """An object and the name of its method that a stage calls over and over."""
 
 
 @dataclass
-class Alike:
+class CallsOfShape:
     """The calls of one shape in one stage."""
 
     calls: int = 0
@@ -45,18 +45,18 @@ class Alike:
 
 
 @dataclass
-class Asked:
+class CallSampler:
     """What one stage asks over and over. `read` is what a call is measured by: its difference is a sample."""
 
     enough: Callable[[list[Any]], bool]  # of the samples of one shape, after which no more calls are made
     read: Callable[[], Any]
     warm_up: int = 0
-    alike: dict[tuple, Alike] = field(default_factory=dict)  # by shape
+    alike: dict[tuple, CallsOfShape] = field(default_factory=dict)  # by shape
 
     def around(self, real: Callable) -> Callable:
         def call(*arguments: Any, **named: Any) -> Any:
             shape = next((tuple(a.shape) for a in (*arguments, *named.values()) if isinstance(a, Tensor)), ())
-            found = self.alike.setdefault(shape, Alike())
+            found = self.alike.setdefault(shape, CallsOfShape())
             found.calls += 1
             if not found.done:
                 before = self.read()
@@ -69,19 +69,19 @@ class Asked:
         return call
 
 
-def diffusion_places(pipeline: Pipeline) -> dict[str, Place]:
+def diffusion_places(pipeline: Pipeline) -> dict[str, CallSite]:
     """By diffusion stage, the network that it evaluates."""
     networks = {stage: pipeline.networks[stage] for stage in pipeline.diffusion}
     return {stage: (network, "forward") for stage, network in networks.items() if hasattr(network, "forward")}
 
 
 @contextmanager
-def few(
-    places: Mapping[str, Place], enough: Callable[[list[Any]], bool], read: Callable[[], Any] = time.perf_counter,
+def only_first_calls(
+    places: Mapping[str, CallSite], enough: Callable[[list[Any]], bool], read: Callable[[], Any] = time.perf_counter,
     warm_up: int = 0,
-) -> Iterator[dict[str, Asked]]:  # fmt: skip
+) -> Iterator[dict[str, CallSampler]]:  # fmt: skip
     """Within it, only the first calls at these places are made."""
-    asked = {stage: Asked(enough, read, warm_up) for stage in places}
+    asked = {stage: CallSampler(enough, read, warm_up) for stage in places}
     with ExitStack() as undo:
         for stage, (owner, method) in places.items():
             own = vars(owner).get(method)  # of the object itself, where somebody gave it one
@@ -109,7 +109,7 @@ def stop_reason(samples: list[float], budget_s: float) -> str | None:
     return "rounds" if len(samples) >= MAX_ROUNDS else "time" if sum(samples) >= budget_s else None
 
 
-def in_full(spent_s: float, asked: Asked) -> tuple[float, StageExtrapolation | None]:
+def extrapolated_total(spent_s: float, asked: CallSampler) -> tuple[float, StageExtrapolation | None]:
     """Seconds that a stage would take with all its calls made, and what says so; None where it calls nothing twice."""
     groups = [group for group in asked.alike.values() if group.samples]
     if not groups:
@@ -169,9 +169,9 @@ def extrapolate_latency(
         between()
         return stop_reason(samples, budget_s) is not None
 
-    with few(places, enough, read) as asked:
+    with only_first_calls(places, enough, read) as asked:
         total_s, spent = time_call(lambda stage: pipeline.generate([prompt], stage=stage), synchronize)
-    told = {stage: in_full(seconds, asked[stage]) for stage, seconds in spent.items() if stage in asked}
+    told = {stage: extrapolated_total(seconds, asked[stage]) for stage, seconds in spent.items() if stage in asked}
     stages = {stage: told[stage][0] if stage in told else seconds for stage, seconds in spent.items()}
     details = {stage: detail for stage, (_, detail) in told.items() if detail is not None}
     outside_s = total_s - sum(spent.values())
@@ -207,6 +207,6 @@ def extrapolate_extra(
         synchronize()
         return time.perf_counter()
 
-    with few({name: place}, enough_for(EXTRA_BUDGET_S), read, EXTRA_WARM_UP) as asked:
+    with only_first_calls({name: place}, enough_for(EXTRA_BUDGET_S), read, EXTRA_WARM_UP) as asked:
         _, spent = time_call(lambda stage: pipeline.extra(name, [prompt], stage), synchronize)
-    return in_full(spent[name], asked[name])
+    return extrapolated_total(spent[name], asked[name])

@@ -12,7 +12,7 @@ from suite.models.pipeline import Pipeline
 from suite.names import unknown
 
 
-def chosen(pipeline: Pipeline, stages: Sequence[str] | None) -> tuple[str, ...]:
+def stages_to_change(pipeline: Pipeline, stages: Sequence[str] | None) -> tuple[str, ...]:
     """The diffusion stages that a recipe acts on: those it names, in the pipeline's order, or all of them for None.
 
     UnknownName for a stage that no model has, UnsupportedRecipe for one that this model lacks, or that is no diffusion,

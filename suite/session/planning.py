@@ -117,7 +117,7 @@ def _why_no_weights(configuration: Configuration, weights: str | None, options: 
     if weights is None:
         return f"{model.name} has no {options.weights} weights; it has: {', '.join(model.weights)}"
     if weights == "official" and model.name in official.MODEL_FILES:
-        if (reason := official.absent(model.name)) is not None:
+        if (reason := official.why_absent(model.name)) is not None:
             return reason
     if configuration.optimization.simulated and weights == "random":
         return f"{model.name}: a simulated recipe has nothing but a quality, and random weights have none"

@@ -25,7 +25,7 @@ from suite.metrics.extrapolation import (
     diffusion_places,
     extrapolate_extra,
     extrapolate_latency,
-    few,
+    only_first_calls,
 )
 from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
@@ -63,7 +63,7 @@ class Run:
         """One object; where its latency is extrapolated with two evaluations a diffusion stage, whose memory is that of
         all."""
         sparingly = self.job.extrapolate
-        with few(diffusion_places(self.pipeline) if sparingly else {}, at_least(MEMORY_EVALUATIONS)):
+        with only_first_calls(diffusion_places(self.pipeline) if sparingly else {}, at_least(MEMORY_EVALUATIONS)):
             self.pipeline.generate([self.prompt], stage=stage)
 
     def timed(self) -> tuple[float, Mapping[str, float]]:

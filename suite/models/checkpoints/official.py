@@ -84,7 +84,7 @@ def where(file: RemoteFile) -> str:
     return f"pinned in {(given if given and file.name in read_pins(given) else cache_folder()) / PINS}"
 
 
-def absent(model: str) -> str | None:
+def why_absent(model: str) -> str | None:
     """Why a model cannot be loaded with official weights here, before anything is tried; None if its files are here.
 
     Asks for the same places as loading does: OpenAI's file, what was converted from it, or diffusers' conversion in

@@ -130,7 +130,7 @@ class ShapE(Conditioned, Sampled):
         renderer = self.networks["mesh decoder"]
         return object_weights(renderer, latent.float().reshape(1, layout.vectors, layout.d_latent))
 
-    def asked(self, weights: dict[int, Tensor], positions: Tensor, what: Callable[[Field], Tensor]) -> Tensor:
+    def query_field(self, weights: dict[int, Tensor], positions: Tensor, what: Callable[[Field], Tensor]) -> Tensor:
         """What one object's field says at positions [P, 3], a part of them after the other."""
         size = QUERY_POINTS.get(self.device.type, MANY_QUERY_POINTS)
         return torch.cat([what(self.ask_part(weights, part))[0] for part in positions.split(size)])
@@ -148,13 +148,13 @@ class ShapE(Conditioned, Sampled):
         """One latent [1, tokens, width] -> its mesh."""
         weights = self.object_weights(latent)
         inside = near_surface(
-            lambda positions: self.asked(weights, positions, lambda made: made.inside),
+            lambda positions: self.query_field(weights, positions, lambda made: made.inside),
             self.grid, self.field_slope, self.refinement, self.device,
         )  # fmt: skip
         vertices, faces = marching_cubes(inside.tanh() if self.squashed else inside)
         if len(faces) == 0:
             return Mesh(vertices, faces, vertices)
-        return Mesh(vertices, faces, self.asked(weights, vertices, lambda made: made.colour).float().cpu())
+        return Mesh(vertices, faces, self.query_field(weights, vertices, lambda made: made.colour).float().cpu())
 
     @torch.inference_mode()
     def extra(self, name: str, prompts: list[str], stage: Stage = untimed) -> Tensor:
@@ -187,7 +187,7 @@ class ShapE(Conditioned, Sampled):
 
     def _seen(self, weights: dict[int, Tensor], what: Callable[[Field], Tensor]) -> Callable[[Tensor], Tensor]:
         """What the field says at positions [P, 3], its density first: [P, 1 or more]."""
-        ask = lambda positions: self.asked(weights, positions, what)
+        ask = lambda positions: self.query_field(weights, positions, what)
         return ask if self.view_cells is None else where_occupied(ask, self.view_cells, self.device)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 ENGINES = ("fbgemm", "qnnpack", "onednn", "x86")
 
@@ -28,7 +28,7 @@ def quantize(pipeline: Pipeline, device: object, *, engine: str, stages: Sequenc
     engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
     if engine not in ENGINES:
         raise unknown("quantization engine", engine, engines)
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     if engine not in engines:
         raise UnsupportedRecipe(f"this torch has no {engine} engine; it has {', '.join(engines)}")
     # torch runs it on x86 as well, in more than twice the time of float32.

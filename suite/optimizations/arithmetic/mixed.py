@@ -17,7 +17,7 @@ from suite.devices.heap import release_freed_memory
 from suite.models.pipeline import Pipeline
 from suite.names import UnknownName, unknown
 from suite.optimizations.arithmetic.weight_only import packed
-from suite.optimizations.layers import chosen, linears, replace
+from suite.optimizations.layers import linears, replace, stages_to_change
 
 PRECISIONS = ("fp32", "bf16", "w8", "w4")
 
@@ -35,7 +35,7 @@ def choose(
     for precision in layers.values():
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
-    networks = [pipeline.networks[stage] for stage in chosen(pipeline, stages)]
+    networks = [pipeline.networks[stage] for stage in stages_to_change(pipeline, stages)]
     known = {either for network in networks for name, _ in linears(network) for either in _names(network, name)}
     places = {by_place(network, name) for network in networks for name, _ in linears(network)}  # fewer, and as telling
     for pattern in layers:

@@ -16,22 +16,22 @@ from torch import Tensor, nn
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
 from suite.models.point_e.network import FeedForward
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 
 def use_onednn(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Replace every float32 Linear of the diffusion networks. UnsupportedRecipe where torch has no oneDNN."""
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     if not all(p.is_cpu for stage in stages for p in pipeline.networks[stage].parameters()):
         raise UnsupportedRecipe("oneDNN's Linear layers are for the CPU")
-    if reason := absent():
+    if reason := why_absent():
         raise UnsupportedRecipe(reason)
     for stage in stages:
         replace_linears(pipeline.networks[stage])
     return pipeline
 
 
-def absent() -> str | None:
+def why_absent() -> str | None:
     """Why this torch cannot, or None. The operator is what torch's own compiler emits; it has no public name."""
     if not torch.backends.mkldnn.is_available():
         return "this torch was built without oneDNN"

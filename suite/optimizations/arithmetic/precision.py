@@ -13,7 +13,7 @@ import torch
 from suite.catalogue.recipes import ARITHMETIC, Optimization, UnsupportedRecipe
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CAST = "suite.optimizations.arithmetic.precision:cast"
@@ -26,7 +26,7 @@ def cast(pipeline: Pipeline, device: torch.device, *, dtype: str, stages: Sequen
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     if dtype == "float16" and device.type != "cuda" and not has_float16():
         raise UnsupportedRecipe(
             "this processor has no float16 arithmetic: torch would convert each number to float32 and back, "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from suite.models.pipeline import Pipeline, require
 from suite.models.sampling.settings import Sampled
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 from suite.scenes.gallery import GALLERY
 
 CALIBRATION_PROMPTS = 16
@@ -33,7 +33,7 @@ def quantize(
         raise ValueError(f"activation_bits: {activation_bits} is not possible; 2 to 16, or none")
     layers = [
         layer
-        for stage in chosen(pipeline, stages)
+        for stage in stages_to_change(pipeline, stages)
         for layer in pipeline.networks[stage].modules()
         if isinstance(layer, nn.Linear)
     ]

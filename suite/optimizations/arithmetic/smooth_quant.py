@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from suite.models.pipeline import Pipeline
 from suite.optimizations.arithmetic.simulated_integers import watch_inputs
-from suite.optimizations.layers import chosen, linears, replace
+from suite.optimizations.layers import linears, replace, stages_to_change
 
 LEAST = 1e-5  # of a channel's range: one that is always 0 needs no scale, and gets none
 
@@ -38,7 +38,7 @@ def smooth(
     weights."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha: {alpha} is not possible; 0 to 1")
-    networks = [pipeline.networks[stage] for stage in chosen(pipeline, stages)]
+    networks = [pipeline.networks[stage] for stage in stages_to_change(pipeline, stages)]
     reached = input_ranges(pipeline, [layer for network in networks for _, layer in linears(network)])
     for network in networks:
         folded = {layer for norm, fed in fed_by_norms(network) for layer in fold(norm, fed, reached, alpha)}

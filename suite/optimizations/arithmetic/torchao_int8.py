@@ -15,14 +15,14 @@ from torch import nn
 
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 MULTIPLE = 8  # of widths that a GPU's integer products take; the few layers of others stay as they are
 
 
 def quantize(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Quantize the Linear layers of the diffusion networks. UnsupportedRecipe where torchao is not installed."""
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     try:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     except ImportError as error:

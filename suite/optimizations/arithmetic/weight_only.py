@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from suite.devices.heap import release_freed_memory
 from suite.models.checkpoints.stored_int8 import rows_in_int8
 from suite.models.pipeline import Pipeline
-from suite.optimizations.layers import chosen, linears, replace
+from suite.optimizations.layers import linears, replace, stages_to_change
 
 BITS = (8, 4)
 GROUP = 32  # weights of a row that share a scale in 4 bits
@@ -33,7 +33,7 @@ def pack(
 ) -> Pipeline:
     """Store the weights of every Linear of the diffusion networks in so few bits."""
     check(bits, group)
-    for stage in chosen(pipeline, stages):
+    for stage in stages_to_change(pipeline, stages):
         network = pipeline.networks[stage]
         for name, layer in linears(network):
             replace(network, name, packed(layer, bits, group))

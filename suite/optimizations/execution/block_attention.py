@@ -19,22 +19,22 @@ from torch import Tensor
 
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
-from suite.optimizations.execution.forwards import give
-from suite.optimizations.layers import chosen
+from suite.optimizations.execution.forwards import replace_forward
+from suite.optimizations.layers import stages_to_change
 
 QUERIES = 256  # of a block: of 128 to 2,048 the fastest, for the full-size upsampler and base (Zen 4)
 
 
 def use_blocks(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Give the diffusion networks this attention. UnsupportedRecipe where oneDNN has no bfloat16, and on a GPU."""
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     if not torch.empty(0, device=device).is_cpu:
         raise UnsupportedRecipe(f"attention in blocks is for the processor, and this is {device}: a GPU's is fused")
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     if not (torch.backends.mkldnn.is_available() and supported is not None and supported()):
         raise UnsupportedRecipe("oneDNN has no products in bfloat16 for this processor")
     for stage in stages:
-        give(pipeline.networks[stage], served)
+        replace_forward(pipeline.networks[stage], served)
     return pipeline
 
 

@@ -23,8 +23,8 @@ from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
 from suite.optimizations.execution.cuda_graphs import copied
-from suite.optimizations.execution.forwards import give
-from suite.optimizations.layers import chosen
+from suite.optimizations.execution.forwards import replace_forward
+from suite.optimizations.layers import stages_to_change
 
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on a GPU; each call fills the answer of the one before
 
@@ -52,18 +52,18 @@ def compile_networks(
         raise unknown("compile mode", mode, modes)
     if backend != "inductor" and mode != "default":
         raise ValueError(f"mode: {mode} is not possible with the backend {backend}; only the inductor has modes")
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     for part in (part for stage in stages for part in pipeline.networks[stage].modules()):
         for module, reason in UNTRACEABLE.items():
             if type(part).__module__.startswith(module):
                 raise UnsupportedRecipe(reason)
     if backend == "inductor":
-        if reason := absent(device):
+        if reason := why_absent(device):
             raise UnsupportedRecipe(reason)
         torch._inductor.config.compile_threads = 1  # else its pool of processes stays beside the measurement
     how = {"backend": backend} | ({"mode": mode} if backend == "inductor" else {})
     for stage in stages:
-        give(pipeline.networks[stage], lambda forward: compiled(forward, **how))
+        replace_forward(pipeline.networks[stage], lambda forward: compiled(forward, **how))
     return pipeline
 
 
@@ -82,7 +82,7 @@ def compiled(forward: Callable[..., Any], **how: str) -> Callable[..., Any]:
     return call
 
 
-def absent(device: torch.device) -> str | None:
+def why_absent(device: torch.device) -> str | None:
     """Which compiler the inductor lacks for this device, or None."""
     if device.type == "cuda":
         missing = importlib.util.find_spec("triton") is None

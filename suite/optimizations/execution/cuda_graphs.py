@@ -17,8 +17,8 @@ from torch import Tensor
 
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline
-from suite.optimizations.execution.forwards import give
-from suite.optimizations.layers import chosen
+from suite.optimizations.execution.forwards import replace_forward
+from suite.optimizations.layers import stages_to_change
 
 WARM_UP_CALLS = 3  # before a capture, on another stream, as the documentation asks: libraries allocate at first calls
 
@@ -28,12 +28,12 @@ Capture = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 def use_cuda_graphs(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Replay graphs in place of each network's forward. UnsupportedRecipe on a device without CUDA."""
-    stages = chosen(pipeline, stages)
+    stages = stages_to_change(pipeline, stages)
     if device.type != "cuda":
         raise UnsupportedRecipe(f"CUDA graphs need a CUDA device, and this is {device.type}")
     capture = CudaCapture(torch.cuda.graph_pool_handle())
     for stage in stages:
-        give(pipeline.networks[stage], lambda forward: Graphed(forward, capture))
+        replace_forward(pipeline.networks[stage], lambda forward: Graphed(forward, capture))
     return pipeline
 
 

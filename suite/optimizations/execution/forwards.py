@@ -27,7 +27,7 @@ class Forward:
 ONCE = "context"  # what a network computes once an object, where it has such a part
 
 
-def give(network: nn.Module, faster: Callable[[Function], Function]) -> None:
+def replace_forward(network: nn.Module, faster: Callable[[Function], Function]) -> None:
     """In place, and what it computes once an object too. The methods and not the module, so that what is put around
     `forward` to time it stays outside.
 

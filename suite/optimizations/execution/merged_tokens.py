@@ -18,14 +18,14 @@ from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Guided, Pipeline, require
 from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
 from suite.optimizations.execution.forwards import refuse_outside
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 
 def merge(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
     """Of networks that see a picture's tokens. UnsupportedRecipe where there are none, and for a network not of torch."""
     if require(pipeline, Guided).guidance in (0, 1):
         raise UnsupportedRecipe(f"{pipeline.model} is not guided, so that no row is without its condition")
-    networks = [pipeline.networks[stage] for stage in chosen(pipeline, stages)]
+    networks = [pipeline.networks[stage] for stage in stages_to_change(pipeline, stages)]
     for network in networks:
         refuse_outside(network)
     seeing = [network for network in networks if sees_a_grid(network)]

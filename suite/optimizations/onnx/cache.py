@@ -31,7 +31,7 @@ def engines_folder() -> Path:
     return cache_folder() / "engines"
 
 
-def kept(name: str, key: Key, make: Callable[[Path], None]) -> Path:
+def cached_entry(name: str, key: Key, make: Callable[[Path], None]) -> Path:
     """The entry's folder. `make(folder)` fills an empty one, which gets its name only when it is whole."""
     with _entry(name, key) as target:
         if not target.exists():

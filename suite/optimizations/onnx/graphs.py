@@ -19,7 +19,7 @@ from suite.models.pipeline import Pipeline
 from suite.optimizations.onnx import attention as onnx_attention
 from suite.optimizations.onnx import calibration as onnx_calibration
 from suite.optimizations.onnx import int8 as onnx_int8
-from suite.optimizations.onnx.cache import Key, digest_of, kept
+from suite.optimizations.onnx.cache import Key, cached_entry, digest_of
 from suite.optimizations.onnx.calibration import Ranges
 from suite.optimizations.onnx.export import OPSET, exact_layers, export, graph_sha256, network_sha256, parts_of
 
@@ -60,7 +60,7 @@ def exported(pipeline: Pipeline, stages: Sequence[str]) -> Folders:
         network = pipeline.networks[stage]
         key = versions() | {"opset": OPSET, "network": network_sha256(network)}
         made[stage] = {
-            part.name: kept(
+            part.name: cached_entry(
                 f"{pipeline.model} {stage} {part.name}",
                 key | {"part": part.name},
                 lambda folder, part=part: export(part, folder),
@@ -79,7 +79,7 @@ def ranges_of(pipeline: Pipeline, plain: Folders) -> dict[str, dict[str, Ranges]
     def make(folder: Path) -> None:
         (folder / RANGES).write_text(json.dumps(onnx_calibration.calibrate(pipeline, plain), indent=1))
 
-    return json.loads((kept(f"{pipeline.model} ranges", key, make) / RANGES).read_text())
+    return json.loads((cached_entry(f"{pipeline.model} ranges", key, make) / RANGES).read_text())
 
 
 def _static(pipeline: Pipeline, stage: str, part: str, plain: Path, ranges: Ranges, arithmetic: str) -> Path:
@@ -87,20 +87,20 @@ def _static(pipeline: Pipeline, stage: str, part: str, plain: Path, ranges: Rang
     key = versions() | {"graph": graph_sha256(plain), "arithmetic": arithmetic, "ranges": digest_of(ranges)}
     key |= {"exact": exact} | code(onnx_int8)
     make = lambda folder: onnx_int8.static(plain, folder, exact, ranges, attention=arithmetic == "int8-all")
-    return kept(f"{pipeline.model} {stage} {part} {arithmetic}", key, make)
+    return cached_entry(f"{pipeline.model} {stage} {part} {arithmetic}", key, make)
 
 
 def _dynamic(pipeline: Pipeline, stage: str, part: str, plain: Path) -> Path:
     exact = exact_layers(pipeline.networks[stage])
     key = versions() | {"graph": graph_sha256(plain), "arithmetic": "int8-dynamic", "exact": exact} | code(onnx_int8)
     make = lambda folder: onnx_int8.dynamic(plain, folder, exact)
-    return kept(f"{pipeline.model} {stage} {part} int8-dynamic", key, make)
+    return cached_entry(f"{pipeline.model} {stage} {part} int8-dynamic", key, make)
 
 
 def for_processor(name: str, folder: Path) -> Path:
     """The folder of the same graph with its float32 attention put together."""
     key = versions() | {"graph": graph_sha256(folder)} | code(onnx_attention)
-    return kept(f"{name} fused", key, lambda target: onnx_attention.fuse_file(folder, target))
+    return cached_entry(f"{name} fused", key, lambda target: onnx_attention.fuse_file(folder, target))
 
 
 def versions() -> Key:

@@ -17,7 +17,7 @@ from suite.catalogue.recipes import UnsupportedRecipe
 from suite.devices.heap import release_freed_memory
 from suite.models.pipeline import Pipeline
 from suite.names import unknown
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 from suite.optimizations.onnx import tensorrt as onnx_tensorrt
 from suite.optimizations.onnx.export import GRAPH
 from suite.optimizations.onnx.graphs import ARITHMETICS, for_processor, graphs
@@ -54,7 +54,7 @@ def use_onnx(
         raise unknown("provider", provider, PROVIDERS)
     wanted, opened = PROVIDERS[provider]
     onnxruntime(wanted)
-    for stage, parts in graphs(pipeline, chosen(pipeline, stages), arithmetic).items():
+    for stage, parts in graphs(pipeline, stages_to_change(pipeline, stages), arithmetic).items():
         runs = {
             part: opened(f"{pipeline.model} {stage} {part} {arithmetic}", folder, device, arithmetic)
             for part, folder in parts.items()

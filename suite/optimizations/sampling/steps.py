@@ -14,7 +14,7 @@ from suite.catalogue.recipes import UnsupportedRecipe
 from suite.models.pipeline import Pipeline, require
 from suite.models.sampling.settings import Sampled, Sampling
 from suite.names import unknown
-from suite.optimizations.layers import chosen
+from suite.optimizations.layers import stages_to_change
 
 
 def set_steps(
@@ -35,7 +35,7 @@ def set_steps(
     if stages is None:
         pipeline.sampling, pipeline.apart = wanted, {}
     else:
-        pipeline.apart = pipeline.apart | dict.fromkeys(chosen(pipeline, stages), wanted)
+        pipeline.apart = pipeline.apart | dict.fromkeys(stages_to_change(pipeline, stages), wanted)
     if later:
         pipeline.apart = pipeline.apart | pipeline.refined_by(sampling_of(later))
     return pipeline
