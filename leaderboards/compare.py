@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.judging.baselines import FOLDER, Change, judge, load_baselines, overall
-from suite.records import Measurement, Status, Verdict
+from suite.records import NOT_RUN, Measurement, Verdict
 
-NOT_RUN = (Status.NOT_HERE, Status.NEEDS_WEIGHTS, Status.UNSUPPORTED)
 ORDER = (Verdict.REGRESSED, Verdict.UNCERTAIN, Verdict.IMPROVED, Verdict.NO_BASELINE, Verdict.PASS)
 
 

@@ -45,11 +45,10 @@ from dataclasses import dataclass
 
 from suite.catalogue.models import MODELS
 from suite.judging.latency_change import TOLERANCE as LATENCY_MARGIN
-from suite.judging.paired_quality import hit_pairs, mcnemar_p
+from suite.judging.paired_quality import SIGNIFICANCE, hit_pairs, mcnemar_p
 from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
 MEMORY_MARGIN = 0.02  # allocators round and libraries load differently; the design calls less than this noise
-SIGNIFICANCE = 0.05
 CHANCE = 1 / GALLERY_SIZE  # the share that objects made without looking at their prompts hit
 FAILED_QUALITY = f"failed quality: no better than chance (1 in {GALLERY_SIZE})"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from suite.history import CELLS, COMMITTED, write_atomically
-from suite.records import Measurement
+from suite.records import Measurement, first_error
 
 
 class NotKept(ValueError):
@@ -68,8 +68,7 @@ def _cells(path: Path, text: str) -> list[Measurement]:
         try:
             measurements.append(Measurement.model_validate(cell))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise NotKept(f"{path}: {CELLS}[{number}].{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise NotKept(f"{path}: {CELLS}[{number}].{first_error(error)}") from None
     return measurements
 
 

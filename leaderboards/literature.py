@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from suite.records import PublishedRow, Record, Status
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from suite.records import PublishedRow, Record, Status, first_error
+from suite.toml import tomllib
 
 FILE = Path(__file__).parent / "literature.toml"
 
@@ -44,10 +39,7 @@ def literature_rows(path: Path = FILE) -> list[PublishedRow]:
         try:
             row = LiteratureRow.model_validate(entry)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise MalformedLiterature(
-                f"{path}: row {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-            ) from None
+            raise MalformedLiterature(f"{path}: row {number}: {first_error(error)}") from None
         absent = [name for name in row.sources if name not in data.get("sources", {})]
         if absent:
             raise MalformedLiterature(f"{path}: row {number}: no [sources] entry {', '.join(absent)}")

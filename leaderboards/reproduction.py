@@ -19,7 +19,6 @@ INTRODUCTION = (
     "on the same prompts and noise, with the 95 % interval of the difference in pairs. Why they differ: "
     "[docs/reproduction.md](../../docs/reproduction.md)."
 )
-PAPER_MODEL = "point-e-40m-text"
 # The paper's recipe, and ours in the order of how near they are. The ONNX graphs on a processor are those that TensorRT
 # runs, so their quality stands for it.
 QUANTIZATION = {

@@ -18,10 +18,9 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.paired_quality import difference, hit_pairs
-from suite.records import Interval, Measurement, PublishedRow, Quality, Status
+from suite.records import NOT_RUN, Interval, Measurement, PublishedRow, Quality, Status, first_error
 
 PUBLISHED = Path(__file__).parent / "published"
-NOT_RUN = (Status.NOT_HERE, Status.NEEDS_WEIGHTS, Status.UNSUPPORTED)
 
 
 class MalformedRows(ValueError):
@@ -238,9 +237,7 @@ def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
             try:
                 rows.append(PublishedRow.model_validate(item))
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "row"
-                raise MalformedRows(f"{path}: row {number}: {field}: {first['msg']}") from None
+                raise MalformedRows(f"{path}: row {number}: {first_error(error)}") from None
     return rows
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from suite.judging.borrowing import Committed
-from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status
+from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status, first_error
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ROOT / ".benchmarks"
@@ -146,8 +146,7 @@ def _set_aside(path: Path, folder: Path, error: Exception) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return first_error(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

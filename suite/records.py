@@ -11,11 +11,18 @@ import json
 from enum import Enum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION = 1
 GALLERY_SIZE = 153  # captions that `rank_153` and `r_precision` are told among: chance hits one in so many
 PROTOCOL = "1"  # raised whenever a figure would change its meaning: views, gallery, noise, timing rules
+
+
+def first_error(error: ValidationError) -> str:
+    """The first thing that is wrong, as "field.in.field: what"."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 class Status(str, Enum):
@@ -29,6 +36,9 @@ class Status(str, Enum):
     NEEDS_WEIGHTS = "needs-weights"
     THROTTLED = "throttled"
     NOT_HERE = "not-here"
+
+
+NOT_RUN = (Status.NOT_HERE, Status.NEEDS_WEIGHTS, Status.UNSUPPORTED)  # nothing was started
 
 
 class Verdict(str, Enum):

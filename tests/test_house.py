@@ -16,7 +16,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.names", "suite.records", "suite.sheets"),
+    ("suite.names", "suite.records", "suite.sheets", "suite.toml"),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
     ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),
@@ -33,7 +33,7 @@ WITHOUT_TORCH = (
 # What leaderboards and dashboard may use of the suite.
 GROUND = (
     "suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history", "suite.catalogue",
-    "suite.names",
+    "suite.names", "suite.toml",
 )  # fmt: skip
 
 

@@ -26,14 +26,13 @@ from pydantic import Field, ValidationError
 from suite.judging.intervals import relative_half_width, student_t
 from suite.judging.latency_change import TOLERANCE as LATENCY_TOLERANCE
 from suite.judging.latency_change import judge_ratio
-from suite.judging.paired_quality import difference, mcnemar_p
-from suite.records import SCHEMA_VERSION, Fingerprint, Interval, Measurement, Record, Status, Verdict
+from suite.judging.paired_quality import SIGNIFICANCE, difference, mcnemar_p
+from suite.records import SCHEMA_VERSION, Fingerprint, Interval, Measurement, Record, Status, Verdict, first_error
 
 FOLDER = Path(__file__).parents[1] / "baselines"
 MIN_SESSIONS = 3
 MEMORY_TOLERANCE = 0.02  # allocators round and libraries load differently
 QUALITY_TOLERANCE = 0.05  # what 153 prompts can show to be equal
-SIGNIFICANCE = 0.05
 BROKEN = (Status.CRASHED, Status.OUT_OF_MEMORY, Status.TIMED_OUT)
 
 Unit = Literal["second", "reference", "canary"]
@@ -108,8 +107,7 @@ def load_baselines(board: str, folder: Path = FOLDER) -> Baselines | None:
     try:
         found = Baselines.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise MalformedBaselines(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise MalformedBaselines(f"{path}: {first_error(error)}") from None
     if found.board != board:
         raise MalformedBaselines(f"{path}: board: it is of {found.board}")
     return found

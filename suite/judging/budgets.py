@@ -14,7 +14,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from suite.judging.intervals import ratio
-from suite.records import Budget, Interval, Measurement, Status, Verdict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from suite.records import Budget, Interval, Measurement, Status, Verdict, first_error
+from suite.toml import tomllib
 
 FOLDER = Path(__file__).parents[1] / "budgets"
 KINDS = ("status", "latency_s", "latency_ratio", "peak_memory_bytes", "r_precision")
@@ -112,8 +107,7 @@ def _problem(kind: str, fields: object) -> str | None:
     try:
         budget = Budget(name=kind, **fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        return f".{'.'.join(map(str, first['loc']))}: {first['msg']} (value: {first['input']!r})"
+        return f".{first_error(error)} (value: {error.errors()[0]['input']!r})"
     wanted = "expect" if kind == "status" else "limit"
     if getattr(budget, "limit" if wanted == "expect" else "expect") is not None:
         return f": takes `{wanted}`"

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from suite.judging.intervals import ratio
 from suite.records import Interval, Verdict
 
 TOLERANCE = 0.05  # fresh processes of one build differ by up to this on a quiet board
-
-
-def judge_change(now: Interval, baseline: Interval | None, tolerance: float = TOLERANCE) -> Verdict:
-    """The verdict on the ratio of two independent measurements of something of which less is better."""
-    return Verdict.NO_BASELINE if baseline is None else judge_ratio(ratio(now, baseline), tolerance)
 
 
 def judge_ratio(change: Interval, tolerance: float = TOLERANCE) -> Verdict:

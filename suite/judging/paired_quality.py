@@ -10,6 +10,8 @@ from scipy.special import bdtr
 from suite.judging.intervals import proportion
 from suite.records import GALLERY_SIZE, Interval, Quality
 
+SIGNIFICANCE = 0.05  # a change of quality below this p value is no accident
+
 
 def hit_pairs(quality: Quality, reference: Quality, gallery: int = GALLERY_SIZE) -> list[tuple[bool, bool]]:
     """(this one hits, the reference hits) for every prompt that both were scored on in that gallery."""
