@@ -5,89 +5,34 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("suite", "leaderboards", "dashboard")
-HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
-
-# Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
-FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.names", "suite.records", "suite.sheets", "suite.toml"),
-    ("suite.catalogue", "suite.judging", "suite.scenes"),
-    ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
-    ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),
-    ("suite.building", "suite.metrics", "suite.weights"),
-    ("suite.worker", "suite.training", "suite.generate"),
-    ("suite.session",),
-    ("suite.plugin",),
-    ("suite.test_configurations",),
+from tests.house import (
+    GROUND,
+    HEAVY,
+    PACKAGES,
+    PICTURE,
+    ROOT,
+    WITHOUT_TORCH,
+    all_modules,
+    drawing,
+    floor,
+    imports,
+    modules,
+    room,
 )
-WITHOUT_TORCH = (
-    "suite.names", "suite.records", "suite.sheets", "suite.catalogue", "suite.judging", "suite.configurations",
-    "suite.history", "suite.baselines", "suite.budgets",
-)  # fmt: skip
-# What leaderboards and dashboard may use of the suite.
-GROUND = (
-    "suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history", "suite.catalogue",
-    "suite.names", "suite.toml",
-)  # fmt: skip
-
-
-@cache
-def modules(package: str) -> dict[str, Path]:
-    """Every module below a package by its dotted name."""
-    found = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-@cache
-def imports(path: Path, everywhere: bool = True) -> frozenset[str]:
-    """Modules that a file imports: at all, or when it is imported (not inside functions, nor for types only)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found, pending = set(), [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                is_module = name in all_modules()
-                found.add(name if is_module else node.module)
-        inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if everywhere or not (inside or for_types):
-            pending += ast.iter_child_nodes(node)
-    return frozenset(found)
-
-
-@lru_cache(maxsize=1)
-def all_modules() -> frozenset[str]:
-    return frozenset(name for package in PACKAGES for name in modules(package))
-
-
-def floor(module: str) -> int | None:
-    """Of the room that the module is, or stands in."""
-    parts = module.split(".")
-    prefixes = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-    return next((number for number, rooms in enumerate(FLOORS) if prefixes & set(rooms)), None)
-
-
-def room(module: str) -> str:
-    return ".".join(module.split(".")[:2])
 
 
 def test_every_module_of_the_suite_has_a_floor():
     homeless = [name for name, path in modules("suite").items() if path.name != "__init__.py" and floor(name) is None]
     assert homeless == []
+
+
+def test_the_picture_in_the_documents_is_of_this_house():
+    assert PICTURE.read_text(encoding="utf-8") == drawing(), "`python -m tests.house` draws it anew"
 
 
 def test_imports_go_only_downwards_or_stay_in_the_room():
