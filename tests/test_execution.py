@@ -163,7 +163,7 @@ def test_from_the_second_cell_on_a_worker_starts_within_a_fifth_of_a_second_of_i
 def test_no_orphan_outlives_a_killed_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "from suite import execution\nfrom suite.worker.job import Job\nfrom tests import bad_models\n"
+        "from suite.worker import execution\nfrom suite.worker.job import Job\nfrom tests import bad_models\n"
         "job = Job(configuration=bad_models.configuration('hang'), weights='embedded', quality_prompts=0)\n"
         "execution.measure(job, session='s', board='b', progress=lambda p, f: print(p, flush=True))\n"
     )
