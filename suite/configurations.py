@@ -66,7 +66,7 @@ class Configuration:
     def in_matrix(self) -> bool:
         """Whether a session runs it that does not name it. A composed recipe is in the matrix where it is a smoke cell."""
         listed = self.optimization.name in OPTIMIZATIONS and self.optimization.in_matrix(self.device)
-        return listed or self.in_smoke
+        return listed or self.optimization.name in self.model.smoke
 
     @property
     def in_smoke(self) -> bool:

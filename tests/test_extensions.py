@@ -26,6 +26,7 @@ from suite.metrics.pictures import picture
 from suite.models.pipeline import Evaluations, Pipeline
 from suite.models.sampling.settings import Sampled, Sampling
 from suite.models.sampling.solvers import SOLVERS, Solver
+from suite.optimizations.sampling.guidance import limit
 from suite.optimizations.sampling.steps import set_steps
 from suite.records import Status
 from suite.worker import execution
@@ -156,6 +157,43 @@ def test_what_cannot_be_read_is_said_and_ends_nothing(entries, said):
     done = session("--collect-only", "-m", "smoke and cpu", TEXT3D_EXTENSIONS=entries, PYTHONPATH=str(EXAMPLE))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"TEXT3D_EXTENSIONS: {entries.split(',')[-1]}: " in done.stdout and said in done.stdout
+
+
+MARKED = """
+from suite.catalogue.extensions import NoEntry, _add
+from suite.catalogue.recipes import Optimization, Technique
+for name in ("usefixtures", "smoke", "nightly", "cpu", "skip", "2nd", "a.b", "not"):
+    try:
+        print("taken", _add(Optimization(name="mine", techniques=(Technique(name, "m:f"),), source="tests")))
+    except NoEntry as error:
+        print(error)
+"""
+
+
+def test_a_mark_that_means_something_else_is_refused():
+    done = python(MARKED)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 8 and "taken" not in done.stdout.split()
+    assert "optimizations: the mark 'smoke' has a meaning already; take another name" in done.stdout
+
+
+def test_a_device_of_others_has_the_whole_matrix_of_its_kind():
+    program = """
+from suite.configurations import matrix
+cells = [c for c in matrix() if c.model.name != "ball-nano-text" and c.optimization.name != "half-points"]
+of = lambda device: {c.recipe for c in cells if c.device.name == device}
+assert of("orin-nano") == of("orin") and len(of("orin")) > 400
+assert not any(c.in_smoke for c in cells if c.device.name == "orin-nano")
+"""
+    done = python(program, TEXT3D_EXTENSIONS=ENTRIES)
+    assert done.returncode == 0, done.stderr
+
+
+def test_guidance_within_an_interval_hides_no_other_difference():
+    made = embedded("fp32")
+    made.evaluations_are = Evaluations.ANYHOW
+    assert limit(made, CPU, low_sigma=0.3, high_sigma=5.0).evaluations_are == Evaluations.ANYHOW
+    assert limit(embedded("fp32"), CPU, low_sigma=0.3, high_sigma=5.0).evaluations_are == Evaluations.BY_SHAPE
 
 
 def test_a_cell_that_an_unread_extension_would_have_is_answered_with_why_it_is_not_there():

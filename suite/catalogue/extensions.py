@@ -33,8 +33,15 @@ CATALOGUES: dict[type, tuple[str, dict]] = {
     Optimization: ("optimizations", OPTIMIZATIONS),
     Device: ("devices", DEVICES),
 }
-# As a pytest mark, in an id (`model/optimization@device`, with `+` between composed recipes) and in a file's name.
+# In an id (`model/optimization@device`, with `+` between composed recipes) and in a file's name.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# As a pytest mark, after -m.
+MARK = re.compile(r"[a-z][a-z0-9_-]*")
+RESERVED = {
+    *("skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings", "tryfirst", "trylast", "benchmark"),
+    *("and", "or", "not", "true", "false", "none"),
+    *("smoke", "nightly", "extension", "fullsize", "reference", "slow"),
+}
 
 
 @dataclass
@@ -96,9 +103,13 @@ def _add(entry: Any) -> tuple[str, str]:
         kinds = ", ".join(kind.__name__ for kind in CATALOGUES)
         raise NoEntry(f"expected one of {kinds}, or a list of them; got {type(entry).__name__}")
     kind, catalogue = CATALOGUES[type(entry)]
-    for name in (entry.name, *_marks(entry)):
-        if not NAME.fullmatch(name):
-            raise NoEntry(f"{kind}: the name {name!r} is not possible; lower-case letters, digits, '-', '.' and '_'")
+    if not NAME.fullmatch(entry.name):
+        raise NoEntry(f"{kind}: the name {entry.name!r} is not possible; lower-case letters, digits, '-', '.' and '_'")
+    for mark in _marks(entry):
+        if not MARK.fullmatch(mark):
+            raise NoEntry(f"{kind}: {mark!r} is no mark; a lower-case letter, then letters, digits, '-' and '_'")
+        if mark in RESERVED or (mark in DEVICES and not isinstance(entry, Device)):
+            raise NoEntry(f"{kind}: the mark {mark!r} has a meaning already; take another name")
     if entry.name in catalogue:
         raise NoEntry(f"{kind}: {entry.name} is there already; take another name")
     catalogue[entry.name] = entry
@@ -106,7 +117,7 @@ def _add(entry: Any) -> tuple[str, str]:
 
 
 def _marks(entry: Model | Optimization | Device) -> tuple[str, ...]:
-    """What becomes pytest marks besides its name."""
-    if isinstance(entry, Model):
-        return (entry.family,)
-    return tuple(technique.name for technique in entry.techniques) if isinstance(entry, Optimization) else ()
+    """What becomes pytest marks."""
+    if isinstance(entry, Optimization):
+        return tuple(technique.name for technique in entry.techniques)
+    return (entry.family,) if isinstance(entry, Model) else (entry.name,)

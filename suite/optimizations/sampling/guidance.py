@@ -23,7 +23,8 @@ def limit(pipeline: Pipeline, device: object, *, low_sigma: float, high_sigma: f
             f"{pipeline.sigma_min} to {pipeline.sigma_max}, so nothing would be guided"
         )
     pipeline.guided_within = (low_sigma, high_sigma)
-    pipeline.evaluations_are = Evaluations.BY_SHAPE
+    if pipeline.evaluations_are == Evaluations.ALIKE:  # one that differs in other ways does so still
+        pipeline.evaluations_are = Evaluations.BY_SHAPE
     return pipeline
 
 
