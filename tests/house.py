@@ -23,14 +23,28 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.test_configurations",),
 )
 WITHOUT_TORCH = (
-    "suite.names", "suite.records", "suite.sheets", "suite.catalogue", "suite.judging", "suite.configurations",
-    "suite.history", "suite.baselines", "suite.budgets", "suite.toml",
-)  # fmt: skip
+    "suite.names",
+    "suite.records",
+    "suite.sheets",
+    "suite.catalogue",
+    "suite.judging",
+    "suite.configurations",
+    "suite.history",
+    "suite.baselines",
+    "suite.budgets",
+    "suite.toml",
+)
 # What leaderboards and dashboard may use of the suite.
 GROUND = (
-    "suite.sheets", "suite.records", "suite.judging", "suite.configurations", "suite.history", "suite.catalogue",
-    "suite.names", "suite.toml",
-)  # fmt: skip
+    "suite.sheets",
+    "suite.records",
+    "suite.judging",
+    "suite.configurations",
+    "suite.history",
+    "suite.catalogue",
+    "suite.names",
+    "suite.toml",
+)
 
 
 @cache

@@ -63,9 +63,13 @@ def test_a_device_of_a_new_kind_gets_what_asks_for_no_kind():
 
 def test_what_a_device_lacks_is_said_by_its_own_entry():
     turing = Device(
-        name="turing", title="Turing", kind="cuda", backend="suite.devices.cuda:Cuda", source="tests",
+        name="turing",
+        title="Turing",
+        kind="cuda",
+        backend="suite.devices.cuda:Cuda",
+        source="tests",
         lacks={"bfloat16": "no bfloat16 here"},
-    )  # fmt: skip
+    )
     cell = Configuration(MODELS["point-e-nano-text"], OPTIMIZATIONS["bf16"], turing)
     assert cell.unsupported == "no bfloat16 here"
     assert find("point-e-nano-text/bf16+steps-16@t4").unsupported == "Turing has no bfloat16 arithmetic"
@@ -103,9 +107,14 @@ def test_every_recipe_of_ours_takes_a_foreign_pipeline_or_refuses_it_in_words(na
 
 def python(program: str, executable: str = sys.executable, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env=os.environ | BOARD | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLE)])} | environment,
-    )  # fmt: skip
+    )
 
 
 def session(*arguments: str, executable: str = sys.executable, **environment: str) -> subprocess.CompletedProcess:
@@ -114,8 +123,13 @@ def session(*arguments: str, executable: str = sys.executable, **environment: st
     saving = ["--benchmark-save=test", f"--benchmark-storage={storage}"] if storage else []
     return subprocess.run(
         [executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *saving, *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, env=os.environ | BOARD | environment,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=os.environ | BOARD | environment,
+    )
 
 
 ENTRIES = "text3d_example.entries:BALL,text3d_example.entries:HALF_POINTS,text3d_example.entries:ORIN_NANO"

@@ -77,9 +77,11 @@ def diffusion_places(pipeline: Pipeline) -> dict[str, CallSite]:
 
 @contextmanager
 def only_first_calls(
-    places: Mapping[str, CallSite], enough: Callable[[list[Any]], bool], read: Callable[[], Any] = time.perf_counter,
+    places: Mapping[str, CallSite],
+    enough: Callable[[list[Any]], bool],
+    read: Callable[[], Any] = time.perf_counter,
     warm_up: int = 0,
-) -> Iterator[dict[str, CallSampler]]:  # fmt: skip
+) -> Iterator[dict[str, CallSampler]]:
     """Within it, only the first calls at these places are made."""
     asked = {stage: CallSampler(enough, read, warm_up) for stage in places}
     with ExitStack() as undo:

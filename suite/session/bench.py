@@ -124,9 +124,10 @@ class Bench:
         # A worker loads the model to tell its fingerprint, so only where all else is the same.
         still = {n for n, p in plans.items() if n in chosen and held[n].reason == p.unread is not None}
         same = [
-            p for n, p in plans.items()
+            p
+            for n, p in plans.items()
             if not p.configuration.unsupported and n not in still and not differences(held[n], wanted[n])
-        ]  # fmt: skip
+        ]
         jobs = [self._job(p.without_quality()) for p in same]
         found = execution.identify(jobs, timeout_s=self.options.cell_timeout_s) if jobs else {}
         for name, fingerprint in found.items():
@@ -150,9 +151,13 @@ class Bench:
         planned = self.plan(configuration)
         if isinstance(planned, Absent):
             return execution.unmeasured(
-                configuration, planned.status, planned.reason, board=planned.board, weights=planned.weights,
+                configuration,
+                planned.status,
+                planned.reason,
+                board=planned.board,
+                weights=planned.weights,
                 session=self.recorder.session if self.recorder else "none",
-            )  # fmt: skip
+            )
         recorder = self.open()
         if configuration.id in recorder.measurements:
             return recorder.measurements[configuration.id]
@@ -167,9 +172,13 @@ class Bench:
 
     def _unsupported(self, plan: Plan) -> Measurement:
         measurement = execution.unmeasured(
-            plan.configuration, Status.UNSUPPORTED, plan.unsupported, session=self.recorder.session,
-            board=plan.board.id, weights=plan.weights,
-        )  # fmt: skip
+            plan.configuration,
+            Status.UNSUPPORTED,
+            plan.unsupported,
+            session=self.recorder.session,
+            board=plan.board.id,
+            weights=plan.weights,
+        )
         # What only this session's prompts forbid takes no place from what was measured, like a smoke run.
         return measurement.model_copy(update={"smoke": not plan.configuration.unsupported})
 
@@ -237,9 +246,12 @@ class Bench:
 def wanted_of(plan: Plan, chosen: bool) -> Wanted:
     """chosen: this session runs the cell itself, and not only its latency as a reference."""
     return Wanted(
-        plan.weights, plan.prompts if chosen else None, smoke=chosen and plan.smoke,
-        extrapolated=plan.extrapolated, borrows=plan.options.borrows,
-    )  # fmt: skip
+        plan.weights,
+        plan.prompts if chosen else None,
+        smoke=chosen and plan.smoke,
+        extrapolated=plan.extrapolated,
+        borrows=plan.options.borrows,
+    )
 
 
 def _marked_smoke(measurement: Measurement) -> Measurement:

@@ -58,17 +58,25 @@ def add_to(group: pytest.OptionGroup) -> None:
         "--resume", action="store_true", help="Go on with the last unfinished session: measure only what it lacks."
     )
     group.addoption(
-        "--require-device", action="append", default=[], metavar="DEVICE",
+        "--require-device",
+        action="append",
+        default=[],
+        metavar="DEVICE",
         help="Fail, instead of skipping, when this device or the weights of its configurations are absent.",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--weights", default="auto", choices=("auto", "embedded", "official", "random"),
+        "--weights",
+        default="auto",
+        choices=("auto", "embedded", "official", "random"),
         help="auto: embedded models use embedded weights, full-size ones official weights. random: speed and memory only.",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--quality-prompts", type=int, default=None, metavar="N",
+        "--quality-prompts",
+        type=int,
+        default=None,
+        metavar="N",
         help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}).",
-    )  # fmt: skip
+    )
     group.addoption(
         "--outcomes",
         default=None,
@@ -78,17 +86,25 @@ def add_to(group: pytest.OptionGroup) -> None:
         "in the plain smoke run.",
     )
     group.addoption(
-        "--weights-dir", type=Path, default=None, metavar="DIR",
+        "--weights-dir",
+        type=Path,
+        default=None,
+        metavar="DIR",
         help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--prompts", type=Path, default=None, metavar="FILE",
+        "--prompts",
+        type=Path,
+        default=None,
+        metavar="FILE",
         help="Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions.",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--judge", default=None, choices=JUDGES,
+        "--judge",
+        default=None,
+        choices=JUDGES,
         help="Score with this network instead of the prompt set's own.",
-    )  # fmt: skip
+    )
     group.addoption(
         "--time-budget",
         type=float,
@@ -97,10 +113,12 @@ def add_to(group: pytest.OptionGroup) -> None:
         help=f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; {SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run).",
     )
     group.addoption(
-        "--extrapolate", default="auto", choices=("auto", "always", "never"),
+        "--extrapolate",
+        default="auto",
+        choices=("auto", "always", "never"),
         help="Tell latency from a few network evaluations instead of whole objects. auto: for full-size models with "
         "random weights on a processor. Such rows say so, have no latency budgets and are not ranked.",
-    )  # fmt: skip
+    )
     group.addoption(
         "--cell-timeout",
         type=float,

@@ -168,7 +168,15 @@ def identify(jobs: list[Job], answers: Answers) -> None:
 
 def fingerprint(job: Job, backend: Backend, board: Board, pipeline: Pipeline) -> Fingerprint:
     return Fingerprint(
-        device=backend.device.name, board=board.id, chip=board.chip, driver=board.driver,
-        power_mode=board.power_mode, clocks=board.clocks, python=platform.python_version(), torch=torch.__version__,
-        threads=threads(), weights_sha256=pipeline.weights_sha256, gallery_sha256=gallery_of(job),
-    )  # fmt: skip
+        device=backend.device.name,
+        board=board.id,
+        chip=board.chip,
+        driver=board.driver,
+        power_mode=board.power_mode,
+        clocks=board.clocks,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=threads(),
+        weights_sha256=pipeline.weights_sha256,
+        gallery_sha256=gallery_of(job),
+    )
