@@ -119,7 +119,8 @@ class Memory(Record):
 
 
 class Energy(Record):
-    rails: list[str]
+    rails: list[str]  # whose sum it is
+    rails_not_added: list[str] = []  # inside one of those, or not known to be beside them
     energy_j: float  # an object
     idle_w: float | None = None
 

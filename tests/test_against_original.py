@@ -115,12 +115,12 @@ def test_a_models_reference_and_original_are_measured_before_its_other_recipes()
 # In sessions.
 
 
-def read(bench) -> dict[str, Measurement]:  # noqa: F811 - the fixture
+def read(bench) -> dict[str, Measurement]:
     (journal,) = journals(bench.folder)
     return {m.optimization: m for m in journal.read().measurements}
 
 
-def test_a_cell_measured_before_the_original_has_it_in_the_journal_and_in_the_saved_file(bench, budgets):  # noqa: F811
+def test_a_cell_measured_before_the_original_has_it_in_the_journal_and_in_the_saved_file(bench, budgets):
     plugins = ["-p", "tests.stand_in_original", "-p", "tests.other_budgets"]
     cells = [CELL.format("steps-4"), CELL.format("original")]
     result = bench(*plugins, *cells, *FEW, "--benchmark-save=both", **budgets(peak_memory_bytes=1e12))
@@ -135,7 +135,7 @@ def test_a_cell_measured_before_the_original_has_it_in_the_journal_and_in_the_sa
     assert [row["extra_info"]["measurement"] for row in content["benchmarks"]] == list(saved.values())
 
 
-def test_a_resumed_cell_has_it_and_without_the_original_it_is_null(bench, budgets):  # noqa: F811
+def test_a_resumed_cell_has_it_and_without_the_original_it_is_null(bench, budgets):
     plugins, more = ["-p", "tests.stand_in_original", "-p", "tests.other_budgets"], budgets(peak_memory_bytes=1e12)
     result = bench(*plugins, CELL.format("steps-4"), *FEW, **more)
     assert result.returncode == 0 and "of original" not in result.stdout, result.stdout

@@ -41,7 +41,7 @@ def small_clip() -> torch.nn.Module:
 
 
 @pytest.fixture
-def weights(cache, monkeypatch) -> Path:  # noqa: F811 - the fixture
+def weights(cache, monkeypatch) -> Path:
     """The small network's weights where the published ones would lie."""
     path = cache / "clip-vit-b-32.safetensors"
     save_file({name: value.contiguous() for name, value in small_clip().state_dict().items()}, path)
@@ -133,7 +133,7 @@ def by_hand(judge: Judge, clouds: torch.Tensor, prompts: list[str], captions: li
     return ranks
 
 
-def test_a_coco_object_is_ranked_as_by_hand(coco, weights):  # noqa: F811 - the fixture
+def test_a_coco_object_is_ranked_as_by_hand(coco, weights):
     judge = Judge("coco")
     clouds, prompts = objects(3), judge.prompts[:3]
     outcomes = judge.score(clouds, prompts)

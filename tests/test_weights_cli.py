@@ -27,7 +27,7 @@ CELL = "suite/test_configurations.py::test_configuration[point-e-40m-text/fp32@c
 
 
 @pytest.fixture
-def web(cache, tmp_path, monkeypatch):  # noqa: F811 - the fixture
+def web(cache, tmp_path, monkeypatch):
     """All that there is to fetch, as small files on a server of the test's own. Gives the pages by file name."""
     pages = {}
     for name, file in OFFICIAL.items():

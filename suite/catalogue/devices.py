@@ -17,6 +17,7 @@ class Device:
     backend: str  # "module:class", called as class(device)
     launcher: str = "suite.worker.launching:ForkServer"  # "module:class": how its workers come to life
     chip: str | None = None  # what the driver calls it; a part of the name is enough
+    modules: tuple[str, ...] = ()  # part numbers of a Jetson's modules, for kits that call themselves otherwise
     latency_limit: str = "latency_s"  # budgets in seconds, or as a ratio to the reference of the same session
     extrapolates: bool = False  # an object of a full-size model takes so long that a few evaluations must tell it
     lacks: dict[str, str] = field(default_factory=dict)  # what a recipe may need -> why it is not there
@@ -50,6 +51,7 @@ DEVICES = {
             kind="cuda",
             backend="suite.devices.jetson:Jetson",
             chip="AGX Orin",
+            modules=("p3701",),
             source="Jetson AGX Orin data sheet, 64 GB module at MAXN",
         ),
         Device(

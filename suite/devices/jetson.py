@@ -6,17 +6,19 @@ peak is reported and marked so, never GPU plus RAM.
 
 from __future__ import annotations
 
-import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from suite.catalogue.devices import Device
-from suite.devices.backend import Board, NotHere, board_id, read_number, read_text
+from suite.devices.backend import Board, board_id, given_name, read_number, read_text
+from suite.devices.clocks import clocks, gpu_folder
 from suite.devices.cuda import AllocatorPeak, Cuda
+from suite.devices.device_tree import RELEASE, chip_name, serial_number
 from suite.devices.health import Health
+from suite.devices.power_mode import power_mode
 from suite.devices.rails import RailMeter, find_hwmon, find_rails
 
+BOOT_ID = "proc/sys/kernel/random/boot_id"
 HARMLESS_COOLERS = ("fan", "hot-surface-alert")  # they slow nothing down
 
 
@@ -26,43 +28,18 @@ class Jetson(Cuda):
     root: Path = Path("/")
 
     def find_board(self) -> Board:
-        model = read_text(self.root / "proc/device-tree/model")
-        if model is None or self.device.chip not in model:
-            found = f"it is a {model}" if model else "it has no device tree"
-            raise NotHere(f"this is no {self.device.title}: {found}")
+        chip = chip_name(self.device, self.root)
+        serial = serial_number(self.root)
+        # One module is one board whatever JetPack calls its kit: by its serial number alone.
+        name = self.device.title if serial else f"{self.device.title} passing"
         return Board(
-            id=board_id(model, read_text(self.root / "proc/device-tree/serial-number") or "unknown"),
-            chip=model,
-            driver=(read_text(self.root / "etc/nv_tegra_release") or "").split(", GCID")[0].lstrip("# ") or None,
-            power_mode=self._power_mode(),
-            clocks=self._clocks(),
+            id=board_id(name, serial or read_text(self.root / BOOT_ID) or "unknown"),
+            chip=chip,
+            driver=(read_text(self.root / RELEASE) or "").split(", GCID")[0].lstrip("# ") or None,
+            power_mode=power_mode(self.root),
+            clocks=clocks(self.root),
+            passing=None if serial or given_name() else "no serial number in its device tree",
         )
-
-    def _power_mode(self) -> str | None:
-        """The active mode's name, asked of nvpmodel since ids depend on module and JetPack."""
-        try:
-            answer = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=5).stdout
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return (re.search(r"NV Power Mode:\s*(\S+)", answer) or [None, None])[1]
-
-    def _clocks(self) -> str | None:
-        """Upper limits of GPU, processor and memory clocks in MHz: a capped mode shows here."""
-        gpu = self._gpu()
-        known = {
-            "gpu": gpu and gpu / "max_freq",
-            "cpu": self.root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq",
-            "emc": self.root / "sys/kernel/debug/bpmp/debug/clk/emc/max_rate",
-        }
-        unit = {"gpu": 1e6, "cpu": 1e3, "emc": 1e6}
-        found = {name: read_text(path) for name, path in known.items() if path is not None}
-        numbers = {name: int(value) for name, value in found.items() if value and value.isdigit()}
-        return " ".join(f"{name} {value / unit[name]:.0f} MHz" for name, value in numbers.items()) or None
-
-    def _gpu(self) -> Path | None:
-        """The GPU's folder of clocks. JetPack 6 says "gpu", 5 the name of the chip's GPU."""
-        folder = self.root / "sys/class/devfreq"
-        return next((p for name in ("gpu", "ga10b", "gv11b") for p in sorted(folder.glob(f"*{name}*"))), None)
 
     def torch_index(self) -> int:
         return 0  # a module has one GPU
@@ -78,7 +55,7 @@ class Jetson(Cuda):
 
     def health(self) -> Health:
         """Junction temperature, the GPU's clock and its limits, and what thermal management holds back."""
-        gpu = self._gpu()
+        gpu = gpu_folder(self.root)
         clock, lowest, highest = (read_number(gpu / f"{n}_freq") if gpu else None for n in ("cur", "min", "max"))
         millidegrees = next(
             (read_number(zone / "temp") for zone in thermal(self.root, "thermal_zone*", "tj-thermal")), None

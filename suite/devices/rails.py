@@ -1,4 +1,4 @@
-"""The power rails of a Jetson module: INA3221 monitors in sysfs, read every 50 ms in a pass of its own."""
+"""The power rails of a Jetson: INA3221 and INA238 monitors in sysfs, read every 50 ms in a pass of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import median
 
 from suite.devices.backend import read_number, read_text
+from suite.devices.rail_layouts import UnknownRails, rails_to_add
 from suite.records import Energy
 
 SAMPLE_EVERY_S = 0.05
 IDLE_READINGS = 5
+INPUT_CHIPS = ("ina238", "ina237", "ina228")  # one channel each, at the input of a carrier board
 
 
 def find_hwmon(root: Path, name: str) -> Path | None:
@@ -22,28 +24,35 @@ def find_hwmon(root: Path, name: str) -> Path | None:
     return None
 
 
-def find_rails(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The INA3221 rails of the module by label: files of millivolts and of milliamperes. Not the whole board."""
-    rails = {}
+Rails = dict[str, tuple[Path, Path]]  # by label: files of millivolts and of milliamperes
+
+
+def find_rails(root: Path) -> Rails:
+    """All rails that the board shows, whichever of them hold others (suite/devices/rail_layouts.py)."""
+    rails: Rails = {}
     for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if read_text(folder / "name") != "ina3221":
-            continue
-        for label in sorted(folder.glob("in*_label")):
-            channel = label.name.removeprefix("in").removesuffix("_label")
-            volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
-            name = read_text(label)
-            # The sum of shunt voltages is listed as a fourth channel, and is no rail.
-            if name and name != "NC" and "sum" not in name.lower() and volts.exists() and amperes.exists():
-                rails[name] = (volts, amperes)
+        chip = read_text(folder / "name")
+        if chip == "ina3221":
+            for label in sorted(folder.glob("in*_label")):
+                _add(rails, read_text(label), folder, label.name.removeprefix("in").removesuffix("_label"))
+        elif chip in INPUT_CHIPS:
+            _add(rails, read_text(folder / "label") or read_text(folder / "in1_label") or "VIN", folder, "1")
     return rails
+
+
+def _add(rails: Rails, name: str | None, folder: Path, channel: str) -> None:
+    volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
+    # The sum of shunt voltages is listed as one more channel, and is no rail.
+    if name and name.upper() != "NC" and "sum" not in name.lower() and volts.exists() and amperes.exists():
+        rails[name if name not in rails else f"{name} ({folder.name})"] = (volts, amperes)
 
 
 @dataclass
 class RailMeter:
-    """Integrates the rails' power by the trapezoid rule in a thread, from `start` to `read`. The level of the idle
-    board is read when the meter is made."""
+    """Integrates by the trapezoid rule, in a thread, from `start` to `read`, the power of those rails whose sum is the
+    module's. The level of the idle board is read when the meter is made."""
 
-    rails: dict[str, tuple[Path, Path]]
+    rails: Rails
     energy_j: float = 0.0
     readings: int = 0
     failed: int = 0
@@ -52,6 +61,11 @@ class RailMeter:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
+        try:
+            self.added = rails_to_add(list(self.rails))
+            self._unknown = None
+        except UnknownRails as reason:
+            self.added, self._unknown = [], str(reason)
         levels = []
         for _ in range(IDLE_READINGS):
             levels.append(self.power_w())
@@ -61,10 +75,15 @@ class RailMeter:
         self.reason = None
 
     def power_w(self) -> float | None:
-        """The sum over the rails, or None: a sum without one rail would be too small."""
+        """What the module takes, or None: a sum without one rail would be too small."""
         self.readings += 1
+        if self._unknown:
+            self.failed += 1
+            self.reason = self._unknown
+            return None
         total = 0
-        for rail, paths in self.rails.items():
+        for rail in self.added:
+            paths = self.rails[rail]
             values = [read_number(path) for path in paths]
             if None in values:
                 path = paths[values.index(None)]
@@ -94,4 +113,5 @@ class RailMeter:
         if self.failed:
             self.reason = f"{self.failed} of {self.readings} readings of the rails failed ({self.reason})"
             return None
-        return Energy(rails=list(self.rails), energy_j=self.energy_j, idle_w=self.idle_w)
+        others = [rail for rail in self.rails if rail not in self.added]
+        return Energy(rails=self.added, rails_not_added=others, energy_j=self.energy_j, idle_w=self.idle_w)
