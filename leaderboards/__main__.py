@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,16 +13,10 @@ from leaderboards.literature import MalformedLiterature
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
+from suite.command_line import command, positive
 from suite.configurations import UnknownName
 from suite.history import COMMITTED, HistoryError
 from suite.judging.baselines import FOLDER, MalformedBaselines
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,8 +44,10 @@ def _parser() -> argparse.ArgumentParser:
 
     best = commands.add_parser("frontier", parents=[source], help="print the frontier, or what fits given limits")
     best.add_argument("--device", help="only this one, such as cpu or orin")
-    best.add_argument("--max-latency-s", type=_positive, metavar="SECONDS", help="the whole 95 %% interval must fit")
-    best.add_argument("--max-memory-gb", type=_positive, metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+    best.add_argument(
+        "--max-latency-s", type=positive("seconds"), metavar="SECONDS", help="the whole 95 %% interval must fit"
+    )
+    best.add_argument("--max-memory-gb", type=positive("GB"), metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
 
     told = commands.add_parser(
         "session", help="one session: its own frontier, what it means, its objects side by side, what to type next"
@@ -68,15 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
     try:
         return COMMANDS[options.command](options)
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except HistoryError as error:
         print(f"error: {error.__cause__ or error}; {ADVICE.get(options.command, HISTORY_ADVICE)}", file=sys.stderr)
     except (UnknownName, MalformedLiterature, MalformedBaselines, OSError) as error:
@@ -87,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(options: argparse.Namespace) -> Board:
     board = read_board(folders(options.history, options.include_local))
     for problem in board.problems:
-        print(f"warning: unreadable history file {problem}", file=sys.stderr)
+        print(f"warning: history file {problem}", file=sys.stderr)
     return board
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from suite.history import CELLS, COMMITTED, write_atomically
+from suite.history import CELLS, COMMITTED, NewerSchema, Unparsable, measurement_of, parse, write_atomically
 from suite.records import Measurement, first_error
 
 
@@ -48,9 +47,9 @@ def _read(path: Path) -> str:
 
 def _cells(path: Path, text: str) -> list[Measurement]:
     try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise NotKept(f"{path}: not JSON: {error}") from None
+        data = parse(text)
+    except Unparsable as error:
+        raise NotKept(f"{path}: {error}") from None
     if isinstance(data, dict) and "configuration" in data:
         raise NotKept(
             f"{path}: one journalled measurement, not a session's file; give the file saved by --benchmark-save"
@@ -66,9 +65,11 @@ def _cells(path: Path, text: str) -> list[Measurement]:
     measurements = []
     for number, cell in enumerate(data[CELLS]):
         try:
-            measurements.append(Measurement.model_validate(cell))
+            measurements.append(measurement_of(cell))
         except ValidationError as error:
             raise NotKept(f"{path}: {CELLS}[{number}].{first_error(error)}") from None
+        except NewerSchema as error:
+            raise NotKept(f"{path}: {CELLS}[{number}]: {error}") from None
     return measurements
 
 
@@ -77,7 +78,4 @@ def _board(path: Path, cells: list[Measurement]) -> str:
     boards = Counter(cell.board for cell in cells if cell.board)
     if not boards:
         raise NotKept(f"{path}: no cell names its board")
-    board = min(boards, key=lambda name: (-boards[name], name))
-    if Path(board).name != board or board in (".", ".."):
-        raise NotKept(f"{path}: board {board!r} cannot be a folder's name")
-    return board
+    return min(boards, key=lambda name: (-boards[name], name))

@@ -13,7 +13,7 @@ from suite.catalogue.recipes import ORIGINAL, Optimization
 from suite.judging.budgets import FOLDER as BUDGETS
 from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
-from suite.names import unknown
+from suite.names import listed, shortened, unknown
 from suite.records import Budget
 
 extensions()  # before anything is looked up
@@ -135,7 +135,10 @@ def find(identifier: str) -> Configuration:
     recipe, at, device = identifier.partition("@")
     model, slash, optimization = recipe.partition("/")
     if not at or not slash:
-        raise unknown("configuration", identifier, [c.id for c in matrix()])
+        raise UnknownName(
+            f"unknown configuration {shortened(identifier)!r}; write MODEL/OPTIMIZATION@DEVICE, such as {matrix()[0].id}; "
+            f"models: {listed(MODELS)}; devices: {listed(DEVICES)}"
+        )
     return Configuration(find_model(model), find_optimization(optimization), find_device(device))
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from suite.command_line import command
 from suite.configurations import find
 from suite.names import UnknownName
 
@@ -46,6 +47,7 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     return [*made.write(output, stem), png], seconds
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.generate", description="Generate one object and show it.")
     parser.add_argument("prompt", help='such as "a small red cube on a large blue ball"')
@@ -55,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         paths, seconds = generate(options.prompt, options.configuration, options.output, options.sample)
+    except BrokenPipeError:
+        raise
     except (UnknownName, ValueError, OSError, RuntimeError) as error:
         print(f"python -m suite.generate: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from suite.fields import lies_ahead, whole_text
 from suite.judging.borrowing import Committed
 from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status, first_error
 
@@ -26,11 +27,16 @@ COMMITTED = ROOT / "leaderboards" / "history"
 CELLS = "cells"  # the key under which a session's JSON repeats its measurements
 QUARANTINE = "quarantine"
 ROW_KEYS = {"configuration", "source", "on_frontier"}  # of a published table
+UNREADABLE = (ValueError, KeyError, TypeError, OSError, RecursionError)  # of a file that anybody may have written
 CLOSED = "closed"  # marks a journal whose session ended and saved
 
 
 class HistoryError(RuntimeError):
     """The history cannot be written; says where, why and what to do."""
+
+
+class Unparsable(ValueError):
+    """Text that is no JSON that can be read."""
 
 
 class NewerSchema(ValueError):
@@ -50,44 +56,75 @@ class History:
 def read_folder(folder: Path) -> History:
     """All measurements below a folder, oldest first. What cannot be read is reported; a broken file of ours, in the
     project's own history, is set aside besides."""
-    history = History()
-    for path in sorted(folder.rglob("*.json")):
+    history, held = History(), {}
+    for path in sorted(folder.rglob("*.json"), key=_journals_first):
         if QUARANTINE in path.parts:
             continue
         try:
-            history.extend(_read_file(path))
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError, OSError) as error:
-            history.problems.append(_set_aside(path, folder, error))
-    # A session's JSON repeats its journal.
-    unique = {(m.session, m.board, m.configuration, m.measured_at): m for m in history.measurements}
-    history.measurements = sorted(unique.values(), key=lambda m: m.measured_at)
+            found = _read_file(path)
+        except UNREADABLE as error:
+            history.problems.append(whole_text(_set_aside(path, folder, error)))
+            continue
+        history.problems += map(whole_text, found.problems)
+        history.problems += _take(held, found.measurements, path)
+    history.measurements = sorted((m for m, _ in held.values()), key=lambda m: m.measured_at)
     return history
+
+
+def _journals_first(path: Path) -> tuple[bool, str]:
+    """A session's JSON repeats its journal, which is the truth."""
+    return "journal" not in path.parts, str(path)
+
+
+def _take(held: dict[tuple, tuple[Measurement, Path]], measurements: list[Measurement], path: Path) -> list[str]:
+    """Add a file's measurements to those of the files before it; what is to be said of them."""
+    said = []
+    for m in measurements:
+        key = (m.session, m.board, m.configuration, m.measured_at)
+        first, where = held.setdefault(key, (m, path))
+        if first != m:
+            said.append(
+                f"{path}: {m.configuration} of session {m.session} is not as in {where}; only the latter counts"
+            )
+        if where == path and lies_ahead(m.measured_at):
+            said.append(f"{path}: {m.configuration} was measured at {m.measured_at}, which is still to come; it counts")
+    return said
 
 
 def read_session(path: Path) -> History:
     """The measurements of one file. HistoryError when it is no such file."""
     try:
         return _read_file(path)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise HistoryError(f"{path}: {_why(error)}") from error
+    except UNREADABLE as error:
+        raise HistoryError(whole_text(f"{path}: {_why(error)}")) from error
+
+
+def parse(text: str) -> object:
+    """JSON. Unparsable, in words, where it is none or is nested so deep that nobody meant it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise Unparsable("nested too deep to be read") from None
+    except ValueError as error:
+        raise Unparsable(f"not JSON: {error}") from None
 
 
 def _read_file(path: Path) -> History:
     """The cells of a file that can be read, and a line for each that cannot. An error when none can."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = parse(path.read_text(encoding="utf-8"))
     if _is_published_table(data):
         return History()
     if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
         raise ValueError("neither a measurement nor a pytest-benchmark file")
     if "configuration" in data:  # one journalled measurement
-        return History([_measurement(data)])
+        return History([measurement_of(data)])
     if not isinstance(cells := data.get(CELLS, []), list):
         raise ValueError(f"{CELLS}: expected a list")
     history, errors = History(), []
     for number, cell in enumerate(cells):
         try:
-            history.measurements.append(_measurement(cell))
-        except (ValueError, TypeError) as error:
+            history.measurements.append(measurement_of(cell))
+        except (ValueError, TypeError, RecursionError) as error:
             errors.append(error)
             name = cell.get("configuration") if isinstance(cell, dict) else None
             history.problems.append(f"{path}: {CELLS}.{number} ({name}): {_why(error)}; the others are read")
@@ -96,7 +133,8 @@ def _read_file(path: Path) -> History:
     return history
 
 
-def _measurement(record: object) -> Measurement:
+def measurement_of(record: object) -> Measurement:
+    """A record as it was read. NewerSchema, or pydantic's error with the field, where it is none."""
     version = record.get("schema_version") if isinstance(record, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchema(f"written by a newer text3d-bench (schema {version}, this one knows {SCHEMA_VERSION})")
@@ -120,7 +158,7 @@ def _is_ours(path: Path) -> bool:
     if (len(rest) == 1 and re.match(r"\d{4}_", rest[0])) or (len(rest) == 3 and rest[0] == "journal"):
         return True
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return False
     return isinstance(data, dict) and (CELLS in data or {"configuration", "session", "schema_version"} <= data.keys())

@@ -9,9 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from suite.fields import (
+    Bytes,
+    CleanText,
+    ConfigurationId,
+    Cosine,
+    Count,
+    Difference,
+    FileName,
+    Fraction,
+    Joules,
+    LatencySeconds,
+    PeakBytes,
+    Ratio,
+    RecipeName,
+    Seconds,
+    UtcTime,
+    within,
+)
 
 SCHEMA_VERSION = 1
 GALLERY_SIZE = 153  # captions that `rank_153` and `r_precision` are told among: chance hits one in so many
@@ -58,15 +77,15 @@ class Fingerprint(Record):
     """Everything that decides whether two measurements may be compared."""
 
     protocol: str = PROTOCOL
-    device: str
-    board: str
+    device: FileName
+    board: FileName
     chip: str
     driver: str | None = None
     power_mode: str | None = None
     clocks: str | None = None
     python: str
     torch: str
-    threads: int
+    threads: int = Field(ge=1, le=100_000)
     weights_sha256: str | None = None
     gallery_sha256: str | None = None
 
@@ -84,12 +103,17 @@ class Interval(Record):
     high: float | None = None
 
 
+Share = Annotated[Interval, within(0, 1)]
+Distance = Annotated[Interval, within(0, 1e6)]
+LatencyInterval = Annotated[Interval, within(-1e9, 1e9)]  # a low end may lie below 0
+
+
 class StageExtrapolation(Record):
     """What the seconds of a stage were computed from, when only a few of its network's evaluations were made."""
 
-    evaluation_samples_s: list[float]  # those that were made
-    evaluations: int  # those of a whole object, or of a whole extra stage its parts
-    rest_s: float  # what the stage took besides them, once
+    evaluation_samples_s: list[Seconds]  # those that were made
+    evaluations: Count  # those of a whole object, or of a whole extra stage its parts
+    rest_s: Seconds  # what the stage took besides them, once
 
 
 class Latency(Record):
@@ -99,46 +123,55 @@ class Latency(Record):
     spread of the evaluations.
     """
 
-    samples_s: list[float]
-    stage_samples_s: dict[str, list[float]]
-    first_call_s: float | None  # None: no whole object was made
-    median: Interval  # of samples_s
+    samples_s: list[LatencySeconds] = Field(min_length=1)
+    stage_samples_s: dict[str, list[Seconds]]
+    first_call_s: LatencySeconds | None  # None: no whole object was made
+    median: LatencyInterval  # of samples_s
     stop_reason: Literal["interval", "rounds", "time"]
     warnings: list[str] = []
     extrapolation: dict[str, StageExtrapolation] = {}  # by stage; empty where whole objects were timed
+
+    @model_validator(mode="after")
+    def _median_is_of_the_samples(self) -> Latency:
+        low, high = min(self.samples_s), max(self.samples_s)
+        if not low * (1 - 1e-9) <= self.median.value <= high * (1 + 1e-9):
+            raise ValueError(f"median {self.median.value:g} s is not among its samples of {low:g} to {high:g} s")
+        return self
 
 
 class Memory(Record):
     """Bytes. `kind` says what was counted: `process` (resident set), `allocator` (CUDA) or `unified` (Jetson)."""
 
     kind: Literal["process", "allocator", "unified"]
-    peak_memory_bytes: int  # above the level before the model was loaded
-    load_peak_memory_bytes: int | None = None
-    process_peak_memory_bytes: int | None = None
-    stage_peak_memory_bytes: dict[str, int] = {}
+    peak_memory_bytes: PeakBytes  # above the level before the model was loaded
+    load_peak_memory_bytes: Bytes | None = None
+    process_peak_memory_bytes: PeakBytes | None = None
+    stage_peak_memory_bytes: dict[str, Bytes] = {}
 
 
 class Energy(Record):
     rails: list[str]  # whose sum it is
     rails_not_added: list[str] = []  # inside one of those, or not known to be beside them
-    energy_j: float  # an object
-    idle_w: float | None = None
+    energy_j: Joules  # an object
+    idle_w: float | None = Field(default=None, ge=0, le=1e6)
 
 
 class MachinePeak(Record):
     """The best that the run's device and threads reached just then: `suite/metrics/peaks.py`."""
 
-    flops_per_s: dict[str, float]  # of a large matrix product, by type of arithmetic: float32, bfloat16, int8
-    bytes_per_s: float  # of a large copy, read and written
+    flops_per_s: dict[
+        str, Annotated[float, Field(gt=0)]
+    ]  # of a large matrix product, by type of arithmetic: float32, bfloat16, int8
+    bytes_per_s: float = Field(gt=0)  # of a large copy, read and written
 
 
 class StageCost(Record):
     """What a stage does for one object."""
 
-    flops: dict[str, int]  # by type of arithmetic, a multiplication and an addition being two
-    bytes_moved: int  # in and out of its matrix products, convolutions and attention, weights included
-    parameters: int | None = None  # of its network; None where another stage's is used
-    floor_s: float | None = None  # the least that the machine's peak allows
+    flops: dict[str, Count]  # by type of arithmetic, a multiplication and an addition being two
+    bytes_moved: Count  # in and out of its matrix products, convolutions and attention, weights included
+    parameters: Count | None = None  # of its network; None where another stage's is used
+    floor_s: Seconds | None = None  # the least that the machine's peak allows
 
     @property
     def total_flops(self) -> int:
@@ -157,20 +190,20 @@ class PromptOutcome(Record):
     """One scored object: the rank of its own caption (0 is first) and its lead over the best other caption."""
 
     prompt: str
-    rank_153: int
-    rank_3001: int | None = None  # None: its prompt set has no gallery of 3,001
-    margin_153: float  # cosine
-    margin_3001: float | None = None
-    chamfer: float | None = None  # to the ground truth, where there is one
+    rank_153: int = Field(ge=0, lt=GALLERY_SIZE)
+    rank_3001: int | None = Field(default=None, ge=0, lt=3001)  # None: its prompt set has no gallery of 3,001
+    margin_153: Cosine
+    margin_3001: Cosine | None = None
+    chamfer: float | None = Field(default=None, ge=0)  # to the ground truth, where there is one
 
 
 class Borrowed(Record):
     """Where outcomes come from that this run did not score itself: `suite/judging/borrowing.py`."""
 
-    session: str
-    board: str | None
-    measured_at: str
-    scored_here: int  # prompts, each as in that session
+    session: FileName
+    board: FileName | None
+    measured_at: UtcTime
+    scored_here: Count  # prompts, each as in that session
 
 
 class Quality(Record):
@@ -178,10 +211,10 @@ class Quality(Record):
 
     judge: str
     outcomes: list[PromptOutcome]
-    r_precision: Interval  # gallery of 153
-    r_precision_3001: Interval | None = None  # None: its prompt set has no such gallery
-    chamfer: Interval | None = None
-    diversity: Interval | None = None  # Chamfer distance between two objects of the same prompt
+    r_precision: Share  # gallery of 153
+    r_precision_3001: Share | None = None  # None: its prompt set has no such gallery
+    chamfer: Distance | None = None
+    diversity: Distance | None = None  # Chamfer distance between two objects of the same prompt
     batch_size: int | None = None  # objects made together at most; None: not recorded, one at a time
     borrowed: Borrowed | None = None
     warnings: list[str] = []
@@ -190,9 +223,15 @@ class Quality(Record):
 class Reference(Record):
     """The reference's latency in the same session, which ratios are taken to."""
 
-    configuration: str
-    latency: Interval
-    measured_at: str
+    configuration: ConfigurationId
+    latency: LatencyInterval
+    measured_at: UtcTime
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Reference:
+        if self.latency.value <= 0:  # ratios are taken to it
+            raise ValueError(f"a reference of {self.latency.value:g} s")
+        return self
 
 
 class Measurement(Record):
@@ -200,32 +239,32 @@ class Measurement(Record):
 
     schema_version: int = SCHEMA_VERSION
     protocol: str = PROTOCOL
-    configuration: str
-    model: str
-    optimization: str
-    device: str
-    board: str | None
+    configuration: ConfigurationId
+    model: FileName
+    optimization: RecipeName
+    device: FileName
+    board: FileName | None
     status: Status
-    reason: str | None = None  # why, when the status is not ok
-    session: str
-    measured_at: str  # ISO 8601, UTC
+    reason: CleanText | None = None  # why, when the status is not ok
+    session: FileName
+    measured_at: UtcTime
     commit: str | None = None
     weights: str | None = None  # embedded, official, random
     output: str | None = None  # what was timed to its end: "point cloud (256)"
     smoke: bool = False
     simulated: bool = False
     extrapolated: bool = False  # its latency is told from a few of these:
-    evaluations: int | None = None  # of the networks, an object
-    parameters: int | None = None
+    evaluations: Count | None = None  # of the networks, an object
+    parameters: Count | None = None
     latency: Latency | None = None
     memory: Memory | None = None
     energy: Energy | None = None
     quality: Quality | None = None
     reference: Reference | None = None
-    extra_stage_samples_s: dict[str, list[float]] = {}  # other decodings of the same object, outside its latency
+    extra_stage_samples_s: dict[str, list[Seconds]] = {}  # other decodings of the same object, outside its latency
     extra_stage_extrapolation: dict[str, StageExtrapolation] = {}
     cost: Cost | None = None
-    canary_s: float | None = None
+    canary_s: LatencySeconds | None = None
     speedup_vs_original: Interval | None = None  # the original's latency of the same session over this one
     fingerprint: Fingerprint | None = None
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
@@ -255,24 +294,24 @@ class PublishedRow(Record):
     schema_version: int = SCHEMA_VERSION
     protocol: str | None
     configuration: str
-    model: str
-    optimization: str
-    device: str
-    board: str | None
+    model: FileName
+    optimization: RecipeName
+    device: FileName
+    board: FileName | None
     source: Literal["measured", "published"]
     source_note: str | None = None  # where a published figure stands
     status: Status
     reason: str | None = None
     weights: str | None = None
     output: str | None = None
-    latency_s: float | None = None
+    latency_s: LatencySeconds | None = None
     latency_low_s: float | None = None
     latency_high_s: float | None = None
-    stage_latency_s: dict[str, float] = {}  # medians, in the order in which the stages run
-    extra_stage_latency_s: dict[str, float] = {}  # medians of other decodings, outside latency_s
-    peak_memory_bytes: int | None = None
-    process_peak_memory_bytes: int | None = None
-    stage_peak_memory_bytes: dict[str, int] = {}
+    stage_latency_s: dict[str, Seconds] = {}  # medians, in the order in which the stages run
+    extra_stage_latency_s: dict[str, Seconds] = {}  # medians of other decodings, outside latency_s
+    peak_memory_bytes: PeakBytes | None = None
+    process_peak_memory_bytes: PeakBytes | None = None
+    stage_peak_memory_bytes: dict[str, Bytes] = {}
     # Cost: of one object; extra stages too, under their own names
     stage_parameters: dict[str, int] = {}
     stage_flops: dict[str, int] = {}
@@ -281,31 +320,31 @@ class PublishedRow(Record):
     floor_s: float | None = None  # of the stages that latency_s is made of
     peak_flops_per_s: dict[str, float] = {}  # of this machine in that run, by type of arithmetic
     peak_bytes_per_s: float | None = None
-    energy_j: float | None = None
-    r_precision: float | None = None
-    r_precision_low: float | None = None
-    r_precision_high: float | None = None
-    r_precision_3001: float | None = None
+    energy_j: Joules | None = None
+    r_precision: Fraction | None = None
+    r_precision_low: Fraction | None = None
+    r_precision_high: Fraction | None = None
+    r_precision_3001: Fraction | None = None
     chamfer: float | None = None
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
-    prompts: int | None = None
-    prompts_scored_here: int | None = None  # fewer than `prompts` where a committed session gave the other outcomes
+    prompts: Count | None = None
+    prompts_scored_here: Count | None = None  # fewer than `prompts` where a committed session gave the other outcomes
     outcomes_from: str | None = None  # that session
     judge: str | None = None  # name and weights of what scored it
     gallery_sha256: str | None = None
-    speedup: float | None = None
-    speedup_vs_original: float | None = None
+    speedup: Ratio | None = None
+    speedup_vs_original: Ratio | None = None
     speedup_vs_original_low: float | None = None
     speedup_vs_original_high: float | None = None
-    quality_difference: float | None = None  # r_precision minus the reference's, on the same prompts
-    quality_difference_low: float | None = None
-    quality_difference_high: float | None = None
+    quality_difference: Difference | None = None  # r_precision minus the reference's, on the same prompts
+    quality_difference_low: Difference | None = None
+    quality_difference_high: Difference | None = None
     extrapolated: bool = False
     simulated: bool = False
     smoke: bool = False
     on_frontier: bool | None = None  # None: not ranked
     verdicts: dict[str, Verdict] = {}
     fingerprint_id: str | None = None
-    measured_at: str | None = None
+    measured_at: UtcTime | None = None
     commit: str | None = None
     artefacts: dict[str, str] = {}

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from suite.catalogue.models import MODELS
+from suite.command_line import command
 from suite.models.checkpoints.download import RemoteFile, Report
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
 from suite.models.checkpoints.official import (
@@ -121,6 +122,7 @@ def verify_all(asked: list[str]) -> bool:
     return sound
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.weights", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -137,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
             fetch_all(options.names)
         elif not verify_all(options.names):
             return 1
+    except BrokenPipeError:
+        raise
     except (WeightsError, UnknownName, OSError) as error:
         print(f"python -m suite.weights: {error}", file=sys.stderr)
         return 2

@@ -12,7 +12,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.names", "suite.records", "suite.sheets", "suite.toml"),
+    ("suite.command_line", "suite.fields", "suite.names", "suite.records", "suite.sheets", "suite.toml"),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
     ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),
@@ -23,6 +23,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.test_configurations",),
 )
 WITHOUT_TORCH = (
+    "suite.command_line",
+    "suite.fields",
     "suite.names",
     "suite.records",
     "suite.sheets",
@@ -36,6 +38,8 @@ WITHOUT_TORCH = (
 )
 # What leaderboards and dashboard may use of the suite.
 GROUND = (
+    "suite.command_line",
+    "suite.fields",
     "suite.sheets",
     "suite.records",
     "suite.judging",

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from suite.catalogue.devices import DEVICES, find_device
+from suite.command_line import command
 from suite.configurations import Configuration, find, matrix
 from suite.history import COMMITTED, QUARANTINE, ROOT, HistoryError, read_session, write_atomically
 from suite.judging.baselines import (
@@ -150,6 +151,7 @@ def choose(found: Found, board: str | None, device: str | None) -> tuple[Found, 
     return [(m, source) for m, source in found if m.board == board], board
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.baselines", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
@@ -163,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             find_device(options.device)
         found, board = choose(read(options.sessions or [COMMITTED]), options.board, options.device)
         path, problems = pin(found, board, FOLDER)
+    except BrokenPipeError:
+        raise
     except (UnknownName, HistoryError, MalformedBaselines, NothingPinned, OSError) as error:
         print(f"python -m suite.baselines: {error}", file=sys.stderr)
         return 2

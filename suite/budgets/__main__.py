@@ -20,6 +20,7 @@ from statistics import median
 from suite.budgets.text import lines_of
 from suite.catalogue.devices import DEVICES, find_device
 from suite.catalogue.extensions import extensions
+from suite.command_line import command
 from suite.configurations import Configuration, matrix
 from suite.history import HistoryError, read_folder, read_session, write_atomically
 from suite.judging.budgets import FOLDER, load_budgets
@@ -158,6 +159,7 @@ def merged(new: Sequence[Budget], old: Sequence[Budget]) -> list[Budget]:
     return [before.get(budget.name, budget) if budget.source == "unset" else budget for budget in new]
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.budgets", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
@@ -175,6 +177,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"{options.device} is from another package; budgets are kept of {', '.join(OURS)}")
         # All are made before one is written: a session that cannot be read leaves every file as it is.
         texts = {name: propose(name, options.sessions) for name in (OURS if options.all else [options.device])}
+    except BrokenPipeError:
+        raise
     except (UnknownName, HistoryError, OSError, ValueError) as error:
         print(f"python -m suite.budgets: {error}", file=sys.stderr)
         return 2
