@@ -63,11 +63,12 @@ Difference = Annotated[float, Field(ge=-1, le=1)]
 Cosine = Annotated[float, Field(ge=-2, le=2)]  # and differences of two
 
 
-def within(low: float, high: float) -> AfterValidator:
-    """Of an `Interval`: that its value and ends lie in a range."""
+def within(low: float, high: float, ends: bool = True) -> AfterValidator:
+    """Of an `Interval`: that its value lies in a range, and its ends too."""
 
     def check(interval):
-        for name, value in (("value", interval.value), ("low", interval.low), ("high", interval.high)):
+        for name in ("value", "low", "high") if ends else ("value",):
+            value = getattr(interval, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} {value:g} is not between {low:g} and {high:g}")
         return interval

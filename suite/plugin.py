@@ -20,9 +20,10 @@ from suite.judging import baselines
 from suite.judging.budgets import Judgement, MalformedBudgets, judge
 from suite.names import UnknownName, unknown
 from suite.records import Budget, Measurement, Status, Verdict
-from suite.session import benchmark_bridge, options, summary
+from suite.session import benchmark_bridge, habits, options, summary
 from suite.session.bench import UNRECORDED, Bench
 from suite.session.live import LiveLine
+from suite.session.required import unmet
 
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
 SKIPPED = {Status.UNSUPPORTED, Status.NEEDS_WEIGHTS, Status.NOT_HERE, Status.THROTTLED}
@@ -39,11 +40,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    habits.refuse_parallel(config, BENCHMARK_FILE)
+    benchmark_bridge.keep_default_storage(config)
     for mark in all_marks():
         config.addinivalue_line("markers", f"{mark}: configurations of text3d-bench")
     config.stash[BENCH] = Bench(config)
+    config.pluginmanager.register(config.stash[BENCH].skips)
     config.stash[BENCH].notes += extensions().problems
-    if config.getoption("benchmark_compare"):  # pytest-benchmark reads its storage before collection
+    if config.getoption("benchmark_compare", None):  # pytest-benchmark reads its storage before collection
         benchmark_bridge.use_board_as_machine(config, machine_board())
     options.use_files(config)
     try:
@@ -69,12 +73,14 @@ def _check_names(config: pytest.Config) -> None:
             raise unknown("mark", word, all_marks())
 
 
+@pytest.hookimpl(optionalhook=True)  # the project's own tests run without pytest-benchmark too
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:
     machine_info["board"] = machine_board()
     for changing in ("hz_actual", "hz_actual_friendly"):  # differ at every run
         machine_info.get("cpu", {}).pop(changing, None)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
     bench = config.stash[BENCH]
     if bench.recorder is not None:
@@ -102,6 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cells = [item for item in items if item.path == BENCHMARK_FILE]
     if not cells:
         return
+    habits.refuse(config)
     try:
         for item in cells:
             _ = find(item.callspec.params["configuration"]).budgets
@@ -139,11 +146,12 @@ def _here(item: pytest.Item) -> bool:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    bench = session.config.stash[BENCH]
     if any("benchmark" in getattr(item, "fixturenames", ()) for item in session.items):  # others need no board
         benchmark_bridge.use_board_as_machine(session.config, machine_board())
-    session.config.stash[BENCH].selected = [
-        item.callspec.params["configuration"] for item in session.items if item.path == BENCHMARK_FILE
-    ]
+    bench.selected = [item.callspec.params["configuration"] for item in session.items if item.path == BENCHMARK_FILE]
+    if bench.selected:
+        benchmark_bridge.save_whole(session.config, bench.failures.append)
 
 
 # Measuring.
@@ -175,8 +183,9 @@ def measure(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
             benchmark.group = benchmark_bridge.group_of(measurement)
             benchmark.extra_info[benchmark_bridge.MEASUREMENT] = measurement.model_dump(mode="json")
             benchmark_bridge.feed(benchmark, measurement.latency.samples_s)
-        expected = any(budget.expect is not None for budget in configuration.budgets)
+        expected = _expects_a_status(configuration)
         if measurement.status == Status.OK or (expected and measurement.status not in UNRECORDED):
+            _need_reference(bench, configuration)
             return measurement
         words = f"{measurement.status.value}: {measurement.reason}"
         required = configuration.device.name in request.config.getoption("require_device")
@@ -185,6 +194,22 @@ def measure(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
         pytest.fail(f"{words}\nRepeat this cell: {configuration.command}", pytrace=False)
 
     return measure
+
+
+def _expects_a_status(configuration: Configuration) -> bool:
+    return any(budget.expect is not None for budget in configuration.budgets)
+
+
+def _need_reference(bench: Bench, configuration: Configuration) -> None:
+    """Without its reference a cell was held against nothing, which is not green. Where the reference is a cell of this
+    session too, its own test says so."""
+    reference = bench.failed_reference(configuration)
+    if reference is None or _expects_a_status(configuration.reference) or reference.configuration in bench.selected:
+        return
+    words = (
+        f"its reference {reference.configuration} is {reference.status.value}, so no ratio was held: {reference.reason}"
+    )
+    (pytest.skip if reference.status in SKIPPED else pytest.fail)(words)
 
 
 def check(budget: Budget, measurement: Measurement) -> Judgement:
@@ -254,20 +279,28 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After pytest-benchmark has saved: its own hook wraps this one."""
     bench = session.config.stash.get(BENCH, None)
     if bench is None:
         return
-    bench.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     bench.close()
-    if bench.recorder is not None and bench.recorder.trouble:
+    if (bench.recorder is not None and bench.recorder.trouble) or bench.failures:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    elif exitstatus != pytest.ExitCode.INTERRUPTED:
+        bench.finished = True
+    if not session.config.option.collectonly:
+        measured = bench.recorder.measurements if bench.recorder is not None else {}
+        lines = unmet(session.config.getoption("require_device"), bench.skips.reasons, measured)
+        bench.failures += lines
+        if lines and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Only a session that came to its end closes its journal: pytest-benchmark has saved by now."""
+    """Only a session that came to its end and saved closes its journal; until proven otherwise it was interrupted."""
     bench = config.stash.get(BENCH, None)
-    if bench is not None and bench.recorder is not None and not bench.recorder.unsaved and not bench.interrupted:
+    if bench is not None and bench.recorder is not None and not bench.recorder.unsaved and bench.finished:
         bench.recorder.journal.close()
 
 
@@ -275,6 +308,8 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     bench = config.stash[BENCH]
     for note in bench.notes:
         terminalreporter.write_line(f"text3d-bench: {note}", yellow=True)
+    for failure in bench.failures:
+        terminalreporter.write_line(f"text3d-bench: {failure}", red=True)
     if bench.recorder is None or not bench.recorder.measurements:
         return
     terminalreporter.section("text3d-bench", sep="-")

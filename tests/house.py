@@ -12,7 +12,8 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.command_line", "suite.fields", "suite.names", "suite.records", "suite.sheets", "suite.toml"),
+    ("suite.command_line", "suite.fields", "suite.names", "suite.sheets", "suite.toml"),
+    ("suite.records",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
     ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),

@@ -25,7 +25,8 @@ from suite.devices.cpu import Cpu
 from suite.history import COMMITTED, Journal, latest, read_folder
 from suite.judging.baselines import load_baselines
 from suite.records import Measurement, Status
-from suite.session.recording import RunLock, Wanted, begin, differences
+from suite.session.recording import Wanted, begin, differences
+from suite.session.run_lock import RunLock
 from tests.factories import measurement, quality, session_file
 from tests.test_identity import host
 

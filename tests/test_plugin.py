@@ -17,7 +17,7 @@ from suite.configurations import matrix
 from suite.devices.backend import slug
 from suite.history import Journal, read_folder
 from suite.records import Measurement
-from suite.session.recording import RunLock
+from suite.session.run_lock import RunLock
 
 ROOT = Path(__file__).parents[1]
 TRUE = ["--quality-prompts", "2", "--time-budget", "0.3"]

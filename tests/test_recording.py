@@ -13,8 +13,9 @@ from suite import history
 from suite.configurations import find
 from suite.history import HistoryError, Journal, open_journals
 from suite.records import Status
-from suite.session import recording
-from suite.session.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
+from suite.session import run_lock
+from suite.session.recording import Recorder, Wanted, begin, differences
+from suite.session.run_lock import BoardBusy, RunLock
 from tests.factories import measurement
 
 FP32, STEPS = "point-e-nano-text/fp32@cpu", "point-e-nano-text/steps-16@cpu"
@@ -25,7 +26,7 @@ FP32, STEPS = "point-e-nano-text/fp32@cpu", "point-e-nano-text/steps-16@cpu"
 
 @pytest.fixture
 def lock(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(run_lock, "shared_folder", lambda: tmp_path)
     return lambda: RunLock("board")
 
 
@@ -38,7 +39,7 @@ def refuse(monkeypatch, *flags: int, code: int = errno.EACCES):
             raise OSError(code, os.strerror(code), str(path))
         return opening(path, asked, *mode)
 
-    monkeypatch.setattr(recording.os, "open", open_)
+    monkeypatch.setattr(run_lock.os, "open", open_)
 
 
 def test_the_lock_file_is_for_everyone_whatever_the_umask(lock):
@@ -84,11 +85,11 @@ def test_who_has_released_the_board_is_not_named_for_one_who_cannot_sign(lock, m
 def test_a_lock_that_cannot_be_is_a_history_error_with_its_path(lock, monkeypatch):
     for code in (errno.EACCES, errno.EROFS, errno.ENOSPC):
         with monkeypatch.context() as patch:
-            patch.setattr(recording.os, "open", lambda *_: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
+            patch.setattr(run_lock.os, "open", lambda *_: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
             with pytest.raises(HistoryError, match="board.lock"):
                 lock().acquire(0, print)
     monkeypatch.setattr(
-        recording.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available"))
+        run_lock.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available"))
     )
     with pytest.raises(HistoryError, match="No locks available"):
         lock().acquire(0, print)

@@ -45,9 +45,10 @@ class MemoryGauge(Protocol):
         """Begin a new peak (of a stage)."""
 
     def peak_bytes(self) -> int:
-        """The highest level since the last restart, above the level before loading."""
+        """The highest level since the last restart, above the level before loading; 0 and less where it is below."""
 
-    def record(self, stages: dict[str, int]) -> Memory: ...
+    def record(self, stages: dict[str, int]) -> Memory | None:
+        """The peaks, of each stage too; None where nothing was seen, which is no peak of 0."""
 
 
 class EnergyMeter(Protocol):
@@ -82,6 +83,23 @@ class Backend(Protocol):
 
     def health(self) -> Health:
         """What the board says of itself just now; cheap, read between samples."""
+
+
+def memory_of(
+    kind: str, peak_bytes: int, load_peak_bytes: int | None, process_peak_bytes: int, stages: dict[str, int]
+) -> Memory | None:
+    """The record of what a gauge saw. A level that is not above the one before loading tells nothing: it is left out."""
+    seen = {name: peak for name, peak in stages.items() if peak > 0}
+    peak = max(seen.values()) if seen else peak_bytes
+    if peak <= 0:
+        return None
+    return Memory(
+        kind=kind,
+        peak_memory_bytes=peak,
+        load_peak_memory_bytes=load_peak_bytes if load_peak_bytes and load_peak_bytes > 0 else None,
+        process_peak_memory_bytes=process_peak_bytes if process_peak_bytes > 0 else None,
+        stage_peak_memory_bytes=seen,
+    )
 
 
 def backend_of(device: Device) -> Backend:
@@ -124,7 +142,7 @@ def given_name() -> str | None:
 def board_id(chip: str, serial: str) -> str:
     """A directory name for a board: what TEXT3D_BOARD names, else its chip and a hash of what tells it from others."""
     if name := given_name():
-        return slug(name)
+        return slug(name) or f"board-{hashlib.sha256(name.encode()).hexdigest()[:6]}"  # a name in another script
     return f"{slug(chip)}-{hashlib.sha256(serial.encode()).hexdigest()[:6]}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.catalogue.devices import Device
-from suite.devices.backend import Board, board_id, given_name, read_text
+from suite.devices.backend import Board, board_id, given_name, memory_of, read_text
 from suite.devices.cgroup import cpu_quota, throttled_us
 from suite.devices.health import Health
 from suite.devices.heap import keep_what_is_freed, return_what_is_freed
@@ -114,17 +114,12 @@ class ResidentSet:
             Path("/proc/self/clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        return max(0, _status_bytes("VmHWM") - self.before)
+        return _status_bytes("VmHWM") - self.before
 
-    def record(self, stages: dict[str, int]) -> Memory:
+    def record(self, stages: dict[str, int]) -> Memory | None:
         """The peaks in bytes. From here on what is freed is kept, as latency needs it."""
-        memory = Memory(
-            kind="process",
-            peak_memory_bytes=max(stages.values()) if stages else self.peak_bytes(),
-            load_peak_memory_bytes=self.load_peak,
-            process_peak_memory_bytes=max(self.process_peak, _status_bytes("VmHWM")),
-            stage_peak_memory_bytes=stages,
-        )
+        highest = max(self.process_peak, _status_bytes("VmHWM"))
+        memory = memory_of("process", self.peak_bytes(), self.load_peak, highest, stages)
         keep_what_is_freed()
         return memory
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from suite.catalogue.devices import Device
-from suite.devices.backend import Board, NotHere, board_id
+from suite.devices.backend import Board, NotHere, board_id, memory_of
 from suite.devices.health import Health
 from suite.devices.visible import Unresolved, bare, pci_place, text, visible_handles
 from suite.records import Energy, Memory
@@ -180,16 +180,11 @@ class AllocatorPeak:
 
         return torch.cuda.max_memory_allocated() - self.before
 
-    def record(self, stages: dict[str, int]) -> Memory:
+    def record(self, stages: dict[str, int]) -> Memory | None:
         import torch
 
-        return Memory(
-            kind=self.kind,
-            peak_memory_bytes=max(stages.values()) if stages else self.peak_bytes(),
-            load_peak_memory_bytes=self.load_peak,
-            process_peak_memory_bytes=max(self.most_reserved, torch.cuda.max_memory_reserved()),
-            stage_peak_memory_bytes=stages,
-        )
+        highest = max(self.most_reserved, torch.cuda.max_memory_reserved())
+        return memory_of(self.kind, self.peak_bytes(), self.load_peak, highest, stages)
 
 
 @dataclass
@@ -206,6 +201,9 @@ class NvmlEnergy:
     def read(self) -> Energy | None:
         now = self._read()
         if now is None or self.started_mj is None:
+            return None
+        if now <= self.started_mj:  # the driver was reloaded, or the counter has not moved
+            self.reason = f"NVML's energy counter went from {self.started_mj} to {now} mJ"
             return None
         return Energy(rails=["GPU board"], energy_j=(now - self.started_mj) / 1000)
 

@@ -113,5 +113,8 @@ class RailMeter:
         if self.failed:
             self.reason = f"{self.failed} of {self.readings} readings of the rails failed ({self.reason})"
             return None
+        if self.energy_j <= 0:
+            self.reason = f"the rails {', '.join(self.added)} showed no power"
+            return None
         others = [rail for rail in self.rails if rail not in self.added]
         return Energy(rails=self.added, rails_not_added=others, energy_j=self.energy_j, idle_w=self.idle_w)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -20,13 +21,17 @@ from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
 from suite.records import Interval, Measurement, Reference, Status
 from suite.session import benchmark_bridge
+from suite.session.clock import SESSION_TIME, why_behind
 from suite.session.live import LiveLine
 from suite.session.options import FULL_PROMPTS, SessionOptions
 from suite.session.planning import Absent, Plan, plan
-from suite.session.recording import BoardBusy, Recorder, RunLock, Wanted, begin, differences
+from suite.session.recording import Recorder, Wanted, begin, differences
+from suite.session.required import Skips
+from suite.session.run_lock import BoardBusy, RunLock
+from suite.session.voice import Voice
 from suite.worker import execution
 from suite.worker.job import Job
-from suite.worker.launching import launcher_of
+from suite.worker.launching import NoWorkers, launcher_of
 
 UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
 
@@ -37,12 +42,17 @@ class Bench:
     def __init__(self, config: pytest.Config):
         self.config = config
         self.options = SessionOptions.from_pytest(config)
-        self.interrupted = False  # by Ctrl-C: the journal stays open for --resume
+        self.finished = False  # came to its end and saved; until then the journal stays open for --resume
         self.recorder: Recorder | None = None
         self.references: dict[tuple[str, str], Reference | None] = {}
+        self.failed_references: dict[tuple[str, str], Measurement] = {}
         self.selected: list[str] = []  # ids of the cells that this session runs
+        self.skips = Skips()
+        self.asked: set[str] = set()  # ids that were asked for: again means to measure again
         self.lock: RunLock | None = None
         self.notes: list[str] = []
+        self.failures: list[str] = []  # lines that end the session red
+        self.voice = Voice(config)
         self.live: LiveLine | None = None
         self._plans: dict[str, Plan | Absent] = {}  # by configuration id
 
@@ -69,17 +79,18 @@ class Bench:
         if self.recorder is not None:
             return self.recorder
         try:
-            self.lock = RunLock(machine_board())
+            if (reason := why_behind(self.folder, execution.ROOT)) is not None:
+                raise HistoryError(reason)
+            self.lock = RunLock(machine_board(), self.folder)
             self.lock.acquire(self.options.lock_patience_s, self.say)
-            session = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
-            self.recorder, crashed, problems = begin(self.folder, session, self.options.resume)
-            self.notes += problems
-            for journal in crashed:
-                self._recover(journal)
             self._get_ready()
-            self._drop_different()
-        except (BoardBusy, HistoryError) as error:
+            self._begin()
+        except (BoardBusy, HistoryError, NoWorkers) as error:
+            self._abandon()
             pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        except BaseException:
+            self._abandon()
+            raise
         if self.options.resume:
             have = len(self.recorder.measurements)
             self.say(
@@ -88,6 +99,20 @@ class Bench:
                 else "nothing to resume: a new session"
             )
         return self.recorder
+
+    def _begin(self) -> None:
+        session = datetime.now(timezone.utc).strftime(SESSION_TIME) + f"-{os.getpid()}"
+        self.recorder, crashed, problems = begin(self.folder, session, self.options.resume)
+        self.notes += problems
+        for journal in crashed:
+            self._recover(journal)
+        self._drop_different()
+
+    def _abandon(self) -> None:
+        """A session is open as a whole or not at all: a half-open one would take stale cells for its own."""
+        self.recorder = None
+        if self.lock is not None:
+            self.lock.release()
 
     def _get_ready(self) -> None:
         """Whatever takes a launcher time, of the cells that this session measures here."""
@@ -135,16 +160,17 @@ class Bench:
         reasons = {name: "; ".join(why) for name in plans if (why := differences(held[name], wanted[name]))}
         if not reasons:
             return
-        stored = self._store(f"superseded-{self.recorder.session}", [held.pop(name) for name in reasons])
+        stored = self._supersede(reasons)
         for reason, count in Counter(reasons[name] for name in reasons if name in chosen).items():
             self.say(f"measured again: {count} cell{'s' * (count > 1)}, {reason} (the earlier are in {stored.name})")
 
+    def _supersede(self, names: Iterable[str]) -> Path:
+        """Put aside what will be measured again: in a file of its own, not lost."""
+        held = self.recorder.measurements
+        return self._store(f"superseded-{self.recorder.session}", [held.pop(name) for name in names])
+
     def say(self, line: str) -> None:
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(f"text3d-bench: {line}")
+        self.voice.say(f"text3d-bench: {line}")
 
     def measure(self, configuration: Configuration) -> Measurement:
         """A measurement of the configuration: resumed, or new and journalled."""
@@ -159,6 +185,10 @@ class Bench:
                 session=self.recorder.session if self.recorder else "none",
             )
         recorder = self.open()
+        if configuration.id in recorder.measurements and configuration.id in self.asked:  # a rerun
+            stored = self._supersede([configuration.id])
+            self.say(f"measured again: {configuration.id} (the earlier is in {stored.name})")
+        self.asked.add(configuration.id)
         if configuration.id in recorder.measurements:
             return recorder.measurements[configuration.id]
         measurement = self._unsupported(planned) if planned.unsupported else self._measured(planned)
@@ -217,7 +247,13 @@ class Bench:
             # A reference that fails once is not tried again for every cell.
             sound = measured.status == Status.OK and measured.latency is not None
             self.references[key] = _as_reference(measured) if sound else None
+            if not sound:
+                self.failed_references[key] = measured
         return self.references[key]
+
+    def failed_reference(self, configuration: Configuration) -> Measurement | None:
+        """The reference that this configuration's ratios should have been taken to, where it gave no latency."""
+        return self.failed_references.get((configuration.model.name, configuration.device.name))
 
     def _run(self, plan: Plan) -> Measurement:
         configuration = plan.configuration

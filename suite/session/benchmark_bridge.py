@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,11 +16,13 @@ import pytest
 import pytest_benchmark
 import pytest_benchmark.session
 from pytest_benchmark.stats import Stats
+from pytest_benchmark.utils import safe_dumps
 
-from suite.history import CELLS, write_atomically
+from suite.history import CELLS, LOCAL, HistoryError, write_atomically
 from suite.records import Measurement
 
 DEFAULT_NAME = "run"
+DEFAULT_STORAGE = "file://./.benchmarks"  # pytest-benchmark's own, of the folder where pytest is started
 MEASUREMENT = "measurement"  # the key in a row's extra_info
 EXTRAPOLATED = "extrapolated"  # a row's group
 
@@ -52,9 +54,13 @@ def repeat_cells(output_json: dict, measurements: dict[str, Measurement]) -> Non
     since the original's latency changes what was measured before it."""
     cells = {name: m.model_dump(mode="json") for name, m in measurements.items()}
     output_json[CELLS] = list(cells.values())
-    for row in output_json["benchmarks"]:
-        if MEASUREMENT in row["extra_info"]:
-            row["extra_info"][MEASUREMENT] = cells[row["extra_info"][MEASUREMENT]["configuration"]]
+    rows = output_json["benchmarks"]
+    # A rerun of a cell has a row of its own: only the last is what was measured in the end.
+    last = {row["extra_info"][MEASUREMENT]["configuration"]: row for row in rows if MEASUREMENT in row["extra_info"]}
+    for configuration, row in last.items():
+        row["extra_info"][MEASUREMENT] = cells[configuration]
+    kept = {id(row) for row in last.values()}
+    output_json["benchmarks"] = [r for r in rows if MEASUREMENT not in r["extra_info"] or id(r) in kept]
 
 
 def group_of(measurement: Measurement) -> str | None:
@@ -73,12 +79,20 @@ def allow_bare_save(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMan
         if "--benchmark-save" in option.names():
             attributes = option.attrs()
             check = attributes["type"]
-            attributes |= {"nargs": "?", "const": DEFAULT_NAME, "type": lambda text: _no_path(check(text))}
+            attributes |= {
+                "nargs": "?",
+                "const": NoName(DEFAULT_NAME),
+                "type": lambda text: _no_path(text, check(text)),
+            }
             option._attrs = attributes
 
 
-def _no_path(name: str) -> str:
-    if os.path.exists(name):
+class NoName(str):
+    """The name of a run where none was typed."""
+
+
+def _no_path(typed: str, name: str) -> str:
+    if not isinstance(typed, NoName) and os.path.exists(name):
         raise pytest.UsageError(
             f"--benchmark-save would take the path {name!r} as its name; put the path first, or write --benchmark-save=NAME"
         )
@@ -95,16 +109,34 @@ def use_board_as_machine(config: pytest.Config, board: str) -> None:
 
 def storage_folder(config: pytest.Config) -> Path:
     """The board's folder in pytest-benchmark's storage."""
-    storage = config._benchmarksession.storage
-    if not isinstance(getattr(storage, "path", None), Path):
-        raise pytest.UsageError("--benchmark-storage: only a folder can hold the history here (file://FOLDER)")
-    return storage.path / config._benchmarksession.machine_id
+    return config._benchmarksession.storage.path / config._benchmarksession.machine_id
+
+
+def keep_default_storage(config: pytest.Config) -> None:
+    """One storage whatever folder pytest is started in: of the checkout, where all commands look for it."""
+    if getattr(config.option, "benchmark_storage", None) == DEFAULT_STORAGE:
+        config.option.benchmark_storage = f"file://{LOCAL}"
+
+
+def save_whole(config: pytest.Config, failed: Callable[[str], None]) -> None:
+    """Let pytest-benchmark's file be there whole or not at all; a full disk is told, and ends no session's output."""
+    session = config._benchmarksession
+
+    def save(output_json: dict, name: str) -> None:
+        path = next_file(storage_folder(config), name)
+        try:
+            write_atomically(path, safe_dumps(output_json, ensure_ascii=True, indent=4))
+        except HistoryError as error:
+            failed(str(error))
+        else:
+            session.logger.info(f"Saved benchmark data in: {path}")
+
+    session.storage.save = save
 
 
 def save_session(folder: Path, name: str, measurements: Sequence[Measurement], machine: dict, commit: dict) -> Path:
     """Write measurements as a pytest-benchmark file, for sessions that could not do so themselves."""
-    numbers = [int(path.name[:4]) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
-    path = folder / f"{max(numbers, default=0) + 1:04}_{name}.json"
+    path = next_file(folder, name)
     content = {
         "machine_info": machine,
         "commit_info": commit,
@@ -115,6 +147,12 @@ def save_session(folder: Path, name: str, measurements: Sequence[Measurement], m
     }
     write_atomically(path, json.dumps(content, indent=1))
     return path
+
+
+def next_file(folder: Path, name: str) -> Path:
+    """The path of one more session's file, numbered as pytest-benchmark does."""
+    numbers = [int(path.name[:4]) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
+    return folder / f"{max(numbers, default=0) + 1:04}_{name}.json"
 
 
 def _row(measurement: Measurement) -> dict:

@@ -9,20 +9,21 @@ import pytest
 
 from suite.records import Measurement, Quality
 from suite.session import summary
+from suite.session.voice import Voice
 
 
 class LiveLine:
     """A line for each finished cell, with the time left; between them, on a terminal, one that is rewritten."""
 
     def __init__(self, config: pytest.Config, total: int):
-        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self._voice = Voice(config)
+        self._reporter = self._voice.reporter
         self.total, self.done = total, 0
         self._durations_s: list[float] = []
         self._started = self._shown_at = 0.0
         self._width = 0
         self.enabled = bool(self._reporter) and self._reporter.isatty and total > 0
-        self._told = bool(self._reporter) and self._reporter.verbosity >= 0
+        self._told = self._reporter is None or self._reporter.verbosity >= 0
 
     def start(self) -> None:
         self._started = time.monotonic()
@@ -34,9 +35,7 @@ class LiveLine:
         self._write("")
         if self._told and measurement is not None:
             left = self._left(0.0) if self.done < self.total else ""
-            with self._capture.global_and_fixture_disabled():
-                self._reporter.ensure_newline()
-                self._reporter.write_line(f"[{self.done}/{self.total}] {summary.line(measurement, reference)}{left}")
+            self._voice.say(f"[{self.done}/{self.total}] {summary.line(measurement, reference)}{left}")
 
     def show(self, configuration: str, phase: str, fraction: float | None) -> None:
         now = time.monotonic()
@@ -56,7 +55,8 @@ class LiveLine:
     def _write(self, text: str) -> None:
         if not self.enabled:
             return
-        with self._capture.global_and_fixture_disabled():
+        text = text[: self._reporter._tw.fullwidth - 1]  # a line that wraps cannot be written over
+        with self._voice.undisturbed():
             file = self._reporter._tw._file
             file.write("\r" + text.ljust(self._width) + ("" if text else "\r"))
             file.flush()

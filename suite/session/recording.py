@@ -1,96 +1,13 @@
-"""A session's memory: the run lock of a board, the journal, and what earlier sessions left behind."""
+"""A session's memory: the journal, and what earlier sessions left behind."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from suite.configurations import Configuration
 from suite.history import HistoryError, Journal, open_journals
 from suite.records import PROTOCOL, Fingerprint, Measurement, Status
-
-
-class BoardBusy(RuntimeError):
-    """Another run measures on this board."""
-
-
-class RunLock:
-    """One run a board at a time, across users and checkouts; the kernel frees it when the process ends, however."""
-
-    def __init__(self, board: str):
-        self.path = Path(tempfile.gettempdir()) / f"text3d-bench-{board}.lock"
-        self._handle: int | None = None
-        self._writable = False
-
-    def acquire(self, patience_s: float, waiting: Callable[[str], None]) -> None:
-        """Wait for the board. BoardBusy after `patience_s`; HistoryError where there can be no lock file."""
-        try:
-            self._handle, self._writable = self._open()
-            self._lock(patience_s, waiting)
-            self._sign(f"process {os.getpid()}")
-        except OSError as error:
-            self.release()
-            raise HistoryError(f"cannot use the run lock {self.path}: {error.strerror or error}") from error
-
-    def _open(self) -> tuple[int, bool]:
-        """The lock file, made when it is absent, and whether it can be written.
-
-        It lies in a folder for everyone, where the kernel may refuse O_CREAT on another user's file
-        (fs.protected_regular); to lock it, reading is enough.
-        """
-        for _ in range(10):  # it may come or go between two steps
-            for flags in (os.O_RDWR, os.O_RDONLY):
-                try:
-                    return os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC), flags == os.O_RDWR
-                except OSError as error:
-                    refused = error
-            if not isinstance(refused, FileNotFoundError):
-                raise refused
-            try:
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                os.fchmod(handle, 0o666)  # whatever the umask says: the next user writes its own name
-                return handle, True
-            except FileExistsError:
-                continue
-        raise refused
-
-    def _lock(self, patience_s: float, waiting: Callable[[str], None]) -> None:
-        deadline, told = time.monotonic() + patience_s, False
-        while True:
-            try:
-                return fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(self._handle, 100, 0).decode(errors="replace").strip() or "another process"
-                if time.monotonic() >= deadline:
-                    os.close(self._handle)
-                    self._handle = None
-                    raise BoardBusy(
-                        f"{holder} is measuring on this board; two runs would disturb each other. "
-                        f"Waited {patience_s:.0f} s (--lock-patience)"
-                    ) from None
-                if not told:
-                    waiting(f"{holder} is measuring on this board; waiting up to {patience_s:.0f} s")
-                    told = True
-                time.sleep(0.5)
-
-    def _sign(self, name: str) -> None:
-        """Leave a name for those who wait; only a courtesy, the lock holds without it."""
-        if self._writable:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._handle, 0)
-                os.pwrite(self._handle, name.encode(), 0)
-
-    def release(self) -> None:
-        if self._handle is not None:
-            self._sign("")  # whoever comes next may not be able to write its own
-            os.close(self._handle)
-            self._handle = None
 
 
 @dataclass

@@ -12,10 +12,12 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from suite.configurations import Configuration
 from suite.devices.backend import backend_of
 from suite.metrics.sharing import Helper, Lead, fill, parts_of
-from suite.records import Fingerprint, Measurement, Status
+from suite.records import Fingerprint, Measurement, Status, first_error
 from suite.worker.job import Job
 from suite.worker.launching import TIMEOUT_S, Launcher, Started, launcher_of
 
@@ -49,6 +51,24 @@ def measure(
     with Crew(job) as crew:
         parts, status, reason = _ask(launcher, "measure", (job, crew.lead), timeout_s, progress, crew.start)
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
+    try:
+        return _measurement(job, parts, session, board, smoke, status, reason, artefacts)
+    except ValidationError as error:  # its answers are no measurement: out of range, or of a launcher's own making
+        why = f"the worker's answer is refused: {first_error(error)}"
+        return _measurement(job, {}, session, board, smoke, Status.CRASHED, why, {})
+
+
+def _measurement(
+    job: Job,
+    parts: dict[str, Any],
+    session: str,
+    board: str | None,
+    smoke: bool,
+    status: Status,
+    reason: str | None,
+    artefacts: dict[str, str],
+) -> Measurement:
+    configuration = job.configuration
     return Measurement(
         configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
         device=configuration.device.name, board=board, status=status, reason=reason, session=session,
@@ -139,7 +159,10 @@ def _ask(
     start_helpers: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Let a fresh worker do one of `suite.worker.process`'s tasks; it is gone when this returns."""
-    started = launcher.start(task, asked)
+    try:
+        started = launcher.start(task, asked)
+    except (EOFError, OSError) as error:
+        return {}, Status.CRASHED, f"no worker could be started: {type(error).__name__}: {error}"
     try:
         return _listen(started, timeout_s, progress, start_helpers)
     finally:
@@ -155,16 +178,22 @@ def _listen(
     """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
     parts: dict[str, Any] = {}
     phase = "starting"
+    sentinel = getattr(started.process, "sentinel", None)
+    ends = [started.answers] if sentinel is None else [started.answers, sentinel]
     deadline = time.monotonic() + timeout_s
     while True:
         patience = deadline - time.monotonic()
-        if patience <= 0 or not wait([started.answers], patience):
+        ready = wait(ends, patience) if patience > 0 else []
+        if not ready:
             return parts, Status.TIMED_OUT, f"stopped after {timeout_s:.0f} s, while {phase}"
+        if started.answers not in ready:  # it is dead, though a child of its may still hold the pipe
+            return parts, *_death_of(started, phase)
         try:
             kind, *values = started.answers.recv()
         except (EOFError, OSError):
-            started.process.join(5)
-            return parts, *_death(started.process.exitcode, phase)
+            return parts, *_death_of(started, phase)
+        except Exception as error:  # noqa: BLE001 - whatever garbage was in the pipe
+            return parts, Status.CRASHED, f"said what cannot be read ({type(error).__name__}: {error}), while {phase}"
         if kind == "phase":
             phase = values[0]
             progress(*values)
@@ -174,6 +203,11 @@ def _listen(
             start_helpers()
         else:
             return parts, *values
+
+
+def _death_of(started: Started, phase: str) -> tuple[Status, str]:
+    started.process.join(5)
+    return _death(started.process.exitcode, phase)
 
 
 def _death(exitcode: int | None, phase: str) -> tuple[Status, str]:

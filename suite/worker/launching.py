@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import sys
+import time
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from multiprocessing.connection import Connection
@@ -24,8 +27,12 @@ PRELOADED = "suite.worker.preload"  # what every worker needs
 TIMEOUT_S = 1800.0  # a whole cell; no limit on silence, since one object of a full-size model may take most of it
 
 
+class NoWorkers(RuntimeError):
+    """No worker can come to life here; says what to look at."""
+
+
 class Process(Protocol):
-    """Of a worker: what `multiprocessing.Process` offers."""
+    """Of a worker: what `multiprocessing.Process` offers. Its `sentinel`, where it has one, tells its end at once."""
 
     exitcode: int | None  # negative: ended by this signal; None: not known (yet)
 
@@ -41,12 +48,16 @@ class Started:
     process: Process
     answers: Connection  # what the worker says; `multiprocessing.connection.wait` has to know it
     lifeline: Connection  # closed when nobody waits for the worker any more, which then ends
+    group: int | None = None  # of processes on this machine that end with it: the worker and what it started
 
     def end(self) -> None:
         """However it does: gone when this returns."""
         self.lifeline.close()
         if self.process.is_alive():
             self.process.kill()
+        if self.group is not None:  # what it started would live on through the next cells
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.group, signal.SIGKILL)
         self.process.join()
         self.answers.close()
 
@@ -82,20 +93,23 @@ class ForkServer:
         # Others' modules may fail, and the server with them; their workers import them themselves.
         ours = [c.model for c in configurations if not c.is_extension]
         server().set_forkserver_preload([PRELOADED, *dict.fromkeys(name for model in ours for name in model.modules)])
-        with _no_main_module():
-            process = server().Process(target=_nothing)
-            process.start()
-        process.join()
+        try:
+            _started(lambda: server().Process(target=_nothing)).join()
+        except (EOFError, OSError) as error:
+            raise NoWorkers(
+                f"no worker can be started ({type(error).__name__}): the process that loads torch for them ended. Is there "
+                "enough memory for it (ulimit -v, the container's limit)? `python -c 'import torch'` shows more"
+            ) from error
 
     def start(self, task: str, asked: tuple) -> Started:
         from_worker, to_parent = server().Pipe(duplex=False)
         worker_lifeline, lifeline = server().Pipe(duplex=False)
-        with _no_main_module():
-            process = server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
-            process.start()
+        process = _started(
+            lambda: server().Process(target=_run, args=(task, asked, to_parent, worker_lifeline), daemon=True)
+        )
         to_parent.close()
         worker_lifeline.close()
-        return Started(process, from_worker, lifeline)
+        return Started(process, from_worker, lifeline, group=process.pid)
 
 
 @lru_cache(maxsize=1)
@@ -104,6 +118,20 @@ def server() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOADED])
     return context
+
+
+def _started(make: Callable[[], multiprocessing.Process]) -> multiprocessing.Process:
+    """A process of the server. One that has just died is noticed, and made anew, a moment later."""
+    for patience_s in (0.1, 0.5, 2.0, None):
+        try:
+            with _no_main_module():
+                process = make()
+                process.start()
+            return process
+        except ConnectionError:
+            if patience_s is None:
+                raise
+            time.sleep(patience_s)
 
 
 @contextlib.contextmanager
@@ -122,6 +150,7 @@ def _nothing() -> None:
 
 
 def _run(task: str, asked: tuple, pipe: Connection, lifeline: Connection) -> None:
+    os.setpgid(0, 0)  # what it starts is of its group, and ends with it
     from suite.worker import process as worker
 
     worker.main(getattr(worker, task), asked, pipe, lifeline)

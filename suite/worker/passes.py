@@ -112,7 +112,7 @@ def memory_pass(run: Run, gauge: MemoryGauge) -> float:
     first_call_s = time.perf_counter() - started
     memory = gauge.record(stages)
     # What an allocator missed is not known, rather than too little.
-    if memory.kind == "process" or not outside_torch(run.pipeline):
+    if memory is not None and (memory.kind == "process" or not outside_torch(run.pipeline)):
         run.answers.part("memory", memory)
     return first_call_s
 

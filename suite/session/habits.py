@@ -1,0 +1,49 @@
+"""pytest's and its plugins' options that a measuring session cannot have: refused in a line, before anything is measured.
+
+Others work: reruns measure again, a session without terminal or capture says its lines on stderr.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = "benchmark"  # pytest-benchmark's name as a plugin
+HISTOGRAM = ("pygal", "pygaljs")
+
+
+def refuse_parallel(config: pytest.Config, cells: Path) -> None:
+    """In the process that hands tests to others, which never collects them: told by the paths of the command line."""
+    if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+        return
+    folder = config.invocation_params.dir
+    asked = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
+    if any(cells.is_relative_to(path) for path in asked):
+        raise pytest.UsageError(
+            "text3d-bench: cells are measured one at a time, as they would disturb each other: leave out -n, or write -n 0"
+        )
+
+
+def refuse(config: pytest.Config) -> None:
+    """Of a session that is about to measure cells."""
+    for reason in _reasons(config):
+        raise pytest.UsageError(f"text3d-bench: {reason}")
+
+
+def _reasons(config: pytest.Config) -> Iterator[str]:
+    if not config.pluginmanager.hasplugin(BENCHMARK):
+        yield "cells are handed to pytest-benchmark, which -p no:benchmark switched off: leave that out"
+        return
+    session, option = config._benchmarksession, config.option
+    if not isinstance(getattr(session.storage, "path", None), Path):
+        yield "--benchmark-storage: only a folder can hold the history here (file://FOLDER)"
+    if session.disabled:
+        yield "--benchmark-disable would keep what is measured out of --benchmark-save's file: leave it out"
+    if option.benchmark_compare_fail and not session.compared_mapping:
+        asked = "--benchmark-compare" if option.benchmark_compare else "a --benchmark-compare, which was not given"
+        yield f"--benchmark-compare-fail: nothing is saved in {session.storage} that {asked} could take: save a run first"
+    if option.benchmark_histogram and (missing := [m for m in HISTOGRAM if importlib.util.find_spec(m) is None]):
+        yield f"--benchmark-histogram needs {' and '.join(missing)}: pip install pygal pygaljs"
