@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    habits.refuse_parallel(config, BENCHMARK_FILE)
+    habits.refuse_early(config, BENCHMARK_FILE)
     benchmark_bridge.keep_default_storage(config)
     for mark in all_marks():
         config.addinivalue_line("markers", f"{mark}: configurations of text3d-bench")
@@ -209,7 +209,9 @@ def _need_reference(bench: Bench, configuration: Configuration) -> None:
     words = (
         f"its reference {reference.configuration} is {reference.status.value}, so no ratio was held: {reference.reason}"
     )
-    (pytest.skip if reference.status in SKIPPED else pytest.fail)(words)
+    if reference.status == Status.THROTTLED:
+        pytest.skip(words)
+    pytest.fail(words, pytrace=False)
 
 
 def check(budget: Budget, measurement: Measurement) -> Judgement:

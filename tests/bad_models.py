@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 
@@ -53,6 +54,27 @@ def killed(weights, device):
 
 def quits(weights, device):
     return Bad(lambda: os._exit(7))
+
+
+def orphaning(weights, device):
+    """Leaves a child that holds the worker's pipe, and writes its number into the file that `weights` names."""
+
+    def deed():
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+            os._exit(0)
+        Path(weights).write_text(str(child))
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    return Bad(deed)
+
+
+def undecodable(weights, device):
+    def deed():
+        raise ValueError("bad \udcff name")
+
+    return Bad(deed)
 
 
 def serverless(weights, device):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -37,6 +39,7 @@ def run(configuration, prompts=0, **limits):
         ("quits", Status.CRASHED, "exit code 7"),
         ("hungry", Status.OUT_OF_MEMORY, "memory"),
         ("absent_builder", Status.CRASHED, "absent_builder"),
+        ("undecodable", Status.CRASHED, "bad ? name"),
     ],
 )
 def test_a_bad_model_becomes_a_status_with_its_reason(builder, status, words):
@@ -76,6 +79,47 @@ def test_a_dead_fork_server_is_named_and_the_next_cell_runs():
     assert measurement.status == Status.CRASHED
     assert "the fork server ended" in measurement.reason and "signal" not in measurement.reason
     assert "exit code 7" in run(bad_models.configuration("quits")).reason
+
+
+def test_a_worker_that_dies_before_its_child_is_noticed_at_once_and_the_child_ends_too(tmp_path):
+    told = tmp_path / "child"
+    job = Job(configuration=bad_models.configuration("orphaning"), weights=str(told), quality_prompts=0)
+    measurement = execution.measure(job, session="test", board="here", timeout_s=60)
+    assert measurement.status == Status.CRASHED and "SIGSEGV" in measurement.reason
+    child = int(told.read_text())
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Dead:
+    exitcode, sentinel = 0, None
+
+    def is_alive(self):
+        return False
+
+    def join(self, timeout=None):
+        pass
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"\x80\x04\x95", pickle.dumps(5), pickle.dumps(("part", "latency"))])
+def test_garbage_in_the_pipe_is_a_crash_with_a_row(garbage):
+    answers, said = multiprocessing.Pipe(duplex=False)
+    said.send_bytes(garbage)
+    lifeline, _ = multiprocessing.Pipe()
+    parts, status, reason = execution._listen(
+        launching.Started(Dead(), answers, lifeline), 5, lambda *_: None, lambda: None
+    )
+    assert (parts, status) == ({}, Status.CRASHED) and "cannot be read" in reason
+
+
+def test_an_answer_that_is_no_measurement_is_refused_by_field_and_the_cell_keeps_its_row(monkeypatch):
+    parts = {"memory": {"kind": "process", "peak_memory_bytes": 0}}
+    monkeypatch.setattr(execution, "_ask", lambda *asked: (parts, Status.OK, None))
+    measurement = run(find("point-e-nano-text/fp32@cpu"))
+    assert measurement.status == Status.CRASHED and measurement.memory is None
+    assert "memory.peak_memory_bytes: Input should be greater than 0" in measurement.reason
 
 
 def test_an_exit_code_is_a_signal_only_where_there_is_such_a_signal():

@@ -6,14 +6,15 @@ import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from suite import history
+from suite import history, plugin
 from suite.configurations import find
 from suite.history import HistoryError, Journal, open_journals
 from suite.records import Status
-from suite.session import run_lock
+from suite.session import benchmark_bridge, run_lock
 from suite.session.recording import Recorder, Wanted, begin, differences
 from suite.session.run_lock import BoardBusy, RunLock
 from tests.factories import measurement
@@ -222,3 +223,63 @@ def test_what_is_unsaved_at_the_end_is_tried_once_more_and_the_trouble_is_named(
     recorder.flush()
     assert recorder.trouble is None
     assert len(recorder.journal.read().measurements) == 2
+
+
+def test_another_tmpdir_does_not_open_the_board_to_a_second_run(tmp_path, monkeypatch):
+    """The lock lies beside the history as well."""
+    board_folder = tmp_path / "history" / "board"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(run_lock, "shared_folder", lambda: tmp_path / "one")
+    first = RunLock("board", board_folder)
+    first.acquire(0, print)
+    monkeypatch.setattr(run_lock, "shared_folder", lambda: tmp_path / "two")
+    second = RunLock("board", board_folder)
+    with pytest.raises(BoardBusy, match=f"process {os.getpid()} is measuring"):
+        second.acquire(0, print)
+    first.release()
+    second.acquire(0, print)
+    second.release()
+
+
+def test_the_shared_lock_does_not_follow_tmpdir(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert run_lock.shared_folder() == Path("/tmp")
+
+
+# What a session saves at its end.
+
+
+def saving(tmp_path: Path, failed: list[str]) -> SimpleNamespace:
+    storage = SimpleNamespace(path=tmp_path)
+    session = SimpleNamespace(storage=storage, machine_id="board", logger=SimpleNamespace(info=print))
+    benchmark_bridge.save_whole(SimpleNamespace(_benchmarksession=session), failed.append)
+    return storage
+
+
+def test_a_sessions_file_is_there_whole_and_numbered_after_the_others(tmp_path):
+    failed: list[str] = []
+    for name in ("first", "second"):
+        saving(tmp_path, failed).save({"benchmarks": []}, name)
+    assert sorted(p.name for p in (tmp_path / "board").iterdir()) == ["0001_first.json", "0002_second.json"]
+    assert failed == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_file_that_cannot_be_saved_is_told_and_leaves_nothing_behind(tmp_path, monkeypatch, code):
+    failed: list[str] = []
+    monkeypatch.setattr(history.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
+    saving(tmp_path, failed).save({"benchmarks": []}, "run")
+    assert len(failed) == 1 and "cannot write" in failed[0] and "0001_run.json" in failed[0]
+    assert list((tmp_path / "board").iterdir()) == []
+
+
+@pytest.mark.parametrize(("finished", "closed"), [(True, True), (False, False)])
+def test_a_session_is_interrupted_until_it_has_come_to_its_end(tmp_path, finished, closed):
+    """A second Ctrl-C ends pytest before its plugins' last hooks."""
+    journal = Journal(tmp_path / "journal" / "s1")
+    journal.begin()
+    bench = SimpleNamespace(recorder=Recorder(journal), finished=finished)
+    config = SimpleNamespace(stash={plugin.BENCH: bench})
+    plugin.pytest_unconfigure(config)
+    assert journal.closed is closed

@@ -15,16 +15,26 @@ BENCHMARK = "benchmark"  # pytest-benchmark's name as a plugin
 HISTOGRAM = ("pygal", "pygaljs")
 
 
-def refuse_parallel(config: pytest.Config, cells: Path) -> None:
-    """In the process that hands tests to others, which never collects them: told by the paths of the command line."""
-    if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+def refuse_early(config: pytest.Config, cells: Path) -> None:
+    """What cannot wait until the cells are collected."""
+    if str(getattr(config.option, "benchmark_storage", "")).startswith("elasticsearch"):
+        raise pytest.UsageError("--benchmark-storage: only a folder can hold the history here (file://FOLDER)")
+    if not _names(config, cells):
         return
-    folder = config.invocation_params.dir
-    asked = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
-    if any(cells.is_relative_to(path) for path in asked):
+    if not config.pluginmanager.hasplugin(BENCHMARK):
+        raise pytest.UsageError(
+            "text3d-bench: cells are handed to pytest-benchmark, which -p no:benchmark switched off: leave that out"
+        )
+    if getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
         raise pytest.UsageError(
             "text3d-bench: cells are measured one at a time, as they would disturb each other: leave out -n, or write -n 0"
         )
+
+
+def _names(config: pytest.Config, cells: Path) -> bool:
+    """Whether the command line's paths have cells among them: the process that hands tests to others never collects."""
+    folder = config.invocation_params.dir
+    return any(cells.is_relative_to((folder / argument.partition("::")[0]).resolve()) for argument in config.args)
 
 
 def refuse(config: pytest.Config) -> None:
@@ -34,12 +44,7 @@ def refuse(config: pytest.Config) -> None:
 
 
 def _reasons(config: pytest.Config) -> Iterator[str]:
-    if not config.pluginmanager.hasplugin(BENCHMARK):
-        yield "cells are handed to pytest-benchmark, which -p no:benchmark switched off: leave that out"
-        return
     session, option = config._benchmarksession, config.option
-    if not isinstance(getattr(session.storage, "path", None), Path):
-        yield "--benchmark-storage: only a folder can hold the history here (file://FOLDER)"
     if session.disabled:
         yield "--benchmark-disable would keep what is measured out of --benchmark-save's file: leave it out"
     if option.benchmark_compare_fail and not session.compared_mapping:

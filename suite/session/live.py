@@ -30,7 +30,7 @@ class LiveLine:
 
     def finish(self, measurement: Measurement | None = None, reference: Quality | None = None) -> None:
         """The cell that was started last has ended. reference: the quality that its own is paired with."""
-        self.done += 1
+        self.done = min(self.done + 1, self.total)  # a rerun is no other cell
         self._durations_s.append(time.monotonic() - self._started)
         self._write("")
         if self._told and measurement is not None:

@@ -189,20 +189,21 @@ def _listen(
         if started.answers not in ready:  # it is dead, though a child of its may still hold the pipe
             return parts, *_death_of(started, phase)
         try:
-            kind, *values = started.answers.recv()
+            match started.answers.recv():
+                case "phase", str(phase), fraction:
+                    progress(phase, fraction)
+                case "part", str(field), value:
+                    parts[field] = value
+                case "help", *_:
+                    start_helpers()
+                case "end", Status() as status, reason:
+                    return parts, status, reason
+                case other:
+                    raise ValueError(repr(other)[:80])
         except (EOFError, OSError):
             return parts, *_death_of(started, phase)
         except Exception as error:  # noqa: BLE001 - whatever garbage was in the pipe
             return parts, Status.CRASHED, f"said what cannot be read ({type(error).__name__}: {error}), while {phase}"
-        if kind == "phase":
-            phase = values[0]
-            progress(*values)
-        elif kind == "part":
-            parts[values[0]] = values[1]
-        elif kind == "help":
-            start_helpers()
-        else:
-            return parts, *values
 
 
 def _death_of(started: Started, phase: str) -> tuple[Status, str]:
