@@ -8,6 +8,9 @@ ifeq ($(strip $(HOME)),)
 unexport HOME
 endif
 
+# Some images forbid Python to keep what it compiled: each of the many processes of a run would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A process a core, each with one thread (tests/conftest.py); nothing is timed in them.
 TESTS := $(BIN)/python -m pytest tests -q -n auto --maxprocesses 8 --dist worksteal --benchmark-disable --durations 20
 
