@@ -26,6 +26,8 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     from suite.building import build
     from suite.devices.backend import backend_of
     from suite.metrics.pictures import picture, write_ply
+    from suite.metrics.seen import why_not_finite
+    from suite.models.finite import NotFinite
 
     backend = backend_of(configuration.device)
     backend.find_board()
@@ -34,6 +36,10 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     made = pipeline.generate([prompt], sample=sample)[0]
     backend.synchronize()
     seconds = time.perf_counter() - started
+    if fault := why_not_finite(made):
+        raise NotFinite(f"{configuration.id} made no object of {prompt!r}: {fault}")
+    if not isinstance(made, Tensor) and made.empty:
+        raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
     output.mkdir(parents=True, exist_ok=True)
     words = "-".join("".join(c if c.isalnum() else " " for c in prompt.lower()).split())[:80]
     stem = f"{words}--{configuration.slug}" + (f"--{sample}" if sample else "")
@@ -42,8 +48,6 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     if isinstance(made, Tensor):
         write_ply(ply, made)
         return [ply, png], seconds
-    if made.empty:
-        raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
     return [*made.write(output, stem), png], seconds
 
 

@@ -1,0 +1,18 @@
+"""Numbers that are none: NaN and infinity, as half precision and broken weights give them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+FIELD = "values of its field"  # what a mesh's decoder counts
+
+
+class NotFinite(ValueError):
+    """An object, or what it was to be made of, holds NaN or infinity."""
+
+
+def not_finite(values: Tensor, what: str) -> str | None:
+    """How many of the values [N], or rows [N, ...], hold NaN or infinity, in words; None where none does."""
+    finite = values.isfinite()
+    broken = len(values) - int((finite.flatten(1).all(1) if values.ndim > 1 else finite).sum())
+    return f"not finite: {broken:,} of {len(values):,} {what}" if broken else None
