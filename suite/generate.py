@@ -15,11 +15,14 @@ from pathlib import Path
 from suite.command_line import command
 from suite.configurations import find
 from suite.names import UnknownName
+from suite.prompts import why_cut_by
 
 
 def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tuple[list[Path], float]:
     """The paths of the files written, and the seconds that the object took."""
     configuration = find(identifier)
+    if cut := why_cut_by(configuration.model, prompt):
+        raise ValueError(f"the prompt: {cut}")
     # Names are checked before torch is loaded.
     from torch import Tensor
 

@@ -18,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.conditioning.reading import lines_of
 
+PICTURES_VARIABLE = "TEXT3D_PICTURES"
 BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # what reading a damaged or encrypted archive raises
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LIST = "captions.txt"
@@ -88,7 +90,7 @@ class PicturesOnDisk:
         if not inside:
             return None
         try:
-            return [line for line in inside[0].decode("utf-8-sig").splitlines() if line.strip()]
+            return [line for line in lines_of(inside[0]) if line.strip()]
         except UnicodeDecodeError as error:
             raise WeightsError(f"{self.path}: its captions are no text in UTF-8 ({error})") from None
 
