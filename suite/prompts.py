@@ -24,7 +24,7 @@ from suite.models.checkpoints.download import RemoteFile, Report, download
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
 from suite.models.checkpoints.official import cache_folder, locate, verified
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL
-from suite.models.conditioning.pictures_on_disk import PICTURES_VARIABLE
+from suite.models.conditioning.pictures_on_disk import PICTURES_VARIABLE, key_of
 from suite.models.conditioning.reading import PAINTED, clip_tokens, lines_of, why_cut
 from suite.names import unknown
 from suite.records import GALLERY_SIZE
@@ -40,6 +40,7 @@ JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless 
 LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
 # What decides between two texts, by who reads them: where it is the same, the score would be rounding noise.
 CLIP_READS = {"CLIP, whose tokens are the same": clip_tokens}
+PICTURES_READ = {"pictures on a disk, which are found by words alone": key_of}
 ALL_READ = {"the embedded models, for whom case and a full stop mean nothing": normalize} | CLIP_READS
 
 COCO_CAPTIONS = RemoteFile(
@@ -203,6 +204,7 @@ def read_prompts(path: Path) -> list[str]:
         raise PromptsError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
     first: dict[str, int] = {}
     known: dict[tuple[str, object], str] = {}
+    read = ALL_READ | (PICTURES_READ if os.environ.get(PICTURES_VARIABLE) else {})
     for number, line in enumerate(lines, 1):
         prompt = _plain(line)
         if not prompt:
@@ -213,7 +215,7 @@ def read_prompts(path: Path) -> list[str]:
             raise PromptsError(f"{path}, line {number}: {prompt!r} is line {first[prompt]} already")
         if cut := why_cut(prompt):
             raise PromptsError(f"{path}, line {number}: {cut}")
-        for reading in _readings(prompt, ALL_READ):
+        for reading in _readings(prompt, read):
             if (other := known.setdefault(reading, prompt)) != prompt:
                 raise PromptsError(
                     f"{path}, line {number}: {prompt!r} is read like line {first[other]}, {other!r}, by {reading[0]}"

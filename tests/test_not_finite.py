@@ -13,10 +13,11 @@ from suite import building, generate
 from suite.metrics.pictures import contact_sheet, write_ply
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
-from suite.metrics.seen import seen
+from suite.metrics.seen import seen, why_not_finite
 from suite.models.finite import NotFinite
 from suite.models.mesh import Mesh, write_mesh
 from suite.models.point_e import sdf
+from suite.models.point_e.pipeline import to_cloud
 from suite.records import Status
 from suite.worker import execution
 from suite.worker.job import Job
@@ -104,6 +105,13 @@ def test_so_is_the_field_of_a_cloud(monkeypatch):
     field[0, 0, :3] = NAN
     monkeypatch.setattr(sdf, "field_of_cloud", lambda *asked: field)
     assert sdf.mesh_of_cloud(None, cloud(0), grid=8).not_finite == "not finite: 3 of 512 values of its field"
+
+
+def test_infinity_does_not_become_the_edge_of_a_cloud():
+    channels = torch.zeros(1, 6, 256)
+    channels[0, 1, :3], channels[0, 5, :4], channels[0, 0, 9] = INFINITY, -INFINITY, 7.0
+    (made,) = to_cloud(channels)
+    assert why_not_finite(made) == "not finite: 4 of 256 points" and made[9, 0] == 1
 
 
 # What is scored.

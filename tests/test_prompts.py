@@ -217,6 +217,14 @@ def test_a_prompt_that_is_painted_must_leave_place_for_the_sentence_around_it(tm
     assert why_unreadable("coco", None, path, image) is None
 
 
+def test_lines_that_would_have_one_picture_are_refused_where_pictures_are_given(tmp_path, monkeypatch):
+    path = prompt_file(tmp_path, "a red cube\na (red) cube!\n")
+    assert len(read_prompts(path)) == 2
+    monkeypatch.setenv("TEXT3D_PICTURES", "pictures.zip")
+    with pytest.raises(PromptsError, match="line 2: .* is read like line 1, 'a red cube', by pictures on a disk"):
+        read_prompts(path)
+
+
 def test_what_breaks_a_line_elsewhere_stays_inside_it(tmp_path):
     path = prompt_file(tmp_path, "")
     path.write_bytes("\ufeffa red cube\u2028on\x0ba\x0cblue\x85ball\r\na dog\ra cat\n".encode())
