@@ -22,7 +22,7 @@ from suite.scenes.captions import all_scenes
 from suite.scenes.renderer import judge_views
 from suite.scenes.shapes import SceneTable
 
-TIE = 1e-6  # cosines: equal captions come out 1e-8 to 3e-7 apart, the closest two of the committed history 1e-5
+TIE = 1e-6  # cosines: equal readings come out up to 2e-7 apart, the closest two of the committed history 1e-5
 
 
 def rank(leads: Tensor) -> int:
