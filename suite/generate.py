@@ -15,17 +15,22 @@ from pathlib import Path
 from suite.command_line import command
 from suite.configurations import find
 from suite.names import UnknownName
+from suite.prompts import why_cut_by
 
 
 def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tuple[list[Path], float]:
     """The paths of the files written, and the seconds that the object took."""
     configuration = find(identifier)
+    if cut := why_cut_by(configuration.model, prompt):
+        raise ValueError(f"the prompt: {cut}")
     # Names are checked before torch is loaded.
     from torch import Tensor
 
     from suite.building import build
     from suite.devices.backend import backend_of
     from suite.metrics.pictures import picture, write_ply
+    from suite.metrics.seen import why_not_finite
+    from suite.models.finite import NotFinite
 
     backend = backend_of(configuration.device)
     backend.find_board()
@@ -34,6 +39,10 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     made = pipeline.generate([prompt], sample=sample)[0]
     backend.synchronize()
     seconds = time.perf_counter() - started
+    if fault := why_not_finite(made):
+        raise NotFinite(f"{configuration.id} made no object of {prompt!r}: {fault}")
+    if not isinstance(made, Tensor) and made.empty:
+        raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
     output.mkdir(parents=True, exist_ok=True)
     words = "-".join("".join(c if c.isalnum() else " " for c in prompt.lower()).split())[:80]
     stem = f"{words}--{configuration.slug}" + (f"--{sample}" if sample else "")
@@ -42,8 +51,6 @@ def generate(prompt: str, identifier: str, output: Path, sample: int = 0) -> tup
     if isinstance(made, Tensor):
         write_ply(ply, made)
         return [ply, png], seconds
-    if made.empty:
-        raise RuntimeError(f"{configuration.id} made nothing of {prompt!r}: its field has no surface")
     return [*made.write(output, stem), png], seconds
 
 

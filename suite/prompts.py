@@ -11,19 +11,25 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suite.catalogue.models import Model
 from suite.models.checkpoints.download import RemoteFile, Report, download
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
 from suite.models.checkpoints.official import cache_folder, locate, verified
-from suite.models.checkpoints.official_files import OFFICIAL
+from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL
+from suite.models.conditioning.pictures_on_disk import PICTURES_VARIABLE, key_of
+from suite.models.conditioning.reading import PAINTED, clip_tokens, lines_of, why_cut
 from suite.names import unknown
 from suite.records import GALLERY_SIZE
 from suite.scenes import vocabulary
+from suite.scenes.captions import normalize
 from suite.scenes.gallery import GALLERY
 
 COCO_COUNT = 153
@@ -32,6 +38,10 @@ NANO = "clip-nano-judge"
 JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
 JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
 LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
+# What decides between two texts, by who reads them: where it is the same, the score would be rounding noise.
+CLIP_READS = {"CLIP, whose tokens are the same": clip_tokens}
+PICTURES_READ = {"pictures on a disk, which are found by words alone": key_of}
+ALL_READ = {"the embedded models, for whom case and a full stop mean nothing": normalize} | CLIP_READS
 
 COCO_CAPTIONS = RemoteFile(
     name="coco_queries_val.py",
@@ -83,19 +93,50 @@ def find_judging(name: str, judge: str | None = None, file: Path | None = None) 
         locate(OFFICIAL[judge], judge)
 
 
-def why_unreadable(name: str, judge: str | None = None, file: Path | None = None) -> str | None:
-    """Why the models of a prompt set, or the judge, cannot read what is asked: a file's first such line with the word,
-    and what can be done; None where they can. Embedded networks know the words of their grammar, published ones all."""
+def check_file(file: Path) -> None:
+    """PromptsError for a file that cannot be scored rightly beside the captions of each set on this machine."""
+    read_prompts(file)
+    for name in SETS:
+        with suppress(WeightsError):  # absent captions, or wrong ones, are told by the cells that need them
+            load_prompts(name, file)
+
+
+def why_unreadable(
+    name: str, judge: str | None = None, file: Path | None = None, model: Model | None = None
+) -> str | None:
+    """Why the models of a prompt set, this one, or the judge cannot read what is asked: a file's first such line with
+    the reason, and what can be done; None where they can. Embedded networks know the words of their grammar, published
+    ones all, but a sentence around a prompt may leave no place for its end."""
     if judge == NANO != JUDGE_OF[name]:
-        return f"{NANO} knows the words of the embedded grammar only, and {name} has others; --judge {JUDGE_OF[name]} reads them"
-    if name != "embedded" or file is None:
+        others = f"{name} has others; --judge {JUDGE_OF[name]} reads them"
+        return f"{NANO} knows the words of the embedded grammar only, and {others}"
+    if file is None:
         return None
-    wrong = [(n, why) for n, prompt in enumerate(read_prompts(file), 1) if (why := vocabulary.why_unreadable(prompt))]
+    if name == "embedded":
+        return _first_line_of(file, vocabulary.why_unreadable, "full-size models read any words")
+    if model is None:
+        return None
+    return _first_line_of(file, lambda prompt: why_cut_by(model, prompt), f"it is painted as {PAINTED!r}")
+
+
+def _first_line_of(file: Path, why_not: Callable[[str], str | None], remark: str) -> str | None:
+    """The first line that cannot be read and why, if any."""
+    wrong = [(n, why) for n, prompt in enumerate(read_prompts(file), 1) if (why := why_not(prompt))]
     if not wrong:
         return None
     line, why = wrong[0]
     more = f" (and in {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return f"{file.name}, line {line}{more}: {why}; full-size models read any words"
+    return f"{file.name}, line {line}{more}: {why}; {remark}"
+
+
+def why_cut_by(model: Model, prompt: str) -> str | None:
+    """Why the CLIP that a published model asks would not read a prompt to its end; None where it does, where the model
+    has no such CLIP, or where it is given pictures."""
+    if "clip-vit-l-14" not in MODEL_FILES.get(model.name, ()):
+        return None
+    if "text-to-image" not in model.stages:
+        return why_cut(prompt)
+    return None if os.environ.get(PICTURES_VARIABLE) else why_cut(PAINTED.format(prompt=prompt))
 
 
 def _embedded() -> PromptSet:
@@ -105,7 +146,7 @@ def _embedded() -> PromptSet:
 
 
 def _coco() -> PromptSet:
-    """Each caption among the other 152. No more are published, and captions of another kind would make no gallery harder."""
+    """Each caption among the other 152. No more are published, and others of another kind would make it no harder."""
     path, _ = verified(COCO_CAPTIONS, "coco", read_coco)
     prompts = tuple(read_coco(path))
     return _with_digest(PromptSet("coco", prompts, prompts, "", scenes=False, large=False))
@@ -128,9 +169,22 @@ def read_coco(path: Path) -> list[str]:
 
 
 def of_file(path: Path, base: PromptSet) -> PromptSet:
+    """A file's prompts among themselves and a set's captions, without those that are a line themselves. PromptsError
+    names a line that is read like another of these captions."""
     prompts = tuple(read_prompts(path))
-    own = set(prompts)
-    captions = prompts + tuple(caption for caption in base.captions if caption not in own)
+    line_of = {prompt: line for line, prompt in enumerate(prompts, 1)}
+    others = tuple(caption for caption in base.captions if _plain(caption) not in line_of)
+    read = ALL_READ if base.scenes else CLIP_READS
+    known = {reading: prompt for prompt in prompts for reading in _readings(prompt, read)}
+    for caption in others:
+        for reading in _readings(caption, read):
+            if reading in known:
+                prompt, who = known[reading], reading[0]
+                raise PromptsError(
+                    f"{path}, line {line_of[prompt]}: {prompt!r} is read like {caption!r}, a caption that it would be "
+                    f"ranked among, by {who}; write it as that caption"
+                )
+    captions = prompts + others
     return _with_digest(replace(base, name=f"file:{path.name}", prompts=prompts, captions=captions))
 
 
@@ -140,26 +194,47 @@ def _with_digest(prompts: PromptSet) -> PromptSet:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """One prompt a line. PromptsError names the line that is empty, too long or there twice."""
+    """One prompt a line. PromptsError names the line that is empty, longer than any reader reads, there twice, or the
+    same as another to one of the readers."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = lines_of(path.read_bytes())
     except OSError as error:
         raise PromptsError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise PromptsError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
     first: dict[str, int] = {}
+    known: dict[tuple[str, object], str] = {}
+    read = ALL_READ | (PICTURES_READ if os.environ.get(PICTURES_VARIABLE) else {})
     for number, line in enumerate(lines, 1):
-        prompt = " ".join(line.split())
+        prompt = _plain(line)
         if not prompt:
             raise PromptsError(f"{path}, line {number}: empty; each line is one prompt")
         if len(prompt) > LONGEST:
             raise PromptsError(f"{path}, line {number}: {len(prompt)} characters; the longest prompt has {LONGEST}")
         if prompt in first:
             raise PromptsError(f"{path}, line {number}: {prompt!r} is line {first[prompt]} already")
+        if cut := why_cut(prompt):
+            raise PromptsError(f"{path}, line {number}: {cut}")
+        for reading in _readings(prompt, read):
+            if (other := known.setdefault(reading, prompt)) != prompt:
+                raise PromptsError(
+                    f"{path}, line {number}: {prompt!r} is read like line {first[other]}, {other!r}, by {reading[0]}"
+                )
         first[prompt] = number
     if not first:
         raise PromptsError(f"{path}: empty; expected one prompt a line")
     return list(first)
+
+
+def _plain(line: str) -> str:
+    """One space between words, none around them."""
+    return " ".join(line.split())
+
+
+def _readings(text: str, read: Mapping[str, Callable[[str], object]]) -> list[tuple[str, object]]:
+    """What a text is to each reader, by reader; nothing where that cannot be told here."""
+    made = [(who, tokens(text)) for who, tokens in read.items()]
+    return [(who, reading) for who, reading in made if reading is not None]
 
 
 def fetch_captions(report: Report = lambda here, total: None) -> Path:

@@ -17,7 +17,7 @@ from suite.catalogue.models import Model
 from suite.catalogue.optimizations import OPTIMIZATIONS
 from suite.catalogue.recipes import Optimization, Technique, UnsupportedRecipe
 from suite.configurations import Configuration
-from suite.models.pipeline import Pipeline
+from suite.models.pipeline import Pipeline, untimed
 
 
 class Bad(Pipeline):
@@ -125,6 +125,35 @@ def uncountable(weights, device):
         steps = property(lambda self: 64)
 
     return Fixed(lambda: time.sleep(0.01))
+
+
+def not_finite(weights, device):
+    """Makes clouds of 8 points, of which 5 are none."""
+    pipeline = Bad(lambda: None)
+    inner = pipeline.generate
+
+    def generate(prompts, sample=0, stage=untimed):
+        made = inner(prompts, sample, stage)
+        made[:, :5, 0] = float("nan")
+        return made
+
+    pipeline.generate = generate
+    return pipeline
+
+
+def not_finite_views(weights, device):
+    """Makes sound clouds, and pictures of which 2 in 4 hold a number that is none."""
+
+    class Viewed(Bad):
+        extra_stages = ("views",)
+
+        def extra(self, name, prompts, stage=untimed):
+            made = torch.zeros(1, 4, 3, 8, 8)
+            made[:, :2, 0, 0, 0] = float("inf")
+            with stage(name):
+                return made
+
+    return Viewed(lambda: None)
 
 
 CRAWLING_S = 0.01  # an evaluation

@@ -91,13 +91,12 @@ def test_a_mesh_is_shown_the_same_each_time():
     assert torch.equal(a.clouds, b.clouds) and a.clouds.shape == (1, POINTS, 6)
 
 
-@pytest.mark.parametrize("ending", ["ply", "glb"])
-def test_a_written_mesh_reads_back_with_its_colours(tmp_path, ending):
+def test_a_written_ply_reads_back_as_it_was_made(tmp_path):
     import trimesh
 
     mesh = red_ball()
-    write_mesh(tmp_path / f"ball.{ending}", mesh)
-    read = trimesh.load(tmp_path / f"ball.{ending}", force="mesh", process=False)
+    write_mesh(tmp_path / "ball.ply", mesh)
+    read = trimesh.load(tmp_path / "ball.ply", force="mesh", process=False)
     assert np.allclose(read.vertices, mesh.vertices.numpy(), atol=1e-6)
     assert len(read.faces) == len(mesh.faces)
     assert np.abs(read.visual.vertex_colors[:, :3] / 255 - [0.8, 0.1, 0.1]).max() < 0.01

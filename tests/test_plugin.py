@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -312,6 +313,21 @@ def test_words_that_an_embedded_model_does_not_know_make_its_cell_unsupported_an
     assert (kept.status.value, kept.model, kept.smoke) == ("unsupported", "point-e-nano-text", True)
     unscored = bench(CELL.format("w3"), "--quality-prompts", "0", "--prompts", str(file))
     assert unscored.returncode == 0 and "1 passed" in unscored.stdout, unscored.stdout  # nothing is asked of the file
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a red cube\nA red cube\na blue ball\na blue ball.\n", "line 2: 'A red cube' is read like line 1"),
+        ("a red cube\nA small green cylinder on a cyan ball.\n", "line 2: .*'a small green cylinder on a cyan ball'"),
+        ("a red cube\n" + "红色的立方体" * 20 + "和猫\n", r"line 2: \d\d\d tokens"),
+    ],
+)
+def test_prompts_that_a_reader_cannot_tell_apart_are_refused_before_anything_is_measured(bench, tmp_path, text, words):
+    file = tmp_path / "mine.txt"
+    file.write_text(text)
+    result = bench("-p", "tests.no_measuring", CELL.format("fp32"), *FAST, "--prompts", str(file))
+    assert result.returncode == 4 and re.search(words, result.stdout), result.stdout
 
 
 def test_a_composed_recipe_is_measured_by_its_name(bench):

@@ -162,11 +162,73 @@ def test_other_prompts_are_another_gallery(tmp_path):
         ("a\nb\n \t\n", "mine.txt, line 3: empty"),
         ("a cat\nb\na  cat \n", "mine.txt, line 3: 'a cat' is line 1 already"),
         ("a\n" + "b" * 301, "mine.txt, line 2: 301 characters"),
+        (
+            "a red cube\nA red cube\n",
+            "mine.txt, line 2: 'A red cube' is read like line 1, 'a red cube', by the embedded",
+        ),
+        (
+            "a blue ball\na cube\na blue ball.\n",
+            "line 3: 'a blue ball.' is read like line 1, 'a blue ball', by the emb",
+        ),
+        ("a 3d cat\na cube\na 3 D cat\n", "line 3: 'a 3 D cat' is read like line 1, 'a 3d cat', by CLIP"),
+        ('a “fine” cat\na "ﬁne" cat\n', "line 2: .* is read like line 1, .* by CLIP, whose tokens are the same"),
+        ("caf\u00e9\ncafe\u0301\n", "line 2: .* is read like line 1, .* by CLIP"),
+        ("a red cube ,\na red cube\n", "line 2: 'a red cube' is read like line 1"),
+        ("a zebra & a cat\na zebra &amp; a cat\n", "line 2: .* by CLIP"),
+        ("a\n" + "红色的立方体" * 20 + "和猫\n", r"line 2: \d\d\d tokens of CLIP's .* reads 77: the rest would be cut"),
+        ("a " * 76, "line 1: 78 tokens of CLIP's"),
+        ("a cat<|x|>\na cat<end_of_text> on a mat\n", "line 2: CLIP reads it to its mark <end_of_text> only"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, words):
     with pytest.raises(PromptsError, match=words):
         read_prompts(prompt_file(tmp_path, text))
+
+
+def test_a_line_that_only_looks_like_a_committed_caption_is_named_with_it(tmp_path):
+    caption = load_prompts("embedded").captions[70]
+    for like in (caption.capitalize(), f"{caption}.", caption.upper(), f"{caption} ,"):
+        path = prompt_file(tmp_path, f"a red cube\n{like}\n")
+        words = f"line 2: {like!r} is read like {caption!r}, a caption .* by the embedded models.*; write it as that"
+        for ask in (lambda path=path: load_prompts("embedded", path), lambda path=path: sets.check_file(path)):
+            with pytest.raises(PromptsError, match=words):
+                ask()
+    sets.check_file(prompt_file(tmp_path, f"a red cube\n {caption.replace(' ', '  ')}\n"))
+
+
+def test_so_is_one_that_looks_like_a_coco_caption_to_clip(coco, tmp_path):
+    bus, bowls = "bus number 2.", "two  bowls number 5."
+    with pytest.raises(PromptsError, match=f"line 1: 'BUS number 2 .' is read like {bus!r}.* by CLIP"):
+        sets.check_file(prompt_file(tmp_path, "BUS number 2 .\n"))
+    load_prompts("embedded", prompt_file(tmp_path, "BUS number 2 .\n"))  # whose captions it is none of
+    made = load_prompts("coco", prompt_file(tmp_path, f"bus number 2\n{bowls}\n"))  # CLIP sees the full stop
+    assert "bus number 2" in made.captions and bus in made.captions
+    assert made.prompts[1] == "two bowls number 5." and bowls not in made.captions  # spaces are nothing to any reader
+
+
+def test_a_prompt_that_is_painted_must_leave_place_for_the_sentence_around_it(tmp_path, monkeypatch):
+    path = prompt_file(tmp_path, "a red cube\n" + "red " * 70)
+    text, image = MODELS["point-e-40m-text"], MODELS["point-e-40m-image"]
+    assert why_unreadable("coco", None, path, text) is None
+    assert re.match(
+        r"mine.txt, line 2: \d\d tokens.*painted as 'a 3D render", why_unreadable("coco", None, path, image)
+    )
+    monkeypatch.setenv("TEXT3D_PICTURES", "pictures.zip")
+    assert why_unreadable("coco", None, path, image) is None
+
+
+def test_lines_that_would_have_one_picture_are_refused_where_pictures_are_given(tmp_path, monkeypatch):
+    path = prompt_file(tmp_path, "a red cube\na (red) cube!\n")
+    assert len(read_prompts(path)) == 2
+    monkeypatch.setenv("TEXT3D_PICTURES", "pictures.zip")
+    with pytest.raises(PromptsError, match="line 2: .* is read like line 1, 'a red cube', by pictures on a disk"):
+        read_prompts(path)
+
+
+def test_what_breaks_a_line_elsewhere_stays_inside_it(tmp_path):
+    path = prompt_file(tmp_path, "")
+    path.write_bytes("\ufeffa red cube\u2028on\x0ba\x0cblue\x85ball\r\na dog\ra cat\n".encode())
+    assert read_prompts(path) == ["a red cube on a blue ball", "a dog a cat"]
 
 
 @pytest.mark.parametrize(

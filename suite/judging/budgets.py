@@ -122,7 +122,7 @@ def _problem(kind: str, fields: object) -> str | None:
 
 def _line_of(text: str, table: str, key: str | None = None) -> int:
     """The line of an entry or of a key in it: good enough for an error message."""
-    lines = text.splitlines()
+    lines = text.split("\n")  # as TOML counts them
     name = rf"""["']?{re.escape(table)}["']?"""
     start = next((n for n, line in enumerate(lines) if re.match(rf"\s*\[?{name}\s*[\].=]", line)), 0)
     if key is None or re.match(rf"\s*{name}\s*=", lines[start]):  # an inline table is one line

@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from suite import sheets
-from suite.metrics.seen import seen
+from suite.metrics.seen import seen, why_not_finite
+from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects
 from suite.models.shown import Shown
-from suite.scenes.renderer import judge_views
+from suite.scenes.renderer import BACKGROUND, judge_views
 
 
 def picture(made: Tensor | Shown, views: int = 2) -> Image.Image:
@@ -25,7 +26,9 @@ def picture(made: Tensor | Shown, views: int = 2) -> Image.Image:
 
 def _views(objects: Objects) -> Tensor:
     shown = seen(objects)
-    return judge_views(shown.clouds, size_px=sheets.SIZE_PX, normals=shown.normals)
+    views = judge_views(shown.clouds, size_px=sheets.SIZE_PX, normals=shown.normals)
+    views[~shown.made] = BACKGROUND  # nothing is to be seen of what was not made
+    return views
 
 
 def contact_sheet(objects: Objects, captions: list[str]) -> Image.Image:
@@ -37,7 +40,10 @@ def contact_sheet(objects: Objects, captions: list[str]) -> Image.Image:
 
 def write_ply(path: Path, cloud: Tensor) -> None:
     """A cloud [N, 6] (xyz, rgb 0–1) as binary PLY with uchar colours."""
-    cloud = cloud.float().cpu().numpy()
+    cloud = cloud.float().cpu()
+    if fault := why_not_finite(cloud):
+        raise NotFinite(fault)
+    cloud = cloud.numpy()
     kinds = [(c, "<f4") for c in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
     vertices = np.empty(len(cloud), dtype=kinds)
     for k, axis in enumerate("xyz"):

@@ -22,6 +22,13 @@ from suite.scenes.captions import all_scenes
 from suite.scenes.renderer import judge_views
 from suite.scenes.shapes import SceneTable
 
+TIE = 1e-6  # cosines: equal readings come out up to 2e-7 apart, the closest two of the committed history 1e-5
+
+
+def rank(leads: Tensor) -> int:
+    """Of an object's own caption, by its leads over the others: how many are before it, or level with it."""
+    return int((~(leads > TIE)).sum())
+
 
 class Judge:
     """The frozen judge of a prompt set, and the set's gallery."""
@@ -48,6 +55,7 @@ class Judge:
         clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
         views = judge_views(clouds, size_px=self._recognizer.size_px, normals=shown.normals)
         pictures = self._recognizer.views(views)
+        made = made & pictures.isfinite().all(-1)  # what the judge has no opinion of is no hit either
         own = (pictures * self._recognizer.captions(prompts)).sum(-1, keepdim=True)
         leads = own - pictures @ self._captions.T  # [B, captions]
         leads[~made] = -2.0  # beyond any difference of two cosines
@@ -57,8 +65,8 @@ class Judge:
         return [
             PromptOutcome(
                 prompt=prompt,
-                rank_153=int((lead[k][:RIVALS] <= 0).sum()),
-                rank_3001=int((lead[k] <= 0).sum()) if self._set.large else None,
+                rank_153=rank(lead[k][:RIVALS]),
+                rank_3001=rank(lead[k]) if self._set.large else None,
                 margin_153=round(lead[k][:RIVALS].amin().item(), 5),
                 margin_3001=round(lead[k].amin().item(), 5) if self._set.large else None,
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),

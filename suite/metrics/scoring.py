@@ -15,7 +15,7 @@ from suite.judging.intervals import mean_interval
 from suite.judging.scores import summarize
 from suite.metrics.chamfer import chamfer
 from suite.metrics.quality import Judge
-from suite.metrics.seen import seen
+from suite.metrics.seen import seen, why_not_finite
 from suite.metrics.sharing import Lead, parts_of
 from suite.models.pipeline import Objects, Pipeline
 from suite.records import PromptOutcome, Quality
@@ -30,6 +30,7 @@ class Scored:
 
     outcomes: list[PromptOutcome]
     distances: list[float]  # between two objects of a prompt
+    faults: list[str]  # of objects that are not finite, with their prompts
 
 
 def measure_quality(
@@ -64,7 +65,15 @@ def measure_quality(
         [outcome for part in scored for outcome in part.outcomes],
         mean_interval(distances) if distances else None,
     )
-    return quality.model_copy(update={"batch_size": batch_size}), first
+    faults = [fault for part in scored for fault in part.faults]
+    return quality.model_copy(update={"batch_size": batch_size, "warnings": _missed(faults, count)}), first
+
+
+def _missed(faults: list[str], count: int) -> list[str]:
+    """A warning of the objects that hold NaN or infinity, if any."""
+    if not faults:
+        return []
+    return [f"{len(faults)} of {count} objects hold NaN or infinity and count as misses (first: {faults[0]})"]
 
 
 def _numbers(parts: int, lead: Lead | None, done: dict[int, Scored]) -> Iterator[int]:
@@ -88,7 +97,9 @@ def score_part(
     objects = generated(pipeline, prompts, batch_size=batch_size) if objects is None else objects
     pair = [prompt for prompt, position in zip(prompts, part) if diversity and position < DIVERSITY_PROMPTS]
     others = generated(pipeline, pair, sample=1, batch_size=batch_size) if pair else None
-    return Scored(judge.score(objects, prompts), [] if others is None else apart(objects, others))
+    broken = [(prompt, why_not_finite(one)) for prompt, one in zip(prompts, objects)]
+    faults = [f"{prompt!r} is {why}" for prompt, why in broken if why is not None]
+    return Scored(judge.score(objects, prompts), [] if others is None else apart(objects, others), faults)
 
 
 def _prompts(judge: Judge, part: Iterable[int]) -> list[str]:

@@ -9,14 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suite.models.finite import NotFinite, not_finite
+from suite.models.glb import glb
+
 
 @dataclass
 class Mesh:
-    """vertices [V, 3] within about ±1, faces [F, 3] indices into them, colours [V, 3] sRGB fractions; all on the CPU."""
+    """On the CPU: vertices [V, 3] within about ±1, faces [F, 3] indices into them, colours [V, 3] sRGB fractions."""
 
     vertices: Tensor
     faces: Tensor
     colours: Tensor
+    field_fault: str | None = None  # what was wrong with the field that it was to be the surface of
+
+    @classmethod
+    def nothing(cls, field_fault: str | None = None) -> Mesh:
+        """Of a field without a surface, or one that has no right one."""
+        return cls(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), field_fault)
+
+    @property
+    def not_finite(self) -> str | None:
+        """How much of it, or of its field, is no number; None where all is."""
+        return self.field_fault or not_finite(torch.cat([self.vertices, self.colours], 1), "vertices")
 
     @property
     def empty(self) -> bool:
@@ -68,9 +82,16 @@ def surface_points(mesh: Mesh, count: int, generator: torch.Generator) -> tuple[
 
 
 def write_mesh(path: Path, mesh: Mesh) -> None:
-    """PLY or GLB, by the file's ending, with vertex colours."""
+    """PLY or GLB, by the file's ending, with vertex colours: a PLY has sRGB and z up, a GLB what glTF asks for."""
     import trimesh
 
-    colours = (mesh.colours.clamp(0, 1) * 255).round().byte().numpy()
-    made = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=colours, process=False)
-    made.export(path)
+    if fault := mesh.not_finite:
+        raise NotFinite(fault)
+    if mesh.empty:
+        raise ValueError("a mesh without faces is no object to write")
+    vertices, faces, colours = mesh.vertices.float().numpy(), mesh.faces.numpy(), mesh.colours.float().clamp(0, 1)
+    if path.suffix == ".glb":
+        path.write_bytes(glb(vertices, faces, colours.numpy()))
+        return
+    shades = (colours * 255).round().byte().numpy()
+    trimesh.Trimesh(vertices, faces, vertex_colors=shades, process=False).export(path)

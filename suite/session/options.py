@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from suite.models.checkpoints.official import GIVEN_VARIABLE
-from suite.prompts import JUDGES, PromptsError, read_prompts
+from suite.prompts import JUDGES, PromptsError, check_file
 from suite.worker.launching import TIMEOUT_S
 
 FULL_PROMPTS = 153
@@ -149,6 +149,6 @@ def use_files(config: pytest.Config) -> None:
         os.environ[GIVEN_VARIABLE] = str(given.resolve())
     if prompts is not None:
         try:
-            read_prompts(prompts)
+            check_file(prompts)
         except PromptsError as error:
             raise pytest.UsageError(f"--prompts: {error}") from None

@@ -92,7 +92,7 @@ def plan(configuration: Configuration, options: SessionOptions) -> Plan | Absent
         weights=weights,
         prompts=scored,
         extrapolated=extrapolates(configuration, weights, options),
-        unread=why_unreadable(name, options.judge, options.prompts) if scored else None,
+        unread=why_unreadable(name, options.judge, options.prompts, configuration.model) if scored else None,
         options=options,
     )
 

@@ -9,10 +9,11 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
 from suite.devices.health import Watch
@@ -31,9 +32,11 @@ from suite.metrics.latency import StageClock, measure_latency, time_call
 from suite.metrics.pictures import contact_sheet
 from suite.metrics.quality import Judge, gallery_sha256
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
+from suite.metrics.seen import why_not_finite
 from suite.metrics.sharing import Lead
 from suite.models.checkpoints.embedded import WeightsAbsent
-from suite.models.pipeline import Pipeline, Stage
+from suite.models.finite import NotFinite
+from suite.models.pipeline import Objects, Pipeline, Stage
 from suite.prompts import load_prompts
 from suite.records import Latency
 from suite.worker.job import Answers, Job
@@ -58,13 +61,14 @@ class Run:
     prompt: str  # that is timed
     meter: EnergyMeter | None = None
     canary: Canary | None = None  # timed beside the rounds, of a cell whose limit is in seconds and travels
+    notes: list[str] = field(default_factory=list)  # of what was seen besides: for the latency's warnings
 
-    def make(self, stage: Stage) -> None:
+    def make(self, stage: Stage) -> Objects:
         """One object; where its latency is extrapolated with two evaluations a diffusion stage, whose memory is that of
         all."""
         sparingly = self.job.extrapolate
         with only_first_calls(diffusion_places(self.pipeline) if sparingly else {}, at_least(MEMORY_EVALUATIONS)):
-            self.pipeline.generate([self.prompt], stage=stage)
+            return self.pipeline.generate([self.prompt], stage=stage)
 
     def timed(self) -> tuple[float, Mapping[str, float]]:
         """Seconds of an object, and of its stages."""
@@ -107,14 +111,31 @@ def memory_pass(run: Run, gauge: MemoryGauge) -> float:
             return Around()
 
     started = time.perf_counter()
-    run.make(Peaks(run.backend.synchronize))
+    made = run.make(Peaks(run.backend.synchronize))
     run.backend.synchronize()
     first_call_s = time.perf_counter() - started
     memory = gauge.record(stages)
     # What an allocator missed is not known, rather than too little.
     if memory is not None and (memory.kind == "process" or not outside_torch(run.pipeline)):
         run.answers.part("memory", memory)
+    look_at(run, made)
     return first_call_s
+
+
+def look_at(run: Run, made: Objects) -> None:
+    """The first object. Seconds of one that is none are of no use: NotFinite. But neither random weights nor repeated
+    answers promise an object, only its time."""
+    if not (faults := faults_of(made)):
+        return
+    if run.job.weights != "random" and not run.job.extrapolate:
+        raise NotFinite(f"the object of {run.prompt!r} is {faults[0]}")
+    run.notes.append(f"its object is {faults[0]}")
+
+
+def faults_of(made: Any, rows: str = "points") -> list[str]:
+    """What of objects, or of pictures, is not finite; nothing is known of what is neither."""
+    known = made if isinstance(made, (Tensor, list)) else []
+    return [fault for one in known if (fault := why_not_finite(one, rows))]
 
 
 def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
@@ -139,11 +160,16 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
     throttle = watch.throttled()
     if run.canary is not None:
         run.answers.part("canary_s", run.canary.median_s)
-    latency = latency.model_copy(update={"warnings": latency.warnings + watch.notes()})
+    latency = warned(latency, [*watch.notes(), *run.notes])
     run.answers.part("latency", latency)
     if run.meter is not None and (unknown := energy_pass(run, run.meter)):
-        run.answers.part("latency", latency.model_copy(update={"warnings": [*latency.warnings, unknown]}))
+        latency = warned(latency, [unknown])
+        run.answers.part("latency", latency)
     return latency, throttle
+
+
+def warned(latency: Latency, notes: list[str]) -> Latency:
+    return latency.model_copy(update={"warnings": latency.warnings + notes})
 
 
 def extrapolated_pass(run: Run) -> tuple[Latency, str | None]:
@@ -151,8 +177,8 @@ def extrapolated_pass(run: Run) -> tuple[Latency, str | None]:
     synchronize, watch = run.backend.synchronize, Watch(run.backend)
     latency = extrapolate_latency(run.pipeline, run.prompt, synchronize, run.job.time_budget_s, watch.look)
     throttle = watch.throttled()
-    notes = [*watch.notes(), *(["energy is not known: no whole object was made"] if run.meter is not None else [])]
-    run.answers.part("latency", latency.model_copy(update={"warnings": latency.warnings + notes}))
+    unknown = ["energy is not known: no whole object was made"] if run.meter is not None else []
+    run.answers.part("latency", warned(latency, [*watch.notes(), *run.notes, *unknown]))
     samples, details = {}, {}
     for name in run.pipeline.extra_stages:
         run.answers.phase(name)
@@ -179,15 +205,24 @@ def energy_pass(run: Run, meter: EnergyMeter) -> str | None:
     return None
 
 
-def extra_pass(run: Run) -> None:
-    """Other decodings of the same object, timed on their own."""
+def extra_pass(run: Run, latency: Latency) -> None:
+    """Other decodings of the same object, timed on their own. What they give that is not finite, the latency says."""
     samples: dict[str, list[float]] = {}
+    faults: list[str] = []
     for name in run.pipeline.extra_stages:
         run.answers.phase(name)
-        decode = partial(run.pipeline.extra, name, [run.prompt])
+        made: Any = None
+
+        def decode(stage: Stage) -> None:
+            nonlocal made
+            made = run.pipeline.extra(name, [run.prompt], stage)
+
         samples[name] = [time_call(decode, run.backend.synchronize)[1][name] for _ in range(1 + EXTRA_ROUNDS)][1:]
+        faults += [f"{name}: {fault}" for fault in faults_of(made, "pictures")]
     if samples:
         run.answers.part("extra_stage_samples_s", samples)
+    if faults:
+        run.answers.part("latency", warned(latency, faults))
 
 
 def cost_pass(run: Run, parameters: Mapping[str, int], device: torch.device) -> None:

@@ -127,7 +127,7 @@ def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
             latency, throttle = extrapolated_pass(run)
         else:
             latency, throttle = latency_pass(run, first_call_s)
-            extra_pass(run)
+            extra_pass(run, latency)
         cost_pass(run, parameters, device)
     if job.quality_prompts:
         object_s = None if latency is None else latency.median.value

@@ -18,10 +18,9 @@ from suite.models.conditioning.clip_large import (
     prepare,
     text_vectors,
 )
-from suite.models.conditioning.pictures_on_disk import PicturesOnDisk
+from suite.models.conditioning.pictures_on_disk import PICTURES_VARIABLE, PicturesOnDisk
 from suite.models.pipeline import Stage
 
-PICTURES_VARIABLE = "TEXT3D_PICTURES"
 PAINTER_VARIABLE = "TEXT3D_TEXT_TO_IMAGE"
 DEFAULT_PAINTER = "sd-turbo"
 

@@ -18,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.conditioning.reading import lines_of
 
+PICTURES_VARIABLE = "TEXT3D_PICTURES"
 BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # what reading a damaged or encrypted archive raises
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LIST = "captions.txt"
@@ -43,7 +45,7 @@ class PicturesOnDisk:
             raise WeightsError(f"{path}: {len(pictures)} pictures, but {len(captions)} lines of captions")
         self._by_prompt: dict[str, str] = {}
         for caption, name in zip(captions, pictures):
-            if (other := self._by_prompt.setdefault(_key(caption), name)) != name:
+            if (other := self._by_prompt.setdefault(key_of(caption), name)) != name:
                 raise WeightsError(f"{path}: {other} and {name} are both pictures of {caption!r}")
         digest = hashlib.sha256()
         for name, data in self._files.items():
@@ -51,13 +53,13 @@ class PicturesOnDisk:
         self.sha256 = digest.hexdigest()
 
     def __call__(self, model: str, prompts: list[str], sample: int) -> list[Image.Image]:
-        absent = [prompt for prompt in prompts if _key(prompt) not in self._by_prompt]
+        absent = [prompt for prompt in prompts if key_of(prompt) not in self._by_prompt]
         if absent:
             raise WeightsAbsent(
                 f"{self.path}: no picture of {absent[0]!r}; it has {len(self._by_prompt)} pictures, each known by its name "
                 f"or its line in {LIST} (docs/weights.md)"
             )
-        return [self._picture(self._by_prompt[_key(prompt)]) for prompt in prompts]
+        return [self._picture(self._by_prompt[key_of(prompt)]) for prompt in prompts]
 
     def _picture(self, name: str) -> Image.Image:
         try:
@@ -88,7 +90,7 @@ class PicturesOnDisk:
         if not inside:
             return None
         try:
-            return [line for line in inside[0].decode("utf-8-sig").splitlines() if line.strip()]
+            return [line for line in lines_of(inside[0]) if line.strip()]
         except UnicodeDecodeError as error:
             raise WeightsError(f"{self.path}: its captions are no text in UTF-8 ({error})") from None
 
@@ -104,5 +106,6 @@ def _in_order(name: str) -> list[tuple[str, int]]:
     return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", name)]
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
+    """What a picture is known by: the words, whatever stands between them."""
     return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, load_embedded
 from suite.models.conditioning.clip import import_open_clip
+from suite.models.conditioning.reading import PAINTED
 from suite.models.sampling.noise import PromptNoise, generator
 from suite.names import unknown
 
@@ -107,7 +108,6 @@ PAINTERS = {
         ),
     )
 }
-PROMPT_TEMPLATE = "a 3D render of {prompt}, plain background"  # the 3D networks saw renders of single objects
 
 
 class DiffusersPainter:
@@ -121,7 +121,7 @@ class DiffusersPainter:
 
     def __call__(self, model: str, prompts: list[str], sample: int) -> list[Image.Image]:
         made = self.pipeline(
-            [PROMPT_TEMPLATE.format(prompt=prompt) for prompt in prompts],
+            [PAINTED.format(prompt=prompt) for prompt in prompts],
             num_inference_steps=self.published.steps,
             guidance_scale=self.published.guidance,
             height=self.published.size_px,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.conditioning.embedded import Conditioned, PictureTokens, TextVector, picture_condition, text_condition
+from suite.models.finite import bounded
 from suite.models.pipeline import Stage, untimed
 from suite.models.point_e.network import CHANNELS, PointDiffusionTransformer, PointTransformerSettings
 from suite.models.point_e.upsampler import PointUpsampler, UpsamplerSettings
@@ -134,7 +135,7 @@ def clip_vector(condition: Tensor) -> Tensor:
 def to_cloud(channels: Tensor, position_scale: float = 1.0) -> Tensor:
     """Network channels [B, 6, N] (scaled xyz, rgb within ±1) -> [B, N, 6] with rgb as fractions."""
     xyz, rgb = channels.transpose(1, 2).float().split(3, dim=-1)
-    return torch.cat([(xyz / position_scale).clamp(-1, 1), ((rgb + 1) / 2).clamp(0, 1)], -1)
+    return torch.cat([bounded(xyz / position_scale, -1, 1), bounded((rgb + 1) / 2, 0, 1)], -1)
 
 
 def to_channels(cloud: Tensor, position_scale: float = 1.0) -> Tensor:

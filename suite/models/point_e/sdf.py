@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suite.models.finite import FIELD, not_finite
 from suite.models.mesh import Mesh, marching_cubes
 from suite.models.point_e.network import CHANNEL_SCALES, Backbone, FeedForward
 
@@ -122,7 +123,10 @@ def mesh_of_cloud(network: SdfNetwork, cloud: Tensor, grid: int = GRID) -> Mesh:
 
     A field of one sign gives an empty mesh, where the original subtracts its mean and shows whatever surface that has.
     """
-    vertices, faces = marching_cubes(field_of_cloud(network, cloud, grid))
+    inside = field_of_cloud(network, cloud, grid)
+    if fault := not_finite(inside.flatten(), FIELD):
+        return Mesh.nothing(fault)
+    vertices, faces = marching_cubes(inside)
     vertices = vertices * (SIDE / 2 * CHANNEL_SCALES[0])
     points = cloud.detach().float().cpu()
     exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}  # products would blur distances below a thousandth

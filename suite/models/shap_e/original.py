@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from suite.models.finite import not_finite
 from suite.models.mesh import Mesh
 from suite.models.pipeline import Stage, untimed
 from suite.models.sampling.noise import generator
@@ -151,10 +152,12 @@ class OriginalShapE(ShapE):
             from shap_e.util.collections import AttrDict
             from shap_e.util.notebooks import decode_latent_mesh
 
+        if fault := not_finite(latent.flatten(), "numbers of its latent"):  # of which they make a field without surface
+            return Mesh.nothing(fault)
         decoder = self.networks["mesh decoder"]
         made = decode_latent_mesh(decoder, latent.float().flatten())
         if len(made.faces) == 1 and (made.verts == made.verts[0]).all():
-            return Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3))
+            return Mesh.nothing()
         params = subdict(decoder.bottleneck_to_params(latent.float().flatten(1)), "nerstf")
         asked = decoder.renderer.nerstf.forward_batched(Query(made.verts[None]), params=params, options=AttrDict())
         colours = asked.channels[0]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.conditioning.embedded import Conditioned, PictureTokens, TextVector, picture_condition, text_condition
+from suite.models.finite import FIELD, not_finite
 from suite.models.mesh import Mesh, marching_cubes
 from suite.models.pipeline import Stage, untimed
 from suite.models.sampling.denoiser import EVERYWHERE, Denoiser, NoiseSchedule, cosine_schedule
@@ -151,9 +152,11 @@ class ShapE(Conditioned, Sampled):
             lambda positions: self.query_field(weights, positions, lambda made: made.inside),
             self.grid, self.field_slope, self.refinement, self.device,
         )  # fmt: skip
+        if fault := not_finite(inside.flatten(), FIELD):  # before tanh, which makes 1 of infinity
+            return Mesh.nothing(fault)
         vertices, faces = marching_cubes(inside.tanh() if self.squashed else inside)
         if len(faces) == 0:
-            return Mesh(vertices, faces, vertices)
+            return Mesh.nothing()
         return Mesh(vertices, faces, self.query_field(weights, vertices, lambda made: made.colour).float().cpu())
 
     @torch.inference_mode()
