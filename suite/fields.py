@@ -43,7 +43,7 @@ def whole_text(text: str) -> str:
 
 UtcTime = Annotated[str, BeforeValidator(_utc)]
 # Of a device, a board, a model, a session: each becomes a file's or a folder's name.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
 RecipeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,299}$")]
 ConfigurationId = Annotated[
     str,
