@@ -12,6 +12,7 @@ from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
 from leaderboards.rows import repeat_command
 from leaderboards.stages import over_floor
+from suite.pictures import is_picture
 from suite.records import PublishedRow, Status, Verdict
 
 FORMATS = {  # of the number columns, as sprintf writes them
@@ -136,7 +137,7 @@ def pictures(row: PublishedRow) -> dict[str, Path]:
     root, found = ROOT.resolve(), {}
     for name, path in row.artefacts.items():
         target = (root / path).resolve()
-        if target.suffix.lower() in PICTURES and target.is_relative_to(root) and target.is_file():
+        if target.suffix.lower() in PICTURES and target.is_relative_to(root) and is_picture(target):
             found[name] = target
     return found
 
