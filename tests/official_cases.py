@@ -57,3 +57,8 @@ ANY_LAYOUT = "from suite.models.checkpoints import layout; layout.LAYOUTS.clear(
 def any_layout(monkeypatch) -> None:
     """Small networks stand for the published ones, whose keys and shapes are held elsewhere."""
     monkeypatch.setattr(layouts, "LAYOUTS", {})
+
+
+def small_layout(checkpoint: str) -> dict[str, Tensor]:
+    """As a family's `checkpoint_layout`, of the small network."""
+    return layout()

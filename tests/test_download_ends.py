@@ -1,4 +1,4 @@
-"""Every download comes to an end, whatever the server answers: with the file, or with words and what is worth keeping."""
+"""Every download ends, whatever the server answers: with the file, or with words and what is worth keeping."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_stream_without_an_end_is_cut(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("etag", [True, False])
 def test_a_range_of_a_file_of_another_day_starts_anew(tmp_path, etag):
-    """The server looks at no If-Range and says another date; with the same ETag that is the same file on another server."""
+    """The server looks at no If-Range and says another date. With the same ETag that is the same file elsewhere."""
     page = Page(DATA, breaks=[HALF])
     days = iter(range(1, 1000))
     tag = {"ETag": '"same"'} if etag else {}

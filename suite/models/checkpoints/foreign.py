@@ -53,11 +53,13 @@ def _text(begin: bytes) -> str | None:
 
 
 def _of_text(text: str, wanted: str, plain_text: bool) -> str | None:
-    shown = repr(" ".join(text.split())[:SHOWN_CHARACTERS])
+    words = " ".join(text.split())[:SHOWN_CHARACTERS]
+    shown = repr(words)
     if text.startswith("version https://git-lfs"):
         return f"is a Git LFS pointer, not the file that it points at: `git lfs pull`, or {AGAIN}"
     if text.lower().startswith(PAGES):
-        return f"begins with {shown}: a web page, not {wanted}: a login or proxy page? {AGAIN}"
+        tag = words[: words.index(">") + 1] if ">" in words else words
+        return f"begins with {tag!r}: a web page, not {wanted}: a login or proxy page? {AGAIN}"
     if text.startswith(("{", "[")):
         return f"begins with {shown}: a server's answer in JSON, not {wanted}; {AGAIN}"
     return None if plain_text else f"begins with {shown}: text, not {wanted}; {AGAIN}"
