@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -34,7 +35,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if zipped := is_zip(path):
             check_checkpoint(path)
         # Files from before torch 1.6 are no zip archives and cannot be mapped.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except ArchiveError as error:
         raise WeightsError(f"{path}: refused: {error}") from None
     except pickle.UnpicklingError as error:
