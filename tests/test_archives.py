@@ -1,4 +1,4 @@
-"""Archives of others are judged by their headers: nothing is taken into memory that a file of its size does not need."""
+"""Archives of others are judged by their headers, before memory is taken that a file of its size does not need."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ from tests.web import Page, serving
 MB = 1 << 20
 
 
-def rewritten(
-    path: Path, method: int = zipfile.ZIP_STORED, more: tuple[tuple[str, bytes], ...] = (), **changed
-) -> None:
+def rewritten(path: Path, method: int = zipfile.ZIP_STORED, more: tuple[tuple[str, bytes], ...] = ()) -> None:
     """A checkpoint's archive written again, with other entries or another compression."""
     with zipfile.ZipFile(path) as archive:
         entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in [*entries, *more]:
-            archive.writestr(name, changed.get(name.rpartition("/")[2], data))
+            archive.writestr(name, data)
 
 
 def zeros(path: Path, name: str, count_mb: int) -> None:
