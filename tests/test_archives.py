@@ -76,6 +76,29 @@ def test_one_altered_byte_is_told_by_its_crc_before_anything_is_pinned(any_layou
     assert not path.exists() and not (cache / PINS).exists() and not (cache / "converted").exists()
 
 
+def claiming(path: Path, said: bytes, instead: bytes) -> None:
+    """Change what the pickle of a checkpoint says."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+    assert sum(said in data for name, data in entries if name.endswith("data.pkl")) == 1
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries:
+            archive.writestr(name, data.replace(said, instead) if name.endswith("data.pkl") else data)
+
+
+@pytest.mark.parametrize("count", [b"K\x64", b"K\x02"])
+def test_a_pickle_that_says_another_size_than_its_entry_has_is_refused(tmp_path, count):
+    """torch would read on into what lies behind, and take that for numbers."""
+    path = tmp_path / "file.pt"
+    checkpoint(path, {"a": torch.ones(3), "b": torch.ones(1000)[:1]})
+    assert read_checkpoint(path)["b"].shape == (1,)
+    claiming(path, b"K\x03", count)
+    with pytest.raises(
+        WeightsError, match=r"file.pt: refused: (its pickle says that 'file/data/0' has|not a readable)"
+    ):
+        read_checkpoint(path)
+
+
 NAMES = ["../evil", "file/../../evil", "/evil", "C:/evil", "file\\..\\evil"]
 
 

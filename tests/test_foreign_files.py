@@ -18,6 +18,8 @@ from suite import prompts, weights
 from suite.models.checkpoints.convert import read_checkpoint, read_safetensors
 from suite.models.checkpoints.embedded import WeightsError
 from suite.models.checkpoints.foreign import why_foreign
+from suite.models.checkpoints.official import load_official
+from suite.models.checkpoints.official_files import OFFICIAL
 from suite.models.checkpoints.pins import PINS
 from suite.models.conditioning.pictures_on_disk import PicturesOnDisk
 from tests.official_cases import NAME, any_layout, layout  # noqa: F401
@@ -140,3 +142,13 @@ def test_captions_and_pictures_are_called_what_they_are_too(cache, monkeypatch, 
     assert not (cache / PINS).exists()
     with pytest.raises(WeightsError, match="not a zip file: it (is|begins)"):
         PicturesOnDisk(cache / prompts.COCO_PICTURES.name)
+
+
+@pytest.mark.parametrize("kind", ["a web page", "JSON", "a pointer", "nothing", "gzip"])
+@pytest.mark.parametrize("name", ["text_cond", "clip-vit-b-32"])
+def test_where_a_hash_is_known_the_file_is_called_what_it_is_too(cache, kind, name):
+    content, words = FOREIGN[kind]
+    (cache / OFFICIAL[name].name).write_bytes(content)
+    with pytest.raises(WeightsError, match="sha256 is .*altered or truncated: it (is|begins)") as refusal:
+        load_official(name)
+    assert words in str(refusal.value)

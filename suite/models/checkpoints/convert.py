@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from suite.models.checkpoints.archives import ArchiveError, check_checkpoint, is_zip
+from suite.models.checkpoints.claims import check_claims
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
 from suite.models.checkpoints.foreign import why_foreign
 from suite.models.checkpoints.on_disk import write_whole
@@ -38,6 +39,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        if zipped and isinstance(state, dict):
+            check_claims(path)
     except ArchiveError as error:
         raise WeightsError(f"{path}: refused: {error}") from None
     except pickle.UnpicklingError as error:
@@ -145,6 +148,6 @@ def read_note(target: Path) -> dict | None:
         return None
     try:
         note = json.loads(note_path(target).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None

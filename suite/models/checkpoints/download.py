@@ -243,7 +243,7 @@ def _state(part: Path) -> Path:
 def _read_state(part: Path) -> dict:
     try:
         state = json.loads(_state(part).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}
 

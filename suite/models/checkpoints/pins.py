@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.models.checkpoints.embedded import WeightsError
+from suite.models.checkpoints.foreign import why_foreign
 from suite.models.checkpoints.on_disk import locked, write_whole
 
 PINS = "sha256.json"
@@ -76,4 +77,11 @@ def how_to_unpin(file: RemoteFile, folder: Path, own: bool) -> str:
 def check_sha256(path: Path, expected: str, found: str, where: str, *remedies: str) -> None:
     if found != expected:
         words = f"{path}: sha256 is {found}, expected {expected} ({where}); the file is altered or truncated"
+        if reason := why_foreign(path, _kind(path), plain_text=True):
+            words += f": it {reason}"
         raise WeightsError("; ".join([words, *filter(None, remedies)]))
+
+
+def _kind(path: Path) -> str:
+    weights = any(ending in path.suffixes for ending in (".pt", ".safetensors"))
+    return "weights" if weights else "what it should be"

@@ -69,9 +69,7 @@ class PicturesOnDisk:
         if self.path.is_dir():
             for file in self.path.iterdir():
                 if file.is_file() and _wanted(file.name):
-                    if (size := file.stat().st_size) > LARGEST_ENTRY_BYTES:
-                        raise WeightsError(f"{file}: refused: {size:,} bytes are no picture's")
-                    yield file.name, file.read_bytes()
+                    yield file.name, _content(file)
             return
         if reason := why_foreign(self.path, "a zip file of pictures"):
             raise WeightsError(f"{self.path}: not a zip file: it {reason}")
@@ -88,7 +86,7 @@ class PicturesOnDisk:
         inside = [data for name, data in self._files.items() if PurePosixPath(name).name == LIST]
         beside = self.path.with_suffix(".txt")
         if not inside and not self.path.is_dir() and beside.exists():
-            inside = [beside.read_bytes()]
+            inside = [_content(beside)]
             self._files[LIST] = inside[0]
         if not inside:
             return None
@@ -96,6 +94,12 @@ class PicturesOnDisk:
             return [line for line in inside[0].decode("utf-8-sig").splitlines() if line.strip()]
         except UnicodeDecodeError as error:
             raise WeightsError(f"{self.path}: its captions are no text in UTF-8 ({error})") from None
+
+
+def _content(file: Path) -> bytes:
+    if (size := file.stat().st_size) > LARGEST_ENTRY_BYTES:
+        raise WeightsError(f"{file}: refused: {size:,} bytes are no picture's")
+    return file.read_bytes()
 
 
 def _wanted(name: str) -> bool:
