@@ -99,6 +99,46 @@ def test_a_pickle_that_says_another_size_than_its_entry_has_is_refused(tmp_path,
         read_checkpoint(path)
 
 
+LARGE = b"\x8a\x05\0\0\0\0\x01"  # the number 4 GB
+GREEDY = {
+    "an array of bytes": b"\x80\x02}X\x01\0\0\0acbuiltins\nbytearray\n" + LARGE + b"\x85Rs.",
+    "an array of bytes by its old name": b"\x80\x02}X\x01\0\0\0ac__builtin__\nbytearray\n" + LARGE + b"\x85Rs.",
+    "an array of bytes at once": b"\x80\x05}X\x01\0\0\0a\x96\0\0\0\0\x01\0\0\0s.",
+    "an empty tensor": b"\x80\x02}X\x01\0\0\0actorch\nTensor\n" + LARGE + b"\x85Rs.",
+    "a long word": b"\x80\x04}\x8d\0\0\0\0\x01\0\0\0aKs.",
+    "a place far off in the memo": b"\x80\x02}r\xff\xff\xff\x7f.",
+}
+PEAK = """
+import resource, sys
+from pathlib import Path
+from suite.models.checkpoints.convert import read_checkpoint
+from suite.models.checkpoints.embedded import WeightsError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in map(Path, sys.argv[1:]):
+    try:
+        read_checkpoint(path)
+    except WeightsError as error:
+        print("REFUSED", error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_pickle_that_asks_for_gigabytes_is_refused_before_it_gets_them(tmp_path):
+    paths = []
+    for number, pickled in enumerate(GREEDY.values()):
+        paths += [tmp_path / f"{number}.pt", tmp_path / f"{number}-old.pt"]
+        with zipfile.ZipFile(paths[-2], "w") as archive:
+            archive.writestr("a/data.pkl", pickled)
+        paths[-1].write_bytes(pickled)
+    old = tmp_path / "old.pt"
+    checkpoint(old, {"a": torch.zeros(1000)}, _use_new_zipfile_serialization=False)
+    old.write_bytes(old.read_bytes().replace(b"M\xe8\x03", b"J\xff\xff\xff\x7f"))
+    command = [sys.executable, "-c", PEAK, *map(str, [*paths, old])]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, preexec_fn=small_memory)
+    *said, grown_kib = run.stdout.splitlines()
+    assert len(said) == len(paths) + 1 and int(grown_kib) < 20_000, run.stdout + run.stderr
+
+
 NAMES = ["../evil", "file/../../evil", "/evil", "C:/evil", "file\\..\\evil"]
 
 
@@ -175,7 +215,7 @@ def test_encrypted_pictures_are_said(tmp_path):
 
 BOMBS = {  # megabytes that the archive becomes
     "a large picture": ("0.png", LARGEST_ENTRY_BYTES // MB + 1),
-    "a large checkpoint": ("archive/data.pkl", 300),
+    "a large checkpoint": ("archive/data.pkl", 80),
 }
 READ = """
 import resource, sys

@@ -27,20 +27,19 @@ PLAIN |= {torch.int8, torch.int16, torch.int32, torch.int64}
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a `torch.save` file, mapped from it. WeightsError when it holds anything but tensors by name.
 
-    Only torch's list of harmless classes is unpickled (`weights_only`): a file that asks for any other is refused
-    before anything of it runs. torch's own words are kept back: they advise to switch that off.
+    Only what tensors are made of is unpickled, and of that only what torch's own list has (`weights_only`): a file that
+    asks for more is refused before anything of it runs. torch's words are kept back: they advise to switch that off.
     """
     if reason := why_foreign(path):
         raise WeightsError(f"{path}: refused: {reason}")
     try:
         if zipped := is_zip(path):
             check_checkpoint(path)
+        check_claims(path, zipped)
         # Files from before torch 1.6 are no zip archives and cannot be mapped.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        if zipped and isinstance(state, dict):
-            check_claims(path)
     except ArchiveError as error:
         raise WeightsError(f"{path}: refused: {error}") from None
     except pickle.UnpicklingError as error:
