@@ -137,9 +137,14 @@ def pictures(row: PublishedRow) -> dict[str, Path]:
     root, found = ROOT.resolve(), {}
     for name, path in row.artefacts.items():
         target = (root / path).resolve()
-        if target.suffix.lower() in PICTURES and target.is_relative_to(root) and is_picture(target):
+        if target.suffix.lower() in PICTURES and target.is_relative_to(root) and target.is_file():
             found[name] = target
     return found
+
+
+def shown_pictures(row: PublishedRow) -> dict[str, Path]:
+    """Those that may be given to the page, which opens every format that Pillow knows."""
+    return {name: path for name, path in pictures(row).items() if is_picture(path)}
 
 
 def summary(rows: Iterable[PublishedRow]) -> str:
