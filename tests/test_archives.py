@@ -170,6 +170,18 @@ def test_an_entry_that_is_there_twice_is_refused(tmp_path):
         PicturesOnDisk(pictures)
 
 
+@pytest.mark.parametrize(
+    "more", ["other/data.pkl", "file/DATA.PKL", "file/code/data.pkl", "file/data/0/../1", "FILE/x"]
+)
+def test_a_second_pickle_or_folder_is_refused(tmp_path, more):
+    """The one that is looked at here must be the one that torch reads."""
+    path = tmp_path / "file.pt"
+    checkpoint(path)
+    rewritten(path, more=((more, b"x"),))
+    with pytest.raises(WeightsError, match="torch would not know|more than one data.pkl|leads out|not a readable"):
+        read_checkpoint(path)
+
+
 def lying(path: Path, name: str, **fields: int) -> None:
     """Change what the archive's directory says of an entry."""
     with zipfile.ZipFile(path, "a") as archive:

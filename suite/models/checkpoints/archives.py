@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 BEGINS = b"PK\x03\x04"
+PICKLE = "data.pkl"  # of a checkpoint's archive: which tensors there are
 ENCRYPTED = 0x1  # of an entry's flags
 BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError)  # what a damaged archive raises
 LARGEST_ENTRY_BYTES = 64 << 20  # of a picture or a list of captions
@@ -72,11 +73,17 @@ def check_checkpoint(path: Path) -> None:
     torch maps the stored bytes as they are: of a compressed entry it would take them for numbers. It checks no CRC.
     """
     with opened(path) as archive:
-        last_names = {PurePosixPath(entry.filename).name for entry in archive.infolist()}
+        # torch takes the folder of the first entry; and not every reader tells small letters from capitals.
+        names = [entry.filename.lower() for entry in archive.infolist()]
+        last_names = [PurePosixPath(name).name for name in names]
         if "constants.pkl" in last_names:
             raise ArchiveError("a TorchScript archive, which brings code; weights are tensors by name")
-        if "data.pkl" not in last_names:
-            raise ArchiveError("a zip file, but no checkpoint: it has no data.pkl")
+        if PICKLE not in last_names:
+            raise ArchiveError(f"a zip file, but no checkpoint: it has no {PICKLE}")
+        if len({name.split("/")[0] for name in names}) > 1 or len(set(names)) < len(names):
+            raise ArchiveError("torch would not know which of its entries are meant: there are two of a name or folder")
+        if last_names.count(PICKLE) > 1:
+            raise ArchiveError(f"it has more than one {PICKLE}")
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise ArchiveError(f"{entry.filename!r} is compressed, which parts of a checkpoint never are")

@@ -11,7 +11,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
-from suite.models.checkpoints.archives import ArchiveError
+from suite.models.checkpoints.archives import PICKLE, ArchiveError
 
 ITEM_BYTES = {
     "BoolStorage": 1,
@@ -83,13 +83,13 @@ def check_claims(path: Path, zipped: bool) -> None:
 
 def _check_zipped(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        pickled = next(name for name in archive.namelist() if name.endswith(f"/{PICKLE}"))
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
         with archive.open(pickled) as file:
             reader = _Reader(file)
             reader.load()
     for key, claim in reader.claimed_bytes.items():
-        name = f"{pickled.removesuffix('data.pkl')}data/{key}"
+        name = f"{pickled.removesuffix(PICKLE)}data/{key}"
         if sizes.get(name) != claim:
             raise ArchiveError(f"its pickle says that {name!r} has {claim:,} bytes, and it has {sizes.get(name, 0):,}")
 
