@@ -12,6 +12,7 @@ from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
 from leaderboards.rows import repeat_command
 from leaderboards.stages import over_floor
+from suite.pictures import is_picture
 from suite.records import PublishedRow, Status, Verdict
 
 FORMATS = {  # of the number columns, as sprintf writes them
@@ -139,6 +140,11 @@ def pictures(row: PublishedRow) -> dict[str, Path]:
         if target.suffix.lower() in PICTURES and target.is_relative_to(root) and target.is_file():
             found[name] = target
     return found
+
+
+def shown_pictures(row: PublishedRow) -> dict[str, Path]:
+    """Those that may be given to the page, which opens every format that Pillow knows."""
+    return {name: path for name, path in pictures(row).items() if is_picture(path)}
 
 
 def summary(rows: Iterable[PublishedRow]) -> str:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from leaderboards import cells
 from leaderboards.rows import measured_rows
 from leaderboards.terminal import show_frontier
 from suite import sheets
 from suite.catalogue.optimizations import REFERENCE
 from suite.history import LOCAL, ROOT, HistoryError, read_session
+from suite.pictures import read_picture
 from suite.records import Measurement, PublishedRow, Status
 
 CONTACT_SHEET = "contact sheet"  # an artefact's name
@@ -164,9 +163,8 @@ def draw(session: Session) -> Path | None:
         if sheet is None or m.quality is None:
             continue
         try:
-            with Image.open(sheet) as opened:
-                pictures = sheets.pictures_of(opened.convert("RGB"), min(COLUMNS, len(m.quality.outcomes)))
-        except (OSError, ValueError, UnidentifiedImageError):
+            pictures = sheets.pictures_of(read_picture(sheet), min(COLUMNS, len(m.quality.outcomes)))
+        except ValueError:
             continue
         captions = captions or [outcome.prompt for outcome in m.quality.outcomes[:COLUMNS]]
         rows.append((_label(m), pictures))

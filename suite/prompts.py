@@ -12,18 +12,19 @@ import ast
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.catalogue.models import Model
-from suite.models.checkpoints.download import RemoteFile, Report, download
+from suite.models.checkpoints.archives import ArchiveError, check_pictures
+from suite.models.checkpoints.download import Report, download
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
+from suite.models.checkpoints.foreign import why_foreign
 from suite.models.checkpoints.official import cache_folder, locate, verified
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL
+from suite.models.checkpoints.pins import RemoteFile
 from suite.models.conditioning.pictures_on_disk import PICTURES_VARIABLE, key_of
 from suite.models.conditioning.reading import PAINTED, clip_tokens, lines_of, why_cut
 from suite.names import unknown
@@ -37,6 +38,7 @@ RIVALS, RIVALS_LARGE = GALLERY_SIZE - 1, 3000  # captions beside an object's own
 NANO = "clip-nano-judge"
 JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
 JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
+LARGEST_CAPTIONS_BYTES = 1 << 20
 LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
 # What decides between two texts, by who reads them: where it is the same, the score would be rounding noise.
 CLIP_READS = {"CLIP, whose tokens are the same": clip_tokens}
@@ -158,10 +160,14 @@ SETS: dict[str, Callable[[], PromptSet]] = {"embedded": _embedded, "coco": _coco
 def read_coco(path: Path) -> list[str]:
     """The captions of DreamFields' file, in its own form: lower case, one full stop. Its code is read, not run."""
     try:
+        if reason := why_foreign(path, "captions", plain_text=True):
+            raise WeightsError(f"{path}: not the file of captions that it should be: it {reason}")
+        if (size := path.stat().st_size) > LARGEST_CAPTIONS_BYTES:
+            raise WeightsError(f"{path}: not the file of captions that it should be ({size:,} bytes)")
         tree = ast.parse(path.read_text(encoding="utf-8"))
         lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)]
         queries = ast.literal_eval(lists[0])
-    except (OSError, SyntaxError, ValueError, IndexError) as error:
+    except (OSError, SyntaxError, ValueError, IndexError, RecursionError, MemoryError) as error:
         raise WeightsError(f"{path}: not the file of captions that it should be ({error})") from None
     if len(queries) != COCO_COUNT or not all(isinstance(query, str) for query in queries):
         raise WeightsError(f"{path}: {len(queries)} captions, expected {COCO_COUNT}")
@@ -246,10 +252,9 @@ def fetch_pictures(report: Report = lambda here, total: None) -> Path:
 
 
 def accept_zip(path: Path) -> None:
+    if reason := why_foreign(path, "a zip file of pictures"):
+        raise WeightsError(f"{path}: not a zip file: it {reason}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a zip file ({error})") from None
-    if broken is not None:
-        raise WeightsError(f"{path}: {broken} in it is broken")
+        check_pictures(path)
+    except ArchiveError as error:
+        raise WeightsError(f"{path}: {error}") from None

@@ -4,6 +4,7 @@
     python -m suite.weights fetch point-e-40m-text        # a model: its networks, and what judges it
     python -m suite.weights fetch upsample_40m coco       # a checkpoint; captions and judge; coco-images: pictures
     python -m suite.weights verify                        # take every hash again
+    python -m suite.weights unpin upsample_40m            # forget a hash that was pinned to a wrong file
 
 The files lie in $TEXT3D_WEIGHTS, else in the user's cache; docs/weights.md has the rest.
 """
@@ -14,26 +15,30 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from suite.catalogue.models import MODELS
 from suite.command_line import command
-from suite.models.checkpoints.download import RemoteFile, Report
+from suite.models.checkpoints.download import Report
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.hub_cache import CONVERSIONS, snapshot_name
 from suite.models.checkpoints.official import (
     accept_checkpoint,
     cache_folder,
     expected,
     fetch,
     given_folder,
+    hub_file,
     in_hub_cache,
     verified,
     where,
     whole_conversion,
 )
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, find_official
+from suite.models.checkpoints.pins import RemoteFile, read_pins, unpin
 from suite.names import UnknownName, unknown
 from suite.prompts import COCO_CAPTIONS, COCO_PICTURES, accept_zip, fetch_captions, fetch_pictures, read_coco
 
@@ -96,10 +101,13 @@ def list_all() -> None:
     for name in (*OFFICIAL, CAPTIONS, PICTURES):
         file = file_of(name)
         path = folder / file.name
-        elsewhere = "converted" if whole_conversion(file) else "in Hub's cache" if in_hub_cache(name) else "not here"
+        here = path.is_file() or whole_conversion(file) is not None
+        in_hub = None if here else in_hub_cache(name)
+        elsewhere = "converted" if here else "in Hub's cache" if in_hub else "not here"
         state = f"{path.stat().st_size / 1e6:12.1f} MB" if path.is_file() else f"{elsewhere:>15}"
         known = expected(file)
-        print(f"{name:20} {state}  {'no hash yet     ' if known is None else known[:16]}  {file.url}")
+        source = file.url if in_hub is None else f"{CONVERSIONS[name][0]}, snapshot {snapshot_name(in_hub)}"
+        print(f"{name:20} {state}  {'no hash yet     ' if known is None else known[:16]}  {source}")
     print(f"models: {', '.join(MODEL_FILES)}")
 
 
@@ -108,7 +116,7 @@ def verify_all(asked: list[str]) -> bool:
     sound = True
     for name in dict.fromkeys(name for one in asked or (*OFFICIAL, CAPTIONS, PICTURES) for name in names_of(one)):
         file = file_of(name)
-        accept = {CAPTIONS: read_coco, PICTURES: accept_zip}.get(name, accept_checkpoint)
+        accept = {CAPTIONS: read_coco, PICTURES: accept_zip}.get(name) or partial(accept_checkpoint, file)
         try:
             path, found = verified(file, name, accept)
             print(f"{path}: {found} ({where(file)})")
@@ -122,6 +130,20 @@ def verify_all(asked: list[str]) -> bool:
     return sound
 
 
+def unpin_all(asked: list[str]) -> None:
+    """Forget pinned hashes, so that the next sound file is pinned: by model, by file, or as a refusal names it."""
+    folder = cache_folder()
+    for one in asked:
+        names = [one] if one in read_pins(folder) else [file for name in names_of(one) for file in _pinned_as(name)]
+        for name in names:
+            known = unpin(name, folder)
+            print(f"{name}: nothing is pinned in {folder}" if known is None else f"{name}: {known} is no longer pinned")
+
+
+def _pinned_as(name: str) -> list[str]:
+    return [file_of(name).name] + ([hub_file(name).name] if name in CONVERSIONS else [])
+
+
 @command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suite.weights", description=__doc__.splitlines()[0])
@@ -131,12 +153,16 @@ def main(argv: list[str] | None = None) -> int:
     get.add_argument("names", nargs="+", metavar="NAME", help="models, files, or coco")
     check = commands.add_parser("verify", help="take every hash again")
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that is here")
+    forget = commands.add_parser("unpin", help="forget the pinned hash of a file that was the wrong one")
+    forget.add_argument("names", nargs="+", metavar="NAME", help="models or files")
     options = parser.parse_args(argv)
     try:
         if options.command == "list":
             list_all()
         elif options.command == "fetch":
             fetch_all(options.names)
+        elif options.command == "unpin":
+            unpin_all(options.names)
         elif not verify_all(options.names):
             return 1
     except BrokenPipeError:

@@ -12,7 +12,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.command_line", "suite.fields", "suite.names", "suite.sheets", "suite.toml"),
+    ("suite.command_line", "suite.fields", "suite.names", "suite.pictures", "suite.sheets", "suite.toml"),
     ("suite.records",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
@@ -27,6 +27,7 @@ WITHOUT_TORCH = (
     "suite.command_line",
     "suite.fields",
     "suite.names",
+    "suite.pictures",
     "suite.records",
     "suite.sheets",
     "suite.catalogue",
@@ -42,6 +43,7 @@ GROUND = (
     "suite.command_line",
     "suite.fields",
     "suite.sheets",
+    "suite.pictures",
     "suite.records",
     "suite.judging",
     "suite.configurations",

@@ -6,9 +6,11 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
+from suite.models.checkpoints import layout as layouts
 from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
 
 ROOT = Path(__file__).parents[1]
@@ -45,3 +47,18 @@ class Hostile:
 
     def __reduce__(self):
         return os.mkdir, (str(self.mark),)
+
+
+ANY_LAYOUT = "from suite.models.checkpoints import layout; layout.LAYOUTS.clear()\n"
+"""For scripts: small networks stand for the published ones."""
+
+
+@pytest.fixture
+def any_layout(monkeypatch) -> None:
+    """Small networks stand for the published ones, whose keys and shapes are held elsewhere."""
+    monkeypatch.setattr(layouts, "LAYOUTS", {})
+
+
+def small_layout(checkpoint: str) -> dict[str, Tensor]:
+    """As a family's `checkpoint_layout`, of the small network."""
+    return layout()

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from suite.models.checkpoints.download import PINS, RemoteFile, download, pin, read_pins
+from suite.models.checkpoints.download import download
 from suite.models.checkpoints.embedded import WeightsError
+from suite.models.checkpoints.pins import PINS, RemoteFile, pin, read_pins
 from tests.web import Page, serving
 
 ROOT = Path(__file__).parents[1]
@@ -217,7 +218,8 @@ ALONE = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-from suite.models.checkpoints.download import RemoteFile, download
+from suite.models.checkpoints.download import download
+from suite.models.checkpoints.pins import RemoteFile
 download(RemoteFile(name="file.pt", url=sys.argv[1], source="a test"), Path(sys.argv[2]))
 """
 
@@ -312,7 +314,8 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_byte(tmp_path, monkey
 FULL = """
 import resource, sys
 from pathlib import Path
-from suite.models.checkpoints.download import RemoteFile, download
+from suite.models.checkpoints.download import download
+from suite.models.checkpoints.pins import RemoteFile
 from suite.models.checkpoints.embedded import WeightsError
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
 file = RemoteFile(name="file.pt", url=sys.argv[1], source="a test")
@@ -346,7 +349,8 @@ def test_pins_that_cannot_be_read_are_named(tmp_path):
 BOTH = """
 import sys
 from pathlib import Path
-from suite.models.checkpoints.download import RemoteFile, download
+from suite.models.checkpoints.download import download
+from suite.models.checkpoints.pins import RemoteFile
 for name in sys.argv[3:]:
     download(RemoteFile(name=name, url=sys.argv[1], source="a test"), Path(sys.argv[2]))
 """

@@ -263,6 +263,18 @@ def test_a_text_to_image_pipeline_of_pickles_or_not_whole_is_refused(file, monke
         load_painter("sd-turbo", CPU)
 
 
+@pytest.mark.parametrize("main", [None, "0123abcd\n", "another"])
+def test_a_text_to_image_pipeline_is_found_whatever_the_cache_calls_main(main, monkeypatch, tmp_path):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    refs = snapshot(tmp_path, "unet").parents[2] / "refs/main"
+    refs.unlink() if main is None else refs.write_text(main)
+    with pytest.raises(WeightsError, match="snapshots/0123abcd is not whole"):  # so it was found
+        load_painter("sd-turbo", CPU)
+
+
 def test_a_published_painter_is_run_as_its_authors_do_and_each_prompt_has_its_own_noise():
     """By a pipeline that notes what it is asked: the real ones are not on the machines that this was written on."""
 

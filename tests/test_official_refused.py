@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from suite.models.checkpoints.convert import note_path, read_checkpoint
-from suite.models.checkpoints.download import PINS, read_pins
 from suite.models.checkpoints.embedded import WeightsError
 from suite.models.checkpoints.official import load_official
 from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
-from tests.official_cases import NAME, Hostile, checkpoint, equal, layout, published_as
+from suite.models.checkpoints.pins import PINS, read_pins
+from tests.official_cases import NAME, Hostile, any_layout, checkpoint, equal, layout, published_as  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("any_layout")
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated", "emptied", "longer"])

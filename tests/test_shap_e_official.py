@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from suite.models.checkpoints import official
-from suite.models.checkpoints.download import read_pins
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, sha256_of
 from suite.models.checkpoints.networks import FullSizeWeights, loaded_network
+from suite.models.checkpoints.pins import read_pins
 from suite.models.conditioning.full_size import Condition
 from suite.models.shap_e import full_size as shap_e_official
 from suite.models.shap_e.full_size import (
@@ -126,7 +126,7 @@ def test_official_weights_are_converted_from_openais_file(narrow, monkeypatch):
     assert not any(p.requires_grad for p in prior.parameters()) and not prior.training
 
 
-def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(cache, monkeypatch, tmp_path):
+def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(narrow, cache, monkeypatch, tmp_path):
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     save_file(to_renderer(decoder_state()) | {"mesh_decoder.cases": torch.zeros(256, 5, 3)}, path)
     monkeypatch.setattr(official, "load_official", absent)
@@ -139,19 +139,24 @@ def test_else_diffusers_file_in_the_cache_is_read_with_its_hash(cache, monkeypat
         official_state("vector_decoder")
 
 
-def test_diffusers_file_is_pinned_as_it_was_first_used_and_refused_when_it_is_another(cache, monkeypatch, tmp_path):
+def test_diffusers_file_is_pinned_as_it_was_first_used_and_refused_when_it_is_another(
+    narrow, cache, monkeypatch, tmp_path
+):
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     monkeypatch.setattr(official, "load_official", absent)
     monkeypatch.setattr(official, "cached", lambda checkpoint: path)
     path.write_bytes(b"<html>")
-    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+    with pytest.raises(WeightsError, match="not a readable safetensors file: begins with '<html>': a web page"):
+        official_state("text_cond")
+    save_file(to_prior(prior_state(True), NARROW.heads), path)  # of the image network
+    with pytest.raises(WeightsError, match="model.safetensors: refused: not the PriorTransformer .*unknown embedding"):
         official_state("text_cond")
     assert read_pins(cache) == {}
-    save_file({"a": torch.zeros(3)}, path)
+    save_file(to_prior(prior_state(False), NARROW.heads), path)
     digest = official_state("text_cond")[1]
     assert read_pins(cache) == {"openai/shap-e/prior": digest} == {"openai/shap-e/prior": sha256_of(path)}
     save_file({"a": torch.ones(3)}, path)
-    with pytest.raises(WeightsError, match="altered or truncated"):
+    with pytest.raises(WeightsError, match="altered or truncated.*suite.weights unpin openai/shap-e/prior"):
         official_state("text_cond")
 
 

@@ -19,6 +19,7 @@ from suite.devices.backend import slug
 from suite.models.checkpoints import official
 from suite.models.checkpoints.official import cache_folder, load_official
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, OfficialFile
+from tests.official_cases import any_layout  # noqa: F401 - the fixture
 from tests.test_prompts import coco_file  # noqa: F401 - the fixture
 from tests.web import Page, serving
 
@@ -27,7 +28,7 @@ CELL = "suite/test_configurations.py::test_configuration[point-e-40m-text/fp32@c
 
 
 @pytest.fixture
-def web(cache, tmp_path, monkeypatch):
+def web(any_layout, cache, tmp_path, monkeypatch):
     """All that there is to fetch, as small files on a server of the test's own. Gives the pages by file name."""
     pages = {}
     for name, file in OFFICIAL.items():

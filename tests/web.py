@@ -22,6 +22,8 @@ class Page:
     weak: bool = False
     last_modified: bool = False
     length: bool = True  # says how long the file is
+    bad_range: str = ""  # how it answers for a range: see `_bad_range`
+    always_breaks: int | None = None  # bytes after which every answer breaks off
     breaks: list[int] = field(default_factory=list)  # bytes after which each of the next answers breaks off
     errors: list[int] = field(default_factory=list)  # codes of the next answers
     pause_s: list[float] = field(default_factory=list)  # silence in the middle of each of the next answers
@@ -52,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(page.errors.pop(0))
         start, headers = 0, page.validators()
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked and page.bad_range:
+            return self._bad_range(page, int(asked[1]))
         if asked and page.ranges and self.headers.get("If-Range", "") in ("", *headers.values()):
             start = int(asked[1])
             if start >= len(page.data):
@@ -71,7 +75,35 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self._send(page, page.data[start:])
 
+    def _bad_range(self, page: Page, start: int) -> None:
+        """A range as no server should answer for it."""
+        size, headers = len(page.data), page.validators()
+        said, body = f"bytes {start}-{size - 1}/{size}", page.data[start:]
+        if page.bad_range == "refused":
+            self.send_response(416)
+            headers, body = headers | {"Content-Length": "0"}, b""
+        else:
+            self.send_response(206)
+            headers |= {
+                "wrong start": {"Content-Range": f"bytes {start - 1}-{size - 1}/{size}"},
+                "other total": {"Content-Range": f"bytes {start}-{size - 1}/{size + 7}"},
+                "no Content-Range": {},
+                "no number": {"Content-Range": f"bytes {'9' * 5000}-{size - 1}/{'9' * 5000}"},
+                "other ETag": {"Content-Range": said, "ETag": f'"{len(page.requests)}"'},
+                "longer": {"Content-Range": said, "Content-Length": str(len(body) + 10)},
+                "nothing": {"Content-Range": said},
+                "one byte": {"Content-Range": said},
+            }[page.bad_range]
+            body = {"longer": body + b"x" * 10, "nothing": b"", "one byte": body[:1]}.get(page.bad_range, body)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self._send(page, body)
+
     def _send(self, page: Page, body: bytes) -> None:
+        if page.always_breaks is not None:
+            body = body[: page.always_breaks]
         if page.breaks:
             body = body[: page.breaks.pop(0)]
         with contextlib.suppress(OSError):

@@ -39,7 +39,7 @@ def show_details(row) -> None:
             st.plotly_chart(
                 figures.stages_figure(row.stage_latency_s), config={"displayModeBar": False}, alt="Seconds by stage"
             )
-        for title, path in tables.pictures(row).items():
+        for title, path in tables.shown_pictures(row).items():
             st.image(path, caption=title)
     st.caption("Repeat this cell with")
     st.code(repeat_command(row), language=None)

@@ -15,11 +15,18 @@ from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.checkpoints.official import load_official
-from suite.models.conditioning.clip import build_clip_nano, embed_captions, embed_views, import_open_clip, load_clip
+from suite.models.conditioning.clip import (
+    OPEN_CLIP,
+    build_clip_nano,
+    build_openai,
+    embed_captions,
+    embed_views,
+    import_open_clip,
+    load_clip,
+)
 from suite.names import unknown
 from suite.prompts import JUDGES, NANO
 
-OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 TEXTS = 64  # captions embedded at once
@@ -55,12 +62,6 @@ def _openai(name: str) -> Recognizer:
     clip = build_openai(OPEN_CLIP[name])
     load_clip(clip, weights)
     return recognizer(f"{name}:{digest[:12]}", clip)
-
-
-def build_openai(name: str) -> nn.Module:
-    """A CLIP of OpenAI's in its own QuickGELU form, float32, with fresh weights."""
-    open_clip = import_open_clip()
-    return open_clip.model.CLIP(**open_clip.get_model_config(name), quick_gelu=True)
 
 
 def recognizer(name: str, clip: nn.Module) -> Recognizer:

@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import re
-import zipfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -14,8 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from suite.models.checkpoints.download import write_whole
+from suite.models.checkpoints.archives import ArchiveError, check_checkpoint, is_zip
+from suite.models.checkpoints.claims import check_claims
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
+from suite.models.checkpoints.foreign import why_foreign
+from suite.models.checkpoints.on_disk import write_whole
 
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.bool}
 PLAIN |= {torch.int8, torch.int16, torch.int32, torch.int64}
@@ -24,17 +27,25 @@ PLAIN |= {torch.int8, torch.int16, torch.int32, torch.int64}
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a `torch.save` file, mapped from it. WeightsError when it holds anything but tensors by name.
 
-    Only torch's list of harmless classes is unpickled (`weights_only`): a file that asks for any other is refused
-    before anything of it runs.
+    Only what tensors are made of is unpickled, and of that only what torch's own list has (`weights_only`): a file that
+    asks for more is refused before anything of it runs. torch's words are kept back: they advise to switch that off.
     """
+    if reason := why_foreign(path):
+        raise WeightsError(f"{path}: refused: {reason}")
     try:
+        if zipped := is_zip(path):
+            check_checkpoint(path)
+        check_claims(path, zipped)
         # Files from before torch 1.6 are no zip archives and cannot be mapped.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except ArchiveError as error:
+        raise WeightsError(f"{path}: refused: {error}") from None
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: refused: {_pickled(str(error))}") from None
     except Exception as error:  # noqa: BLE001 - whatever a broken file makes of the reader, it is refused
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise WeightsError(f"{path}: refused: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+        raise WeightsError(f"{path}: refused: {_unreadable(error)}") from None
     if not isinstance(state, dict) or not state:
         raise WeightsError(f"{path}: refused: holds {type(state).__name__} where tensors by name are expected")
     for name, value in state.items():
@@ -49,7 +60,11 @@ def _pickled(error: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", error)
     if found:
         return f"it asks to run code ({found[1]}), which weights never need"
-    return f"its pickle is broken or asks for what weights never need ({error.strip().splitlines()[0]})"
+    return "its pickle is broken, or asks for what weights never need"
+
+
+def _unreadable(error: Exception) -> str:
+    return f"not a readable checkpoint: damaged or truncated, or no file of torch's ({type(error).__name__})"
 
 
 def _check(path: Path, name: object, value: object) -> None:
@@ -65,6 +80,8 @@ def _check(path: Path, name: object, value: object) -> None:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors, mapped: a page is read when it is first used."""
+    if reason := why_foreign(path) or ("is a zip file, as torch.save writes them" if is_zip(path) else None):
+        raise WeightsError(f"{path}: refused: not a readable safetensors file: {reason}")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -106,8 +123,9 @@ def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def read_converted(target: Path, source_sha256: str) -> dict[str, Tensor] | None:
-    """What was converted from this source, or None if nothing was. WeightsError when it was altered since."""
+def read_converted(target: Path, source_sha256: str) -> tuple[dict[str, Tensor], str] | None:
+    """What was converted from this source, and its own hash; None if nothing was. WeightsError when it was altered
+    since."""
     note = read_note(target)
     if note is None or note.get("source_sha256") != source_sha256:
         return None
@@ -117,7 +135,7 @@ def read_converted(target: Path, source_sha256: str) -> dict[str, Tensor] | None
             f"{target}: sha256 is {found}, expected {note.get('sha256')} ({note_path(target).name}); "
             "the converted file is altered or truncated: delete it to convert it again"
         )
-    return read_safetensors(target)
+    return read_safetensors(target), found
 
 
 def note_path(target: Path) -> Path:
@@ -129,6 +147,6 @@ def read_note(target: Path) -> dict | None:
         return None
     try:
         note = json.loads(note_path(target).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None

@@ -1,35 +1,35 @@
 """Files from the web: downloaded whole or not at all, resumed after an interruption, known by their hash.
 
-A file that its publisher gives no hash for is pinned: the hash of the first complete download that can be read is
-written to `sha256.json` beside it, and checked from then on. Without torch.
+A file that its publisher gives no hash for is pinned: the hash of the first complete download that proves to be what it
+should be is written to `sha256.json` beside it, and checked from then on. Without torch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import http.client
 import json
 import os
 import re
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from suite.models.checkpoints.embedded import WeightsError, sha256_of
+from suite.models.checkpoints.on_disk import locked, write_whole
+from suite.models.checkpoints.pins import PINS, RemoteFile, check_sha256, expected_sha256, how_to_unpin, pin
 
-PINS = "sha256.json"
 TIMEOUT_S = 30.0  # of silence, not of the whole
-ATTEMPTS = 4  # in a row without a new byte
+ATTEMPTS = 4  # in a row that bring nothing new
+CONNECTIONS = 16  # times as many in all, for a server that gives a little each time
 PAUSE_S = 1.0  # after the first failure; doubled after each further one
 BLOCK = 1 << 20
+LARGEST_BYTES = 16 << 30  # three times the largest checkpoint: a stream without an end must not fill the disk
+VALIDATORS = {"ETag": "etag", "Last-Modified": "last_modified"}  # by header, what the state of a part calls it
 AGAIN = {408, 425, 429}  # besides 5xx: worth another try
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -37,50 +37,12 @@ Report = Callable[[int, "int | None"], None]
 """report(bytes here, bytes in all or None)"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    name: str  # in the cache
-    url: str
-    sha256: str | None = None  # None: not published
-    bytes: int | None = None
-    source: str  # who published it, and where its hash comes from
-
-
 class _Changed(Exception):
     """The part that is here belongs to another file than the server has now."""
 
 
-def expected_sha256(file: RemoteFile, *folders: Path) -> str | None:
-    """The published hash, or the one pinned in the first of the folders that has one."""
-    return file.sha256 or next((pin for folder in folders if (pin := read_pins(folder).get(file.name))), None)
-
-
-def read_pins(folder: Path) -> dict[str, str]:
-    path = folder / PINS
-    try:
-        pins = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: the list of pinned hashes cannot be read ({error})") from None
-    if not isinstance(pins, dict) or not all(isinstance(value, str) for value in pins.values()):
-        raise WeightsError(f"{path}: expected an object of hashes by file name")
-    return pins
-
-
-def pin(file: RemoteFile, sha256: str, folder: Path) -> None:
-    """Keep the hash of a file that has none published."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / f"{PINS}.lock"):
-        pins = read_pins(folder) | {file.name: sha256}
-        write_whole(folder / PINS, json.dumps(pins, indent=1, sort_keys=True).encode() + b"\n")
-
-
-def check_sha256(path: Path, expected: str, found: str, where: str) -> None:
-    if found != expected:
-        raise WeightsError(
-            f"{path}: sha256 is {found}, expected {expected} ({where}); the file is altered or truncated"
-        )
+class _NoRange(Exception):
+    """The server answered for a range with something else; the part that is here may be sound."""
 
 
 def download(
@@ -98,12 +60,13 @@ def download(
     with locked(folder / f"{file.name}.lock"):
         known = expected_sha256(file, folder)
         where = "published" if file.sha256 else f"pinned in {folder / PINS}"
+        unpin = how_to_unpin(file, folder, own=True)
         if target.exists():
             found = sha256_of(target)
             if known is not None:
-                check_sha256(target, known, found, f"{where}; delete the file to download it again")
-            else:
-                accept(target)
+                check_sha256(target, known, found, where, "delete it to download it again", unpin)
+            accept(target)
+            if known is None:
                 pin(file, found, folder)
             return target
         part = target.with_name(f"{file.name}.part")
@@ -111,7 +74,7 @@ def download(
         found = sha256_of(part)
         try:
             if known is not None:
-                check_sha256(part, known, found, f"{where}, from {file.url}")
+                check_sha256(part, known, found, f"{where}, from {file.url}", unpin)
             accept(part)
         except WeightsError:
             _forget(part)
@@ -124,16 +87,23 @@ def download(
 
 
 def _transfer(file: RemoteFile, part: Path, report: Report, timeout_s: float, attempts: int, pause_s: float) -> None:
-    """Fill the part to its end, however often the connection breaks."""
-    failures, trouble = 0, ""
+    """Fill the part to its end, however often the connection breaks; but not for ever.
+
+    Only what was never here before is progress: a server that breaks off at half and cannot go on from there gives
+    the same half again and again.
+    """
+    failures, restarts, connections, ranges = 0, 0, 0, True
+    furthest = _size(part) if _read_state(part).get("url") == file.url else 0
     while True:
-        before = _size(part)
         try:
-            _once(file, part, report, timeout_s)
+            _once(file, part, report, timeout_s, ranges)
             return
         except _Changed:
             _forget(part)
+            restarts, furthest = restarts + 1, 0
             trouble = "the file changed on the server since its first part was downloaded"
+        except _NoRange as error:
+            ranges, trouble = False, f"the server does not go on where it broke off ({error})"
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500 and error.code not in AGAIN:
@@ -146,19 +116,21 @@ def _transfer(file: RemoteFile, part: Path, report: Report, timeout_s: float, at
             trouble = str(reason) or type(reason).__name__
         except http.client.HTTPException as error:
             trouble = f"{type(error).__name__}: {error}"
-        failures = 0 if _size(part) > before else failures + 1
-        if failures >= attempts:
+        failures = 0 if _size(part) > furthest else failures + 1
+        furthest, connections = max(furthest, _size(part)), connections + 1
+        if max(failures, restarts) >= attempts or connections >= attempts * CONNECTIONS:
+            tries = f"{failures} tries without a new byte" if failures >= attempts else f"{connections} connections"
             raise WeightsError(
-                f"{file.url}: given up after {failures} tries without a new byte: {trouble}; "
+                f"{file.url}: given up after {tries}: {trouble}; "
                 f"{_size(part):,} bytes are kept in {part} for the next time"
             )
         time.sleep(pause_s * 2**failures)
 
 
-def _once(file: RemoteFile, part: Path, report: Report, timeout_s: float) -> None:
+def _once(file: RemoteFile, part: Path, report: Report, timeout_s: float, ranges: bool) -> None:
     """One connection: what is missing of the part, or all of it."""
     here, state = _size(part), _read_state(part)
-    if here and state.get("url") != file.url:
+    if not ranges or state.get("url") != file.url:
         here = 0
     headers = {"Accept-Encoding": "identity", "User-Agent": "text3d-bench"}
     if here:
@@ -171,12 +143,13 @@ def _once(file: RemoteFile, part: Path, report: Report, timeout_s: float) -> Non
     try:
         answer = urllib.request.urlopen(urllib.request.Request(file.url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and here:  # nothing is left, or what is here is longer than the file
-            if here == _total(error.headers.get("Content-Range")) == state.get("total"):
-                error.close()
-                return
+        if error.code == 416 and here:  # nothing is left, or what is here is longer than the file, or no ranges at all
+            said, known = _total(error.headers.get("Content-Range")), state.get("total")
             error.close()
-            raise _Changed from None
+            if here == said == known:
+                return
+            changed = here > (known or here) or said not in (None, known)
+            raise (_Changed() if changed else _NoRange(f"{error.code} {error.reason}")) from None
         raise
     with answer:
         total, start = _agreed(file, answer, here, state)
@@ -195,17 +168,21 @@ def _once(file: RemoteFile, part: Path, report: Report, timeout_s: float) -> Non
 
 def _agreed(file: RemoteFile, answer: http.client.HTTPResponse, here: int, state: dict) -> tuple[int | None, int]:
     """The file's length, if the server says it, and the place from which its answer goes on."""
-    length = answer.headers.get("Content-Length")
+    length = _number(answer.headers.get("Content-Length"))
     if answer.status == 206:
-        whole = answer.headers.get("Content-Range", "")
-        total, start = _total(whole), re.match(r"bytes (\d+)-", whole)
-        if not here or start is None or int(start[1]) != here or (total or 0) != (state.get("total") or total or 0):
+        said = answer.headers.get("Content-Range", "")
+        total, start = _total(said), re.match(r"bytes (\d+)-", said)
+        if not here or start is None or _number(start[1]) != here:
+            raise _NoRange(f"Content-Range: {said}" if said else "no Content-Range")
+        if _differs(total, state.get("total")) or _of_another_file(answer, state):
             raise _Changed
-        if answer.headers.get("ETag") and state.get("etag") and answer.headers["ETag"] != state["etag"]:
-            raise _Changed
-        start = here
+        total, start = total if total is not None else state.get("total"), here
+        if total is not None and length is not None and start + length > total:
+            raise _NoRange(f"{length:,} bytes from {start:,} of {total:,}")
     else:  # the whole file: the server knows no ranges, or has another file now
-        total, start = (int(length) if length is not None and length.isdecimal() else None), 0
+        total, start = length, 0
+    if total is not None and total > LARGEST_BYTES:
+        raise WeightsError(f"{file.url}: the server's file has {total:,} bytes: too large to be what it should be")
     if total is not None and file.bytes is not None and total != file.bytes:
         raise WeightsError(f"{file.url}: the server's file has {total:,} bytes, expected {file.bytes:,}")
     if total is None and file.bytes is None and file.sha256 is None and not answer.chunked:
@@ -223,26 +200,40 @@ def _copy(answer: http.client.HTTPResponse, out: BinaryIO, here: int, total: int
             here += len(block)
             if total is not None and here > total:
                 raise _Changed
+            if here > LARGEST_BYTES:
+                raise WeightsError(f"more than {LARGEST_BYTES:,} bytes came, and no end of them")
             report(here, total)
     finally:
         out.flush()
         os.fsync(out.fileno())
 
 
+def _of_another_file(answer: http.client.HTTPResponse, state: dict) -> bool:
+    """By the ETag, else by the date, as far as the server says them both times."""
+    now = {key: answer.headers.get(header) for header, key in VALIDATORS.items()}
+    said = next((key for key in VALIDATORS.values() if now[key] and state.get(key)), None)
+    return said is not None and now[said] != state[said]
+
+
+def _differs(now: object, before: object) -> bool:
+    """Whether both are said, and are not the same."""
+    return now is not None and before is not None and now != before
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def _total(content_range: str | None) -> int | None:
     found = re.search(r"/(\d+)$", content_range or "")
-    return int(found[1]) if found else None
+    return _number(found[1]) if found else None
 
 
 def _new_state(file: RemoteFile, answer: http.client.HTTPResponse, total: int | None) -> dict:
-    etag = answer.headers.get("ETag")
+    said = {key: answer.headers.get(header) for header, key in VALIDATORS.items()}
+    etag = said["etag"]
     strong = etag if etag and not etag.startswith("W/") else None
-    return {
-        "url": file.url,
-        "total": total,
-        "etag": etag,
-        "validator": strong or answer.headers.get("Last-Modified"),
-    }
+    return {"url": file.url, "total": total, **said, "validator": strong or said["last_modified"]}
 
 
 def _state(part: Path) -> Path:
@@ -252,7 +243,7 @@ def _state(part: Path) -> Path:
 def _read_state(part: Path) -> dict:
     try:
         state = json.loads(_state(part).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}
 
@@ -268,28 +259,3 @@ def _size(part: Path) -> int:
 
 def _no_room(part: Path, words: str) -> str:
     return f"{part}: no room on the disk: {words}. Free some, or set TEXT3D_WEIGHTS to a folder on another disk"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Written, flushed to the disk and only then given its name."""
-    passing = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(passing, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(passing, path)
-    finally:
-        passing.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time; a second one waits. The file stays: removing it would let two in."""
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for the process that holds {path}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 CONVERSIONS = {
@@ -14,8 +15,45 @@ CONVERSIONS = {
 
 def cached(checkpoint: str) -> Path | None:
     """Where the conversion of a checkpoint is; nothing is downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-
     repository, folder = CONVERSIONS[checkpoint]
-    found = try_to_load_from_cache(repository, f"{folder}/diffusion_pytorch_model.safetensors")
-    return Path(found) if isinstance(found, str) else None
+    return find(repository, f"{folder}/diffusion_pytorch_model.safetensors")
+
+
+def snapshot_of(repository: str, file: str) -> Path | None:
+    """The folder of the snapshot that has the file: the one that the cache calls `main`, else the one whose file is the
+    newest.
+
+    A cache that was filled by hand or copied may have no name for a snapshot, or name one whose files are elsewhere.
+    """
+    from huggingface_hub import constants
+
+    root = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    try:
+        snapshots = [folder for folder in (root / "snapshots").iterdir() if (folder / file).is_file()]
+    except OSError:
+        return None
+    main = _main(root)
+    return max(snapshots, key=partial(_rank, file, main), default=None)
+
+
+def _rank(file: str, main: str, snapshot: Path) -> tuple[bool, int, str]:
+    return snapshot.name == main, (snapshot / file).stat().st_mtime_ns, snapshot.name
+
+
+def find(repository: str, file: str) -> Path | None:
+    """A link into the cache's blobs that leads nowhere is no file."""
+    snapshot = snapshot_of(repository, file)
+    return None if snapshot is None else snapshot / file
+
+
+def snapshot_name(path: Path) -> str:
+    """Of a file in the cache: the snapshot that it is in."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else path.name
+
+
+def _main(root: Path) -> str:
+    try:
+        return (root / "refs" / "main").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import WeightsError
+from suite.models.checkpoints.layout import misfits
 
 KINDS = ("official", "random")
 
@@ -85,33 +86,11 @@ def loaded_network(
     """
     with torch.device("meta"):
         network = make()
-    if wrong := misfits(network, state, strict):
+    if wrong := misfits(network.state_dict(), state, strict):
         raise WeightsError(f"{name} do not fit {type(network).__name__}: {wrong}")
     network.load_state_dict(state, strict=False, assign=True)
     set_buffers(network, buffers or {}, torch.device("cpu"))
     return network.to(device=device, dtype=dtype)
-
-
-def misfits(network: nn.Module, state: Mapping[str, Tensor], strict: bool = True) -> str:
-    """What keeps a state from being a network's, by key; empty when nothing does."""
-    own = network.state_dict()
-    shared = sorted(own.keys() & state.keys())
-    sizes = [f"{key} is {[*state[key].shape]}, expected {[*own[key].shape]}" for key in shared
-             if state[key].shape != own[key].shape]  # fmt: skip
-    kinds = [f"{key} is {state[key].dtype}" for key in shared
-             if state[key].is_floating_point() != own[key].is_floating_point()]  # fmt: skip
-    found = {
-        "missing ": sorted(own.keys() - state.keys()),
-        "unknown ": sorted(state.keys() - own.keys()) if strict else [],
-        "size mismatch: ": sizes,
-        "another kind of number: ": kinds,
-    }
-    return "; ".join(what + _some(keys) for what, keys in found.items() if keys)
-
-
-def _some(words: list[str], count: int = 3) -> str:
-    more = f" and {len(words) - count} more" if len(words) > count else ""
-    return ", ".join(words[:count]) + more
 
 
 def empty_network(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:

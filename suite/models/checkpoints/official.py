@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.models.checkpoints.download import (
-    PINS,
-    RemoteFile,
-    Report,
-    check_sha256,
-    download,
-    expected_sha256,
-    locked,
-    pin,
-    read_pins,
-)
+from suite.models.checkpoints.download import Report, download
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, sha256_of
 from suite.models.checkpoints.hub_cache import CONVERSIONS, cached
 from suite.models.checkpoints.official_files import MODEL_FILES, OfficialFile, find_official
+from suite.models.checkpoints.on_disk import locked
+from suite.models.checkpoints.pins import PINS, RemoteFile, check_sha256, expected_sha256, how_to_unpin, pin, read_pins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,22 +59,30 @@ def locate(file: RemoteFile, fetch: str) -> Path:
 
 
 def verified(file: RemoteFile, fetch: str, accept: Callable[[Path], object] = lambda path: None) -> tuple[Path, str]:
-    """The file and its hash, checked. A file without a known hash is pinned if `accept` does not refuse it."""
+    """The file and its hash, checked. A file without a known hash is pinned. What `accept` refuses is neither, even if
+    an earlier release pinned it."""
     path = locate(file, fetch)
     found, known = sha256_of(path), expected(file)
     if known is not None:
-        check_sha256(path, known, found, where(file))
-    else:
-        accept(path)
+        check_sha256(path, known, found, where(file), remedy(file))
+    accept(path)
+    if known is None:
         pin(file, found, cache_folder())
     return path, found
 
 
 def where(file: RemoteFile) -> str:
-    if file.sha256:
-        return "published"
+    return "published" if file.sha256 else f"pinned in {_pinned_in(file) / PINS}"
+
+
+def remedy(file: RemoteFile) -> str:
+    """What to do about a hash that was pinned to a wrong file."""
+    return how_to_unpin(file, _pinned_in(file), own=_pinned_in(file) == cache_folder())
+
+
+def _pinned_in(file: RemoteFile) -> Path:
     given = given_folder()
-    return f"pinned in {(given if given and file.name in read_pins(given) else cache_folder()) / PINS}"
+    return given if given and file.name in read_pins(given) else cache_folder()
 
 
 def why_absent(model: str) -> str | None:
@@ -133,16 +134,26 @@ def conversions(file: RemoteFile, sha256: str) -> list[Path]:
     return [folder / CONVERTED / name for folder in (given_folder(), cache_folder()) if folder is not None]
 
 
-def accept_checkpoint(path: Path) -> None:
-    """Refuse what is no file of tensors, and hold no more than it."""
+def accept_checkpoint(file: OfficialFile, path: Path) -> None:
+    """Refuse what is no file of tensors, or of another network's, and hold no more than it."""
     from suite.models.checkpoints.convert import read_checkpoint, read_safetensors
 
-    (read_safetensors if ".safetensors" in path.name else read_checkpoint)(path)
+    state = (read_safetensors if ".safetensors" in path.name else read_checkpoint)(path)
+    _check_layout(file, state, path)
+
+
+def _check_layout(file: OfficialFile, state: dict[str, Tensor], path: Path) -> None:
+    """A published hash says more than names and shapes; without one they tell another network's file."""
+    from suite.models.checkpoints.layout import misfit
+
+    if file.sha256 is None and (wrong := misfit(file, state)):
+        pinned = f"; its hash is pinned: {remedy(file)}" if expected(file) else ""
+        raise WeightsError(f"{path}: refused: not the network {file.network or file.stem}: {wrong}{pinned}")
 
 
 def fetch(file: OfficialFile, report: Report = lambda here, total: None) -> Path:
     """Download into the cache unless it is there."""
-    return download(file, cache_folder(), report=report, accept=accept_checkpoint)
+    return download(file, cache_folder(), report=report, accept=partial(accept_checkpoint, file))
 
 
 def load_official(name: str) -> tuple[dict[str, Tensor], str]:
@@ -162,14 +173,20 @@ def load_official(name: str) -> tuple[dict[str, Tensor], str]:
 def _load(file: OfficialFile) -> tuple[dict[str, Tensor], str]:
     from suite.models.checkpoints.convert import convert, read_safetensors
 
+    accept = partial(accept_checkpoint, file)
     if file.name.endswith(".safetensors"):
-        path, found = verified(file, file.stem, accept_checkpoint)
+        path, found = verified(file, file.stem, accept)
         return read_safetensors(path), found
     known = expected(file)
     if known is not None and not _changed(file, known):
         if (state := _read_conversion(file, known)) is not None:
             return state, known
-    path, found = verified(file, file.stem, accept_checkpoint)
+    try:
+        path, found = verified(file, file.stem, accept)
+    except WeightsAbsent:
+        if known is None or (brought := _read_brought(file, known)) is None:
+            raise
+        return brought
     target = conversions(file, found)[-1]
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.with_name(f"{target.name}.lock")):
@@ -178,36 +195,55 @@ def _load(file: OfficialFile) -> tuple[dict[str, Tensor], str]:
 
 
 def _read_conversion(file: OfficialFile, sha256: str) -> dict[str, Tensor] | None:
-    from suite.models.checkpoints.convert import read_converted
+    """What this machine converted: it saw the checkpoint, so that the checkpoint's hash is the tensors'."""
+    path = conversions(file, sha256)[-1]
+    return state[0] if (state := _read_fitting(file, sha256, path)) else None
 
-    states = (read_converted(path, sha256) for path in conversions(file, sha256))
+
+def _read_brought(file: OfficialFile, sha256: str) -> tuple[dict[str, Tensor], str] | None:
+    """What a given folder has in the checkpoint's place, and its own hash: whoever wrote it could have written any hash
+    of a source beside it."""
+    states = (_read_fitting(file, sha256, path) for path in conversions(file, sha256)[:-1])
     return next((state for state in states if state is not None), None)
 
 
-def load_conversion(name: str, path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors and the hash of diffusers' conversion of a checkpoint. Nobody publishes that hash, so that of the file
-    which is first used here is pinned."""
+def _read_fitting(file: OfficialFile, sha256: str, path: Path) -> tuple[dict[str, Tensor], str] | None:
+    from suite.models.checkpoints.convert import read_converted
+
+    if (found := read_converted(path, sha256)) is not None:
+        _check_layout(file, found[0], path)
+    return found
+
+
+def load_conversion(
+    name: str, path: Path, check: Callable[[dict[str, Tensor]], object] = lambda state: None
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors and the hash of diffusers' conversion of a checkpoint. Nobody publishes that hash, so the one of the
+    file which is first used here is pinned, if `check` does not refuse its tensors."""
     from suite.models.checkpoints.convert import read_safetensors
 
-    repository, folder = CONVERSIONS[name]
-    file = RemoteFile(name=f"{repository}/{folder}", url=f"https://huggingface.co/{repository}", source="diffusers")
+    file = hub_file(name)
     found, known = sha256_of(path), expected(file)
     if known is not None:
-        check_sha256(
-            path, known, found, f"{where(file)}, as it was first used; without that line any revision is taken"
-        )
+        check_sha256(path, known, found, f"{where(file)}, as it was first used", remedy(file))
     state = read_safetensors(path)
+    check(state)
     if known is None:
         pin(file, found, cache_folder())
     return state, found
+
+
+def hub_file(name: str) -> RemoteFile:
+    """diffusers' conversion of a checkpoint, as its hash is pinned."""
+    repository, folder = CONVERSIONS[name]
+    return RemoteFile(name=f"{repository}/{folder}", url=f"https://huggingface.co/{repository}", source="diffusers")
 
 
 def _changed(file: OfficialFile, known: str) -> bool:
     """Whether the source is another than was converted, by its size and time: then its hash is taken again."""
     from suite.models.checkpoints.convert import read_note
 
-    notes = (read_note(path) for path in conversions(file, known))
-    note = next((note for note in notes if note is not None), None)
+    note = read_note(conversions(file, known)[-1])
     try:
         now = locate(file, file.stem).stat()
     except WeightsAbsent:

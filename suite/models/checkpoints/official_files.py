@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suite.models.checkpoints.download import RemoteFile
+from suite.models.checkpoints.pins import RemoteFile
 from suite.names import unknown
 
 POINT_E = "https://openaipublic.azureedge.net/main/point-e"

@@ -58,6 +58,21 @@ def build_clip_nano() -> nn.Module:
     )
 
 
+OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
+
+
+def build_openai(name: str) -> nn.Module:
+    """A CLIP of OpenAI's in its own QuickGELU form, float32, with fresh weights."""
+    open_clip = import_open_clip()
+    return open_clip.model.CLIP(**open_clip.get_model_config(name), quick_gelu=True)
+
+
+def checkpoint_layout(checkpoint: str) -> dict[str, Tensor]:
+    """The tensors of one of OpenAI's checkpoints by their keys, without memory."""
+    with torch.device("meta"):
+        return build_openai(OPEN_CLIP[checkpoint]).state_dict()
+
+
 def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Fill a CLIP with weights. Only its causal mask may lack, since it is no weight; else ValueError names the keys."""
     outcome = clip.load_state_dict(weights, strict=False)

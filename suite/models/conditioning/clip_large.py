@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from suite.models.checkpoints.networks import FullSizeWeights
-from suite.models.conditioning.clip import import_open_clip
+from suite.models.conditioning.clip import OPEN_CLIP, build_openai, import_open_clip
 
 CHECKPOINT = "clip-vit-l-14"
 CONTEXT_TOKENS = 77
@@ -19,8 +19,7 @@ VECTOR_WIDTH, GRID_WIDTH, GRID_TOKENS, PICTURE_PX = 768, 1024, 256, 224
 
 
 def build_clip_large() -> nn.Module:
-    open_clip = import_open_clip()
-    return open_clip.model.CLIP(**open_clip.get_model_config("ViT-L-14"), quick_gelu=True)
+    return build_openai(OPEN_CLIP[CHECKPOINT])
 
 
 def _text_side() -> nn.Module:

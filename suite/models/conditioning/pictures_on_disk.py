@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from suite.models.checkpoints.archives import LARGEST_ENTRY_BYTES, ArchiveError, check_growth, opened
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.foreign import why_foreign
 from suite.models.conditioning.reading import lines_of
+from suite.pictures import PictureError, read_picture
 
 PICTURES_VARIABLE = "TEXT3D_PICTURES"
-BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # what reading a damaged or encrypted archive raises
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LIST = "captions.txt"
 
@@ -63,29 +63,32 @@ class PicturesOnDisk:
 
     def _picture(self, name: str) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(self._files[name])).convert("RGB")
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            return read_picture(io.BytesIO(self._files[name]))
+        except PictureError as error:
             raise WeightsError(f"{self.path}: {name} is no readable picture ({error})") from None
 
     def _read(self) -> Iterator[tuple[str, bytes]]:
         if self.path.is_dir():
             for file in self.path.iterdir():
                 if file.is_file() and _wanted(file.name):
-                    yield file.name, file.read_bytes()
+                    yield file.name, _content(file)
             return
+        if reason := why_foreign(self.path, "a zip file of pictures"):
+            raise WeightsError(f"{self.path}: not a zip file: it {reason}")
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with opened(self.path) as archive:
+                check_growth(archive, self.path.stat().st_size)
                 for entry in archive.infolist():
                     if not entry.is_dir() and _wanted(entry.filename):
                         yield entry.filename, archive.read(entry)
-        except BROKEN as error:
-            raise WeightsError(f"{self.path}: not a zip file, or a broken one ({error})") from None
+        except ArchiveError as error:
+            raise WeightsError(f"{self.path}: {error}") from None
 
     def _captions(self) -> list[str] | None:
         inside = [data for name, data in self._files.items() if PurePosixPath(name).name == LIST]
         beside = self.path.with_suffix(".txt")
         if not inside and not self.path.is_dir() and beside.exists():
-            inside = [beside.read_bytes()]
+            inside = [_content(beside)]
             self._files[LIST] = inside[0]
         if not inside:
             return None
@@ -93,6 +96,12 @@ class PicturesOnDisk:
             return [line for line in lines_of(inside[0]) if line.strip()]
         except UnicodeDecodeError as error:
             raise WeightsError(f"{self.path}: its captions are no text in UTF-8 ({error})") from None
+
+
+def _content(file: Path) -> bytes:
+    if (size := file.stat().st_size) > LARGEST_ENTRY_BYTES:
+        raise WeightsError(f"{file}: refused: {size:,} bytes are no picture's")
+    return file.read_bytes()
 
 
 def _wanted(name: str) -> bool:

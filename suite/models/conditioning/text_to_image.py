@@ -8,16 +8,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, load_embedded
+from suite.models.checkpoints.hub_cache import snapshot_of
 from suite.models.conditioning.clip import import_open_clip
 from suite.models.conditioning.reading import PAINTED
 from suite.models.sampling.noise import PromptNoise, generator
@@ -137,13 +135,12 @@ def load_painter(name: str, device: torch.device) -> tuple[DiffusersPainter, str
     if name not in PAINTERS:
         raise unknown("text-to-image pipeline", name, PAINTERS)
     published = PAINTERS[name]
-    try:
-        folder = Path(snapshot_download(published.repository, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+    folder = snapshot_of(published.repository, "model_index.json")
+    if folder is None:
         raise WeightsAbsent(
             f"{name}: its weights are not on this machine. Get them with `hf download {published.repository}`; or give "
             f"conditioning pictures in a folder or zip file by TEXT3D_PICTURES"
-        ) from None
+        )
     if importlib.util.find_spec("transformers") is None:
         raise WeightsAbsent(
             f"{name} needs the package transformers for its text encoder: pip install -e '.[text-to-image]'"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.models.checkpoints.networks import FullSizeWeights
+from suite.models.checkpoints.official_files import find_official
 from suite.models.conditioning.full_size import Condition, picture_condition, text_condition
 from suite.models.mesh import Mesh
 from suite.models.pipeline import Stage, untimed
@@ -90,6 +91,14 @@ class OfficialPointE(PointE):
         if self._sdf is None:
             self._sdf = self.load_sdf()
         return self._sdf
+
+
+def checkpoint_layout(checkpoint: str) -> dict[str, Tensor]:
+    """The tensors of one of OpenAI's checkpoints by their keys, without memory."""
+    network = find_official(checkpoint).network
+    with torch.device("meta"):
+        made = SdfNetwork() if network == "sdf" else PointDiffusionTransformer(PUBLISHED[network])
+    return made.state_dict()
 
 
 def build_40m_text(weights: str, device: torch.device, dtype: torch.dtype = torch.float32) -> OfficialPointE:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from suite.models.checkpoints import official
-from suite.models.checkpoints.embedded import WeightsAbsent
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
+from suite.models.checkpoints.layout import misfits
 from suite.models.checkpoints.networks import FullSizeWeights, loaded_network
 from suite.models.conditioning.full_size import Condition, picture_condition, text_condition
 from suite.models.pipeline import Stage
 from suite.models.sampling.denoiser import exponential_schedule
 from suite.models.shap_e.field import ALL_OCTAVES, encoding_columns
-from suite.models.shap_e.layouts import to_prior, to_renderer
+from suite.models.shap_e.layouts import from_prior, from_renderer, to_prior, to_renderer
 from suite.models.shap_e.networks import PriorTransformer, ShapERenderer
 from suite.models.shap_e.pipeline import LatentLayout, ShapE
 
@@ -69,6 +72,16 @@ def build_renderer(size: Size = PUBLISHED) -> ShapERenderer:
     )  # fmt: skip
     del renderer.mesh_decoder  # tables that OpenAI's checkpoints lack; meshes are made by suite.models.mesh
     return renderer
+
+
+def checkpoint_layout(checkpoint: str) -> dict[str, Tensor]:
+    """The tensors of one of OpenAI's checkpoints by their keys, without memory; of the transmitter, its decoder's."""
+    with torch.device("meta"):
+        if checkpoint in ("vector_decoder", "transmitter"):
+            made = from_renderer(build_renderer(PUBLISHED).state_dict())
+            decoder = checkpoint == "vector_decoder"
+            return {key: value for key, value in made.items() if decoder or key.startswith("renderer.")}
+        return from_prior(build_prior(checkpoint == "image_cond", PUBLISHED).state_dict(), PUBLISHED.heads)
 
 
 def build_text(weights: str, device: torch.device, dtype: torch.dtype = torch.float32) -> ShapE:
@@ -158,9 +171,25 @@ def official_state(checkpoint: str) -> tuple[dict[str, Tensor], str]:
         path = official.in_hub_cache(checkpoint)
         if path is None:
             raise
-        state, digest = official.load_conversion(checkpoint, path)
-        return {name: value for name, value in state.items() if not name.startswith("mesh_decoder.")}, digest
+        make = build_renderer if checkpoint == "vector_decoder" else partial(build_prior, checkpoint == "image_cond")
+        state, digest = official.load_conversion(
+            checkpoint, path, partial(_check_fit, path, partial(make, size=PUBLISHED))
+        )
+        return _without_tables(state), digest
     return (to_renderer(state) if checkpoint == "vector_decoder" else to_prior(state, PUBLISHED.heads)), digest
+
+
+def _check_fit(path: Path, make: Callable[[], nn.Module], state: dict[str, Tensor]) -> None:
+    """Before its hash is pinned, so that another network's file never is."""
+    with torch.device("meta"):
+        network = make()
+    if wrong := misfits(network.state_dict(), _without_tables(state)):
+        raise WeightsError(f"{path}: refused: not the {type(network).__name__} that it should be: {wrong}")
+
+
+def _without_tables(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without diffusers' marching-cubes tables, which OpenAI's checkpoints lack."""
+    return {name: value for name, value in state.items() if not name.startswith("mesh_decoder.")}
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite.models.checkpoints.download import locked, write_whole
 from suite.models.checkpoints.embedded import sha256_of
 from suite.models.checkpoints.official import cache_folder
+from suite.models.checkpoints.on_disk import locked, write_whole
 
 MANIFEST = "manifest.json"
 Key = Mapping[str, object]
