@@ -35,6 +35,7 @@ dashboard: setup        ## browse committed and local results
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 setup:                  ## .venv; PYTHON=python3.12 chooses a Python, WHEELS=DIR installs from a bundle without network
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/with-python.sh scripts/setup.py --venv "$(VENV)" --wheels "$(WHEELS)"

@@ -105,15 +105,27 @@ def _add(entry: Any) -> tuple[str, str]:
     kind, catalogue = CATALOGUES[type(entry)]
     if not NAME.fullmatch(entry.name):
         raise NoEntry(f"{kind}: the name {entry.name!r} is not possible; lower-case letters, digits, '-', '.' and '_'")
+    for name, value in vars(entry).items():
+        if not isinstance(value, tuple) and _is_tuple(entry, name):
+            said = f"{kind}: {entry.name}: {name} is a {type(value).__name__} and no tuple"
+            raise NoEntry(f"{said}; a single value needs a comma behind it: ({value!r},)")
     for mark in _marks(entry):
         if not MARK.fullmatch(mark):
             raise NoEntry(f"{kind}: {mark!r} is no mark; a lower-case letter, then letters, digits, '-' and '_'")
         if mark in RESERVED or (mark in DEVICES and not isinstance(entry, Device)):
             raise NoEntry(f"{kind}: the mark {mark!r} has a meaning already; take another name")
+    if catalogue.get(entry.name) is entry:
+        raise NoEntry(f"{kind}: {entry.name} is there already: this very entry is offered twice")
     if entry.name in catalogue:
         raise NoEntry(f"{kind}: {entry.name} is there already; take another name")
     catalogue[entry.name] = entry
     return kind, entry.name
+
+
+def _is_tuple(entry: Any, name: str) -> bool:
+    """Whether a field of an entry is declared as a tuple."""
+    declared = str(type(entry).__dataclass_fields__[name].type)
+    return declared.startswith("tuple") and not (getattr(entry, name) is None and "None" in declared)
 
 
 def _marks(entry: Model | Optimization | Device) -> tuple[str, ...]:

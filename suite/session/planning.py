@@ -10,6 +10,7 @@ from suite.devices.backend import Board, board_of
 from suite.judging.borrowing import Committed
 from suite.models.checkpoints import official
 from suite.models.checkpoints.embedded import WeightsError
+from suite.names import UnknownName
 from suite.prompts import find_judging, load_prompts, why_unreadable
 from suite.records import Status
 from suite.session.options import FULL_PROMPTS, SessionOptions
@@ -82,9 +83,13 @@ def plan(configuration: Configuration, options: SessionOptions) -> Plan | Absent
 
     if not isinstance(board, Board):
         return absent(Status.NOT_HERE, board)
-    if (reason := _why_no_weights(configuration, weights, options)) is not None:
+    try:
+        reason = _why_no_weights(configuration, weights, options)
+        scored = 0 if reason is not None else _scored(configuration, weights, options)
+    except UnknownName as error:  # of another's model: ours are tried in the tests
+        return absent(Status.CRASHED, f"{configuration.model.name}: {error}")
+    if reason is not None:
         return absent(Status.NEEDS_WEIGHTS, reason)
-    scored = _scored(configuration, weights, options)
     name = configuration.model.prompts
     return Plan(
         configuration=configuration,
