@@ -292,9 +292,16 @@ def _lay_out(figure: go.Figure, latencies: list[float], max_latency_s: float | N
         line = {"color": LIMIT_COLOUR, "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=max_latency_s, x1=max_latency_s, y0=0, y1=1, yref="paper", line=line)
         figure.add_annotation(
-            x=log10(max_latency_s), y=0, yref="paper", text=f"at most {max_latency_s:g} s", textangle=-90, showarrow=False,
-            xanchor="right", yanchor="bottom", font={"color": LIMIT_COLOUR},
-        )  # fmt: skip
+            x=log10(max_latency_s),
+            y=0,
+            yref="paper",
+            text=f"at most {max_latency_s:g} s",
+            textangle=-90,
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+            font={"color": LIMIT_COLOUR},
+        )
 
 
 def _log_range(latencies: Sequence[float]) -> list[float]:

@@ -44,10 +44,15 @@ def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
     return sorted(
         (m for m in kept if m.status != Status.NOT_HERE),
         key=lambda m: (
-            m.device, m.board or "", models[m.model], m.model,
-            optimizations[m.optimization], m.optimization, m.weights or "",
+            m.device,
+            m.board or "",
+            models[m.model],
+            m.model,
+            optimizations[m.optimization],
+            m.optimization,
+            m.weights or "",
         ),
-    )  # fmt: skip
+    )
 
 
 def _positions(names: Iterable[str]) -> defaultdict[str, int]:
@@ -173,9 +178,15 @@ def _same_judging(m: Measurement, other: Measurement) -> bool:
     def facts(x: Measurement) -> tuple:
         printed = x.fingerprint
         return (
-            x.model, x.device, x.board, x.weights, x.protocol, x.quality and x.quality.judge,
-            one_session or (printed and printed.weights_sha256), printed and printed.gallery_sha256,
-        )  # fmt: skip
+            x.model,
+            x.device,
+            x.board,
+            x.weights,
+            x.protocol,
+            x.quality and x.quality.judge,
+            one_session or (printed and printed.weights_sha256),
+            printed and printed.gallery_sha256,
+        )
 
     return other.status == Status.OK and facts(m) == facts(other)
 

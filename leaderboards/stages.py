@@ -117,9 +117,14 @@ def _cost(rows: Sequence[PublishedRow]) -> str:
                 name = stage if stage in row.stage_latency_s else f"({stage})"
                 lines.append([_name(row), name, *cost_of(row, stage), _seconds(measured[stage]), _over(row, stage)])
         lines.append(
-            [_name(row), "all that is timed", *_whole(row), _seconds(row.latency_s),
-             cells.times(over_floor(row.latency_s, row.floor_s))]
-        )  # fmt: skip
+            [
+                _name(row),
+                "all that is timed",
+                *_whole(row),
+                _seconds(row.latency_s),
+                cells.times(over_floor(row.latency_s, row.floor_s)),
+            ]
+        )
     heads = ["configuration", "stage", "parameters", "GFLOP", "GB moved", "floor", "measured", "over the floor"]
     return table(heads, lines)
 

@@ -135,10 +135,19 @@ def _conditions(rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerp
     lines: dict[str, int] = {}
     for row in rows:
         printed = fingerprints.get(row.fingerprint_id or "")
-        known = [] if printed is None else [
-            ("chip", printed.chip), ("driver", printed.driver), ("power mode", printed.power_mode),
-            ("clocks", printed.clocks), ("threads", printed.threads), ("Python", printed.python), ("torch", printed.torch),
-        ]  # fmt: skip
+        known = (
+            []
+            if printed is None
+            else [
+                ("chip", printed.chip),
+                ("driver", printed.driver),
+                ("power mode", printed.power_mode),
+                ("clocks", printed.clocks),
+                ("threads", printed.threads),
+                ("Python", printed.python),
+                ("torch", printed.torch),
+            ]
+        )
         scored = "not scored" if row.prompts is None else f"{row.prompts} prompts scored"
         facts = [f"{name} {value}" for name, value in known if value is not None] or ["conditions not recorded"]
         line = ", ".join([*facts, f"protocol {row.protocol}", scored])

@@ -96,11 +96,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {c.id: c for c in (*matrix(), *_asked(metafunc.config))}  # not all recipes are in the matrix
     cells = [
         pytest.param(
-            c.id, id=c.id,
-            marks=[*(getattr(pytest.mark, mark) for mark in c.marks), pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now)],
+            c.id,
+            id=c.id,
+            marks=[
+                *(getattr(pytest.mark, mark) for mark in c.marks),
+                pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now),
+            ],
         )
         for c in wanted.values()
-    ]  # fmt: skip
+    ]
     metafunc.parametrize("configuration", cells, indirect=True)
 
 

@@ -21,9 +21,14 @@ def baseline(configuration: str = ORIN, scatter=QUIET, **fields) -> Baseline:
     """A baseline of as many sessions as there are factors on its two seconds."""
     fields = {"seconds": 2.0, "spread": 0.002, "memory": 60_000_000, "canary_s": 0.001} | fields
     sessions = [
-        measurement(configuration, session=f"s{n}", measured_at=f"2026-11-2{n}T00:00:00Z", **fields | {"seconds": fields["seconds"] * factor})
+        measurement(
+            configuration,
+            session=f"s{n}",
+            measured_at=f"2026-11-2{n}T00:00:00Z",
+            **fields | {"seconds": fields["seconds"] * factor},
+        )
         for n, factor in enumerate(scatter)
-    ]  # fmt: skip
+    ]
     made = pinned(find(configuration), [(m, "a file") for m in sessions])
     assert isinstance(made, Baseline), made
     return made
@@ -114,8 +119,13 @@ def test_sessions_that_agree_to_the_last_digit_have_an_interval_of_no_width():
 
 @pytest.mark.parametrize(
     ("memory", "verdict"),
-    [(60_500_000, Verdict.PASS), (61_200_000, Verdict.PASS), (70_000_000, Verdict.REGRESSED), (50_000_000, Verdict.IMPROVED)],
-)  # fmt: skip
+    [
+        (60_500_000, Verdict.PASS),
+        (61_200_000, Verdict.PASS),
+        (70_000_000, Verdict.REGRESSED),
+        (50_000_000, Verdict.IMPROVED),
+    ],
+)
 def test_memory_may_differ_by_two_per_cent(memory, verdict):
     assert verdicts(judge(now(memory=memory), baseline()))["peak_memory_bytes"] == verdict
 

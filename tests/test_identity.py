@@ -80,9 +80,7 @@ def test_two_hosts_from_one_image_are_two_boards(tmp_path, own):
 
 
 def test_a_network_card_tells_two_hosts_apart(tmp_path):
-    ids = [
-        board(interface(host(tmp_path / a), "eth0", f"52:54:00:00:00:{a}")).id for a in ("01", "02")
-    ]  # fmt: skip
+    ids = [board(interface(host(tmp_path / a), "eth0", f"52:54:00:00:00:{a}")).id for a in ("01", "02")]
     assert len({*ids, board(host(tmp_path / "none")).id}) == 3
 
 

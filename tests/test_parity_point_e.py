@@ -144,9 +144,12 @@ def our_cloud(conditioning: str, stages: list, steps: int, sigma_max: tuple[floa
         start, churn = torch.randn(2, 6, 64), [torch.randn(2, 6, 64) for _ in range(steps)]
         start_above = torch.randn(2, 6, 96)
     low = heun(
-        Denoiser(base, cosine_schedule(), "epsilon", {"clip": condition}, guidance=3.0), start,
-        karras_sigmas(steps, 1e-3, sigma_max[0]), churn=3.0, churn_noise=lambda step: churn[step],
-    )  # fmt: skip
+        Denoiser(base, cosine_schedule(), "epsilon", {"clip": condition}, guidance=3.0),
+        start,
+        karras_sigmas(steps, 1e-3, sigma_max[0]),
+        churn=3.0,
+        churn_noise=lambda step: churn[step],
+    )
     given = {"clip": condition if conditioning == "grid" else None, "low_resolution": to_physical_units(low)}
     denoise = Denoiser(upsampler, linear_schedule(), "epsilon", given, guidance=3.0 if conditioning == "grid" else 1.0)
     return low, heun(denoise, start_above, karras_sigmas(steps, 1e-3, sigma_max[1]))
@@ -172,10 +175,16 @@ def original_cloud(conditioning: str, steps: int, sigma_max: tuple[float, float]
     else:  # as in their text notebook: the upsampler is given nothing of the text
         kwargs, filters, guidance = {"embeddings": condition}, ("embeddings", ""), (3.0, 0.0)
     sampler = PointCloudSampler(
-        cpu, theirs, [diffusion_from_config(DIFFUSION_CONFIGS[name]) for name in (base, "upsample")], [64, 96],
-        ["R", "G", "B"], model_kwargs_key_filter=filters, guidance_scale=guidance, karras_steps=(steps, steps),
+        cpu,
+        theirs,
+        [diffusion_from_config(DIFFUSION_CONFIGS[name]) for name in (base, "upsample")],
+        [64, 96],
+        ["R", "G", "B"],
+        model_kwargs_key_filter=filters,
+        guidance_scale=guidance,
+        karras_steps=(steps, steps),
         sigma_max=sigma_max,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         made = to_network_units(sampler.sample_batch(2, kwargs))

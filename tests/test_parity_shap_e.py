@@ -245,9 +245,14 @@ def their_latents(pictures: bool, steps: int):
         diffusion=diffusion_from_config(DIFFUSION),
         model_kwargs={"images": clip.transpose(1, 2)} if pictures else {"texts": clip},
         guidance_scale=3.0 if pictures else 15.0,
-        clip_denoised=True, use_fp16=False, use_karras=True, karras_steps=steps, sigma_min=1e-3, sigma_max=160,
+        clip_denoised=True,
+        use_fp16=False,
+        use_karras=True,
+        karras_steps=steps,
+        sigma_min=1e-3,
+        sigma_max=160,
         s_churn=0,
-    ).view(2, NARROW.latent.tokens, NARROW.latent.width)  # fmt: skip
+    ).view(2, NARROW.latent.tokens, NARROW.latent.width)
 
 
 def our_latents(pictures: bool, steps: int):

@@ -148,9 +148,12 @@ def interval(total_s: float, stages: Mapping[str, StageExtrapolation]) -> Interv
 
 
 def extrapolate_latency(
-    pipeline: Pipeline, prompt: str, synchronize: Callable[[], None], time_budget_s: float,
+    pipeline: Pipeline,
+    prompt: str,
+    synchronize: Callable[[], None],
+    time_budget_s: float,
     between: Callable[[], None] = lambda: None,
-) -> Latency:  # fmt: skip
+) -> Latency:
     """One object with few evaluations a diffusion stage, and what it says of a whole one. `between`: after each.
 
     UnsupportedRecipe where none of the evaluations stands for another.

@@ -134,9 +134,12 @@ class Bench:
     def _store(self, name: str, measurements: list[Measurement]) -> Path:
         session = self.config._benchmarksession
         return benchmark_bridge.save_session(
-            self.folder, name, measurements, session.get_machine_info(),
+            self.folder,
+            name,
+            measurements,
+            session.get_machine_info(),
             self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
-        )  # fmt: skip
+        )
 
     def _drop_different(self) -> None:
         """Measure again what a resumed journal holds otherwise than this session would measure it."""
@@ -258,10 +261,13 @@ class Bench:
     def _run(self, plan: Plan) -> Measurement:
         configuration = plan.configuration
         return execution.measure(
-            self._job(plan), session=self.recorder.session, board=plan.board.id, smoke=plan.smoke,
+            self._job(plan),
+            session=self.recorder.session,
+            board=plan.board.id,
+            smoke=plan.smoke,
             timeout_s=self.options.cell_timeout_s,
             progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
-        )  # fmt: skip
+        )
 
     def _job(self, plan: Plan) -> Job:
         committed = self._committed.get((plan.configuration.recipe, plan.weights))

@@ -76,9 +76,13 @@ def train(recipe: Recipe, slice_s: float, say=print, every: int = 100) -> bool:
 
     def save() -> None:
         state = dict(
-            network=recipe.network.state_dict(), optimizer=recipe.optimizer.state_dict(),
-            extra=getattr(recipe, "extra", None), step=step, log=log, spent_s=spent_s + time.monotonic() - started,
-        )  # fmt: skip
+            network=recipe.network.state_dict(),
+            optimizer=recipe.optimizer.state_dict(),
+            extra=getattr(recipe, "extra", None),
+            step=step,
+            log=log,
+            spent_s=spent_s + time.monotonic() - started,
+        )
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 

@@ -70,11 +70,24 @@ def _measurement(
 ) -> Measurement:
     configuration = job.configuration
     return Measurement(
-        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
-        device=configuration.device.name, board=board, status=status, reason=reason, session=session,
-        measured_at=now(), commit=commit(), weights=job.weights, output=configuration.model.output, smoke=smoke,
-        simulated=configuration.optimization.simulated, extrapolated=job.extrapolate, artefacts=artefacts, **parts,
-    )  # fmt: skip
+        configuration=configuration.id,
+        model=configuration.model.name,
+        optimization=configuration.optimization.name,
+        device=configuration.device.name,
+        board=board,
+        status=status,
+        reason=reason,
+        session=session,
+        measured_at=now(),
+        commit=commit(),
+        weights=job.weights,
+        output=configuration.model.output,
+        smoke=smoke,
+        simulated=configuration.optimization.simulated,
+        extrapolated=job.extrapolate,
+        artefacts=artefacts,
+        **parts,
+    )
 
 
 def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, Fingerprint | str]:
@@ -102,10 +115,20 @@ def unmeasured(
 ) -> Measurement:
     """The row of a configuration that was not run, with the reason and the weights that it would have used."""
     return Measurement(
-        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
-        device=configuration.device.name, board=board, status=status, reason=reason, session=session, measured_at=now(),
-        commit=commit(), weights=weights, output=configuration.model.output, simulated=configuration.optimization.simulated,
-    )  # fmt: skip
+        configuration=configuration.id,
+        model=configuration.model.name,
+        optimization=configuration.optimization.name,
+        device=configuration.device.name,
+        board=board,
+        status=status,
+        reason=reason,
+        session=session,
+        measured_at=now(),
+        commit=commit(),
+        weights=weights,
+        output=configuration.model.output,
+        simulated=configuration.optimization.simulated,
+    )
 
 
 Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why

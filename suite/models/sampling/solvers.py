@@ -46,9 +46,14 @@ def evaluations(steps: int, solver: str = "heun") -> int:
 
 
 def solve(
-    solver: str, denoise: Denoise, start_noise: Tensor, sigmas: Tensor, *,
-    churn: float = 0.0, churn_noise: Callable[[int], Tensor] | None = None,
-) -> Tensor:  # fmt: skip
+    solver: str,
+    denoise: Denoise,
+    start_noise: Tensor,
+    sigmas: Tensor,
+    *,
+    churn: float = 0.0,
+    churn_noise: Callable[[int], Tensor] | None = None,
+) -> Tensor:
     """Unit normal noise [B, ...] -> the last predicted x0, [B, ...]. A solver that does not churn adds no noise."""
     if solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)

@@ -25,9 +25,13 @@ CLIPPED_SHARE = 1e-4  # of the activations, at either end: a range that keeps ev
 
 
 def quantize(
-    pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None,
+    pipeline: Pipeline,
+    device: object,
+    *,
+    weight_bits: int,
+    activation_bits: int | None,
     stages: Sequence[str] | None = None,
-) -> Pipeline:  # fmt: skip
+) -> Pipeline:
     """Round the weights, and the inputs if `activation_bits` is given, of every Linear of the diffusion networks."""
     if activation_bits is not None and not 2 <= activation_bits <= 16:
         raise ValueError(f"activation_bits: {activation_bits} is not possible; 2 to 16, or none")

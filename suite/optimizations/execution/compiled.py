@@ -36,9 +36,13 @@ UNTRACEABLE = {
 
 
 def compile_networks(
-    pipeline: Pipeline, device: torch.device, *, mode: str = "default", backend: str = "inductor",
+    pipeline: Pipeline,
+    device: torch.device,
+    *,
+    mode: str = "default",
+    backend: str = "inductor",
     stages: Sequence[str] | None = None,
-) -> Pipeline:  # fmt: skip
+) -> Pipeline:
     """Compile each network's forward. mode: of the inductor, as `torch.compile` names them. backend: any that torch has.
 
     UnsupportedRecipe where the inductor lacks its compiler, and for layers that no tracer gets through.

@@ -168,9 +168,15 @@ def export(part: Part, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: that shapes become constants, which only the batch must not
         torch.onnx.export(
-            part.module, tuple(part.inputs.values()), str(traced / GRAPH), dynamo=False, opset_version=OPSET,
-            input_names=inputs, output_names=outputs, dynamic_axes={name: {0: "batch"} for name in inputs + outputs},
-        )  # fmt: skip
+            part.module,
+            tuple(part.inputs.values()),
+            str(traced / GRAPH),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in inputs + outputs},
+        )
     model = onnx.load(traced / GRAPH)
     shutil.rmtree(traced)
     made = part.module(*part.inputs.values())
@@ -185,9 +191,13 @@ def write(model: object, folder: Path) -> None:
     import onnx
 
     onnx.save_model(
-        model, folder / GRAPH, save_as_external_data=True, all_tensors_to_one_file=True, location=TENSORS,
+        model,
+        folder / GRAPH,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=TENSORS,
         size_threshold=1024,
-    )  # fmt: skip
+    )
 
 
 def exact_layers(network: nn.Module) -> list[str]:
