@@ -85,7 +85,7 @@ def published_evaluation(name: str, batch: int) -> tuple[Count, int]:
 
 
 def published_sdf() -> Row:
-    """The field of a cloud of 4,096 points on the grid of a mesh; finding the surface in it is no arithmetic of a network."""
+    """The field of a cloud of 4,096 points on the grid of a mesh; finding the surface in it asks no network."""
     with torch.device("meta"):
         network = SdfNetwork().eval()
         cloud, positions = torch.empty(1, 3, network.settings.points), torch.empty(1, 3, QUERY_POSITIONS)

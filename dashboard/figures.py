@@ -149,7 +149,7 @@ def staircase(rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
 
 
 def label_positions(rows: Sequence[PublishedRow]) -> dict[str, str]:
-    """Each label upper left or lower right of its point, where neither whiskers nor stairs are; neighbours change sides.
+    """Each label upper left or lower right of its point, free of whiskers and stairs; neighbours change sides.
 
     The fastest point's is at its right, since the figure may end at its left.
     """

@@ -28,7 +28,7 @@ class MalformedRows(ValueError):
 
 
 def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
-    """One row a configuration, board and kind of weights: its newest measurement, failed ones too, ranked on its board."""
+    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board."""
     measurements = list(measurements)
     chosen = shown(measurements)
     return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])

@@ -17,8 +17,8 @@ TIME = (
     f"{FASTEST} fastest rows. A stage in parentheses is another decoding of the same object, outside the latency."
 )
 MEMORY = (
-    "Peak memory by stage, and its share of the highest, which is the row's peak. Peaks do not add up: whatever a stage "
-    "leaves in memory, the next one has as well."
+    "Peak memory by stage, and its share of the highest, which is the row's peak. Peaks do not add up: whatever a "
+    "stage leaves in memory, the next one has as well."
 )
 COST = (
     "Arithmetic of the reference's object, and the floor: what it would take at the peaks of this machine "

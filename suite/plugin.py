@@ -65,7 +65,7 @@ def _asked(config: pytest.Config) -> list[Configuration]:
 
 
 def _check_names(config: pytest.Config) -> None:
-    """Answer an unknown configuration or mark on the command line with the nearest ones; pytest only says "not found"."""
+    """Answer an unknown configuration or mark on the command line with the nearest; pytest only says "not found"."""
     _asked(config)
     known = {line.split(":")[0].split("(")[0].strip() for line in config.getini("markers")}
     for word in re.findall(r"[A-Za-z_][\w-]*", config.option.markexpr or ""):

@@ -37,7 +37,7 @@ def matrix() -> list[Measurement]:
 
 
 def with_stages(made: Measurement, text_share: float = 0.25, views_s: float | None = None) -> Measurement:
-    """The same with two stages, their peaks of memory, their cost at half of their time, and perhaps another decoding."""
+    """The same with two stages, their peaks of memory, their cost at half their time, perhaps another decoding."""
     whole = made.latency.samples_s
     shares = {"text encoder": text_share, "base diffusion": 1 - text_share}
     floors = {stage: share * made.latency.median.value / 2 for stage, share in shares.items()}

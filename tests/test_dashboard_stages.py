@@ -27,7 +27,7 @@ IMAGE = "point-e-nano-image"
 
 
 def staged() -> list:
-    """The matrix with stages: five rows of `laptop` that know them, one of them of another model, with other decodings."""
+    """The matrix with stages: five rows of `laptop` that know them, one of another model, with other decodings."""
     timed = [made for made in matrix() if made.latency is not None and made.board == "laptop"]
     rest = [made for made in matrix() if made not in timed]
     more = [measurement(f"{NANO}/steps-4@cpu", seconds=0.1, hits=0), measurement(f"{IMAGE}/fp32@cpu", seconds=4.0)]

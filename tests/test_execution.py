@@ -51,7 +51,7 @@ def test_a_bad_model_becomes_a_status_with_its_reason(builder, status, words):
 
 
 def test_a_hang_is_stopped_at_the_timeout(monkeypatch):
-    """The clock jumps to shortly before the end when the worker is where it hangs, however long it took to get there."""
+    """The clock jumps to shortly before the end when the worker is where it hangs, however long that took."""
     clock, jump = time.monotonic, [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock() + jump[0])
     started = time.monotonic()

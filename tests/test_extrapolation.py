@@ -1,4 +1,4 @@
-"""Latency told from a few evaluations: true where they are equal, honest about their spread, and never without its label."""
+"""Latency told from a few evaluations: true where they are equal, honest of their spread, never without its label."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def published(n: int, x: Figures, generator: random.Random) -> PublishedRow:
 
 
 def outcomes(x: Figures) -> Quality | None:
-    """Outcomes with the prompts' own numbers; their share is not what the row says, since the row's figures decide it."""
+    """Outcomes with the prompts' own numbers; their share is not the row's, since the row's figures decide it."""
     if x.hits is None:
         return None
     made = quality([n for n, hit in x.hits.items() if hit], prompts=max(x.hits) + 1)

@@ -93,8 +93,8 @@ def objects(optimization: str, prompts: list[str], steps: int = 2) -> torch.Tens
 
 @pytest.mark.parametrize("optimization", ["fp32", "w3"])
 def test_batching_never_changes_an_object(optimization):
-    # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last step,
-    # from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
+    # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last
+    # step, from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
     alone, together = objects(optimization, PROMPTS[1:2], 32), objects(optimization, PROMPTS, 32)
     assert together.shape == (3, 1024, 6)
     apart = (together[1] - alone[0]).abs()

@@ -94,7 +94,7 @@ def test_network_is_the_originals(name, record_property):
     assert expected.std() > 0.1
 
 
-# From the original at fc8a607c08a3 by `python tests/test_parity_point_e.py`, torch 2.13.0 on the CPU: one layer of each.
+# From the original at fc8a607c08a3 by `python tests/test_parity_point_e.py`, torch 2.13.0, on the CPU: a layer of each.
 RECORDED = {
     "base40M-textvec": [1.176591, 0.943973, -0.456391],
     "base40M-imagevec": [1.176591, 0.943973, -0.456391],

@@ -1,4 +1,4 @@
-"""The solvers against the exact solution of a Gaussian's equation, and against diffusers' schedulers on their own levels."""
+"""The solvers against the exact solution of a Gaussian's equation and against diffusers' schedulers on their levels."""
 
 from __future__ import annotations
 

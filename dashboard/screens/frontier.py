@@ -89,8 +89,8 @@ unranked = fifth.segmented_control(
     required=True,
     key="unranked",
     bind=IN_URL,
-    help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under other "
-    "conditions. The table always has them, with the reason.",
+    help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
+    "other conditions. The table always has them, with the reason.",
 )
 max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
 state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}

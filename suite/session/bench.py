@@ -1,4 +1,4 @@
-"""One session's run of the benchmark: the board taken, earlier sessions recovered, each cell measured and journalled."""
+"""One session's run of the benchmark: board taken, earlier sessions recovered, each cell measured and journalled."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ class Bench:
         if history.measurements:
             path = self._store(f"recovered-{journal.session}", history.measurements)
             self.say(
-                f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
+                f"session {journal.session} ended early: "
+                f"{len(history.measurements)} measurements recovered into {path.name}"
             )
         journal.close()
 
@@ -225,8 +226,8 @@ class Bench:
         return measurement.model_copy(update={"reference": reference})
 
     def _hold_against_original(self, configuration: Configuration) -> None:
-        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since it
-        takes long; what was kept before it is kept anew."""
+        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since
+        it takes long; what was kept before it is kept anew."""
         held = self.recorder.measurements
         original = held.get(configuration.original.id)
         for name, m in list(held.items()):

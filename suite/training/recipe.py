@@ -1,4 +1,4 @@
-"""What the recipes of the generators share: scenes to draw, an optimizer, a decaying rate, a running mean of the weights."""
+"""What the recipes of the generators share: scenes to draw, optimizer, decaying rate, a running mean of the weights."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended,
 
 
 class Crew:
-    """The helpers of one cell's scoring: asked for by its worker when nothing is timed any more, gone when it is done."""
+    """The helpers of one cell's scoring: asked for by its worker when all is timed, gone when it is done."""
 
     def __init__(self, job: Job):
         self._job, self._launcher = job, launcher_of(job.configuration.device)

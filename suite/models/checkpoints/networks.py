@@ -144,6 +144,6 @@ def fill_with_noise(network: nn.Module, seed: int) -> None:
 
 
 def random_digest(name: str, network: nn.Module, seed: int) -> str:
-    """What tells one such filling from another: its seed, names and shapes; not its type, which is a recipe's choice."""
+    """What tells one such filling from another: seed, names and shapes; not its type, which is a recipe's choice."""
     shapes = [f"{key}{tuple(value.shape)}" for key, value in sorted(network.named_parameters())]
     return hashlib.sha256("\0".join(["random", str(seed), name, *shapes]).encode()).hexdigest()

@@ -2,8 +2,8 @@
 
 All but Heun's ask the network once a level. They are written here, a few lines each, because diffusers' schedulers are
 bound to their own tables of levels; the tests hold them against diffusers' on its tables. As in
-`suite.models.sampling.denoiser`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0. Only
-Euler's may end before.
+`suite.models.sampling.denoiser`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0.
+Only Euler's may end before.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def original_decoder(
     grid: int = GRID,
     ray_samples: tuple[int, int] = RAY_SAMPLES,
 ) -> nn.Module:
-    """Their decoder with a state in their layout. Its box and scales are no tensors of the state, so it is built whole."""
+    """Their decoder with a state in their layout. Its box and scales are not in the state, so it is built whole."""
     field = {
         "name": "MLPNeRSTFModel",
         "posenc_version": "nerf",

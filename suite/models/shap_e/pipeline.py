@@ -41,8 +41,8 @@ from suite.models.shap_e.views import SAMPLES, CoarseToFine, Evenly, render_view
 NANO_GRID = 64
 NANO_GUIDANCE = 1.5
 NANO_SLOPE = 2.0  # INSIDE_UNIT / SOFTNESS of suite/training/train_shap_e.py
-# Asked at once. On a processor parts that stay in its cache: those of 2**15 points are as large as what glibc hands back
-# to the system and fetches again at each call, or keeps, as it happened, which made a mesh take 0.1 or 0.3 s.
+# Asked at once. On a processor parts that stay in its cache: those of 2**15 points are as large as what glibc hands
+# back to the system and fetches again at each call, or keeps, as it happened, which made a mesh take 0.1 or 0.3 s.
 QUERY_POINTS = {"cpu": 2**12}
 MANY_QUERY_POINTS = 2**15  # elsewhere, where a call has its own cost
 

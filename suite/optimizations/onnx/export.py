@@ -159,7 +159,7 @@ def condition_shape(settings: PointTransformerSettings) -> tuple[int, ...]:
 
 @torch.no_grad()
 def export(part: Part, folder: Path) -> None:
-    """Write the part's graph, its tensors in a file beside it, so that no size is too large and a reader can map them."""
+    """Write the part's graph, its tensors in a file beside it, so that no size is too large and they can be mapped."""
     import onnx
 
     inputs, outputs = list(part.inputs), list(part.outputs)
@@ -206,7 +206,7 @@ def exact_layers(network: nn.Module) -> list[str]:
 
 
 def network_sha256(network: nn.Module) -> str:
-    """Of its tensors, of its settings (how many heads no tensor tells), and of the code that says what is done with them."""
+    """Of its tensors, of its settings (how many heads no tensor tells), and of the code that uses them."""
     settings = getattr(network, "settings", None) or dict(getattr(network, "config", {}))
     digest = hashlib.sha256(repr(settings).encode())
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}  # those that no file holds, too

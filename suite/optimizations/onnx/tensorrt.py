@@ -1,7 +1,7 @@
 """ONNX Runtime's TensorRT provider: options, and engines kept by TensorRT's version, the chip and the graph's hash.
 
 https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html. Not run on the real thing.
-TensorRT 8.5 read operators up to opset 17 (docs/operators.md of onnx/onnx-tensorrt); these graphs are of 20, so take 10.
+TensorRT 8.5 read operators up to opset 17 (docs/operators.md of onnx/onnx-tensorrt); these graphs are of 20: take 10.
 """
 
 from __future__ import annotations
