@@ -101,7 +101,10 @@ def test_the_reference_itself_is_compared_by_the_canary_on_a_shared_machine():
 
 def test_one_more_session_of_the_same_code_lies_in_the_interval_19_times_of_20():
     generator = random.Random(2)
-    draw = lambda: 2.0 * math.exp(generator.gauss(0, 0.03))
+
+    def draw() -> float:
+        return 2.0 * math.exp(generator.gauss(0, 0.03))
+
     inside = 0
     for _ in range(2000):
         level = one_more([draw() for _ in range(3)])
@@ -200,7 +203,9 @@ def test_what_was_not_measured_now_has_no_verdict():
 
 
 def test_one_verdict_of_several_is_the_one_to_look_at_first():
-    made = lambda *found: [Change("q", verdict, None, "r") for verdict in found]
+    def made(*found: Verdict) -> list[Change]:
+        return [Change("q", verdict, None, "r") for verdict in found]
+
     assert overall(made(Verdict.PASS, Verdict.REGRESSED, Verdict.UNCERTAIN)) == Verdict.REGRESSED
     assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.UNCERTAIN)) == Verdict.UNCERTAIN
     assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.NO_BASELINE)) == Verdict.IMPROVED

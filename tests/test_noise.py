@@ -164,7 +164,10 @@ def test_guidance_cannot_push_a_point_out_of_the_cube(monkeypatch):
     made = pipeline("fp32")
     made.steps = 1
     network = made.networks["base diffusion"]
-    halves = lambda x: torch.cat([torch.ones(len(x) // 2, 6, 256), -torch.ones(len(x) // 2, 6, 256)])
+
+    def halves(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.ones(len(x) // 2, 6, 256), -torch.ones(len(x) // 2, 6, 256)])
+
     # v = (alpha * x - x0) / sigma gives x0 = 1 with the conditions and -1 without.
     monkeypatch.setattr(network, "forward", lambda x, t, clip: -halves(x) * 1e4)
     assert made.generate(PROMPTS[:1])[..., :3].abs().max() <= 1

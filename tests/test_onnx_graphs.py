@@ -172,7 +172,10 @@ def test_sums_of_integers_are_exact_on_every_processor(tmp_path):
 
     width = 2 * onnx_int8.MIN_INNER
     nodes = [helper.make_node("MatMul", ["x", "w"], ["predicted"], "layer")]
-    port = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", width])  # noqa: E731
+
+    def port(name: str):
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", width])
+
     weight = numpy_helper.from_array(np.ones((width, width), np.float32), "w")
     graph = helper.make_graph(nodes, "ones", [port("x")], [port("predicted")], [weight])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / GRAPH)

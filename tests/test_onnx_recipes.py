@@ -72,8 +72,11 @@ def asked() -> dict[str, dict[str, list]]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_evaluations_of_a_sampling_are_within_the_tolerance_of_fp32(recipe, model, asked):
     """float32 each of them; integers all together: where little noise is left, v is small and their error is not."""
+
+    def first(out: torch.Tensor | tuple) -> torch.Tensor:
+        return out[0] if isinstance(out, tuple) else out
+
     made = pipeline(recipe, model)
-    first = lambda out: out[0] if isinstance(out, tuple) else out
     for stage in made.diffusion:
         with torch.inference_mode():
             pairs = [

@@ -295,7 +295,9 @@ def record() -> None:
     """Print the figures above, from the original."""
     from suite.models.point_e.original import original_network
 
-    rounded = lambda values: [round(value, 6) for value in values]
+    def rounded(values) -> list[float]:
+        return [round(value, 6) for value in values]
+
     cpu = torch.device("cpu")
     for name in PUBLISHED:
         sizes = {"n_ctx": 64} | ({"cond_ctx": 32} if name == "upsample" else {})

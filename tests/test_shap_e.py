@@ -179,7 +179,10 @@ def test_coarse_to_fine_sampling_sees_what_a_thousand_even_samples_see():
 
     azimuth = torch.tensor([30.0])
     exact = render_views(cloud, azimuth, 24, Evenly(1000))
-    error = lambda *samples: (render_views(cloud, azimuth, 24, along(*samples)) - exact).abs().mean().item()
+
+    def error(*samples: int) -> float:
+        return (render_views(cloud, azimuth, 24, along(*samples)) - exact).abs().mean().item()
+
     assert error(64, 128) < 2e-3 < error(8, 8) < 0.05
     assert torch.equal(render_views(cloud, azimuth, 24, along(8, 8)), render_views(cloud, azimuth, 24, along(8, 8)))
     assert not torch.equal(

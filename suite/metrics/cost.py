@@ -130,8 +130,11 @@ def sparing_extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     found: dict[str, Count] = {}
     for name in pipeline.extra_stages:
         if (place := pipeline.extra_part(name)) is not None:
-            make = lambda stage, name=name: pipeline.extra(name, [prompt], stage)
-            found |= _counted_sparingly({name: place}, make)
+
+            def decode(stage: StageCounts, name: str = name) -> object:
+                return pipeline.extra(name, [prompt], stage)
+
+            found |= _counted_sparingly({name: place}, decode)
     return found
 
 

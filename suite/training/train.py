@@ -152,7 +152,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    say = lambda line: print(line, flush=True)  # noqa: E731
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
     return 0 if train(load_recipe(options.network), options.slice_minutes * 60, say) else 3
 
 

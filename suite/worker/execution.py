@@ -257,12 +257,14 @@ def now() -> str:
 @lru_cache(maxsize=1)
 def commit() -> str | None:
     """The repository's commit, with "+" when the tree is not clean; None outside git."""
+
+    def git(*words: str) -> str:
+        asked = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        return run("rev-parse", "--short=10", "HEAD") + (
-            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -97,16 +97,22 @@ def build_text(weights: str, device: torch.device, dtype: torch.dtype = torch.fl
     """`shap-e-300m-text`. dtype: of the diffusion network."""
     source = FullSizeWeights(weights, device, dtype)
     condition = text_condition(source)
-    seen = lambda prompts, sample, stage: condition(prompts, sample, stage).vector
-    return _build("shap-e-300m-text", "text_cond", source, condition.networks, seen)
+
+    def vector(prompts: list[str], sample: int, stage: Stage) -> Tensor:
+        return condition(prompts, sample, stage).vector
+
+    return _build("shap-e-300m-text", "text_cond", source, condition.networks, vector)
 
 
 def build_image(weights: str, device: torch.device, dtype: torch.dtype = torch.float32) -> ShapE:
     """`shap-e-300m-image`: text -> picture -> latent -> mesh."""
     source = FullSizeWeights(weights, device, dtype)
     condition = picture_condition("shap-e-300m-image", source)
-    seen = lambda prompts, sample, stage: grid_of(condition(prompts, sample, stage))
-    return _build("shap-e-300m-image", "image_cond", source, condition.networks, seen)
+
+    def grid(prompts: list[str], sample: int, stage: Stage) -> Tensor:
+        return grid_of(condition(prompts, sample, stage))
+
+    return _build("shap-e-300m-image", "image_cond", source, condition.networks, grid)
 
 
 def grid_of(condition: Condition) -> Tensor:

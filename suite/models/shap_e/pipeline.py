@@ -198,8 +198,11 @@ class ShapE(Conditioned, Sampled):
 
     def _seen(self, weights: dict[int, Tensor], what: Callable[[Field], Tensor]) -> Callable[[Tensor], Tensor]:
         """What the field says at positions [P, 3], its density first: [P, 1 or more]."""
-        ask = lambda positions: self.query_field(weights, positions, what)
-        return ask if self.view_cells is None else where_occupied(ask, self.view_cells, self.device)
+
+        def everywhere(positions: Tensor) -> Tensor:
+            return self.query_field(weights, positions, what)
+
+        return everywhere if self.view_cells is None else where_occupied(everywhere, self.view_cells, self.device)
 
 
 def predict(prior: nn.Module, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:

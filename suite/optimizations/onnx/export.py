@@ -112,7 +112,10 @@ def parts_of(network: nn.Module) -> list[Part]:
     """The graphs that a network becomes. UnsupportedRecipe for one that nobody has written this for."""
     generator = torch.Generator().manual_seed(0)
     device = next(network.parameters()).device
-    noise = lambda *shape: torch.randn(EXAMPLE_BATCH, *shape, generator=generator).to(device)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(EXAMPLE_BATCH, *shape, generator=generator).to(device)
+
     level = torch.full((EXAMPLE_BATCH,), 0.25, device=device)
     if isinstance(network, PointDiffusionTransformer):
         settings = network.settings

@@ -68,7 +68,10 @@ def options(folder: Path, engines: Path, device: torch.device, arithmetic: str) 
     """The provider's. In integers the pairs in the graph say what is rounded, and all else stays in float32, so that
     the same graph on a processor stands for it."""
     shapes = input_shapes(folder)
-    profile = lambda rows: ",".join(f"{n}:{'x'.join(map(str, (rows, *shape)))}" for n, shape in shapes.items())
+
+    def profile(rows: int) -> str:
+        return ",".join(f"{name}:{'x'.join(map(str, (rows, *shape)))}" for name, shape in shapes.items())
+
     return {
         "device_id": device.index or 0,
         "trt_fp16_enable": arithmetic == "float16",
