@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/fast_recipes.py point-e-nano-text distilled-4 steps-16 [--prompts 1024] [--rounds 15]
 
 Prints for each recipe the latency ratio (median over rounds, 95 % interval by bootstrap) and the change of the share of
-prompts that come first among 153 and among 3,001, with its paired interval. A loss of more than MARGIN is excluded where
-the interval's lower end is above it. What was scored is kept in `.benchmarks/fast_recipes/`, so that a run can go on.
-More than 1,024 prompts are taken from the gallery's distractors, which are of the same draw and held out as well, but
-for those on which settings were chosen; each is then ranked among all but itself.
+prompts that come first among 153 and among 3,001, with its paired interval. A loss of more than MARGIN is excluded
+where the interval's lower end is above it. What was scored is kept in `.benchmarks/fast_recipes/`, so that a run can go
+on. More than 1,024 prompts are taken from the gallery's distractors, which are of the same draw and held out as well,
+but for those on which settings were chosen; each is then ranked among all but itself.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def main() -> None:
             excluded = "excluded" if change.low > -MARGIN else "not excluded"
             print(
                 f"{recipe}: first of {size} {share:.3f} against {reference:.3f}, {change.value:+.3f} "
-                f"({change.low:+.3f} to {change.high:+.3f}); a loss over {MARGIN:.0%} is {excluded}, {len(pairs)} prompts"
+                f"({change.low:+.3f} to {change.high:+.3f}); a loss over {MARGIN:.0%} is {excluded}, "
+                f"{len(pairs)} prompts"
             )
 
 

@@ -38,7 +38,8 @@ def main() -> None:
     judge, device = Judge(), torch.device("cpu")
     pipeline = resolve(find_model(options.model).builder)("embedded", device)
     print(
-        "| evaluations | solver | spacing | first of 153 | first of 3,001 | Chamfer |\n| --- | --- | --- | --- | --- | --- |"
+        "| evaluations | solver | spacing | first of 153 | first of 3,001 | Chamfer |\n"
+        "| --- | --- | --- | --- | --- | --- |"
     )
     for wanted in options.evaluations:
         for solver in options.solvers:

@@ -58,9 +58,14 @@ class Row:
 
 
 POINT_E = [
-    ("base40M-textvec", 2), ("base40M-imagevec", 2), ("base40M", 2), ("base300M", 2), ("base1B", 2),
-    ("upsample", 1), ("upsample", 2),
-]  # fmt: skip
+    ("base40M-textvec", 2),
+    ("base40M-imagevec", 2),
+    ("base40M", 2),
+    ("base300M", 2),
+    ("base1B", 2),
+    ("upsample", 1),
+    ("upsample", 2),
+]
 """A batch of 2 is one object under guidance, of 1 without."""
 
 
@@ -80,7 +85,7 @@ def published_evaluation(name: str, batch: int) -> tuple[Count, int]:
 
 
 def published_sdf() -> Row:
-    """The field of a cloud of 4,096 points on the grid of a mesh; finding the surface in it is no arithmetic of a network."""
+    """The field of a cloud of 4,096 points on the grid of a mesh; finding the surface in it asks no network."""
     with torch.device("meta"):
         network = SdfNetwork().eval()
         cloud, positions = torch.empty(1, 3, network.settings.points), torch.empty(1, 3, QUERY_POSITIONS)
@@ -116,9 +121,13 @@ def published_decoder() -> Iterator[Row]:
     along = RAY_SAMPLES[0] + sum(RAY_SAMPLES)  # coarse, then all of them by the fine field
     for name, points in (("mesh of 128³", GRID**3), ("20 NeRF views of 64²", VIEW_RAYS * along)):
         yield Row(
-            name=f"Shap-E, {name}", batch=1, asked=points // part, parameters=count_parameters(renderer),
-            evaluation=evaluation, once=once,
-        )  # fmt: skip
+            name=f"Shap-E, {name}",
+            batch=1,
+            asked=points // part,
+            parameters=count_parameters(renderer),
+            evaluation=evaluation,
+            once=once,
+        )
 
 
 def published_clip() -> dict[str, tuple[Count, int]]:
@@ -159,9 +168,12 @@ def published_sd_turbo() -> dict[str, tuple[Count, int]]:
             sample_size=64, attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True
         ).eval()
         painter = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), latent_channels=4,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2,
-        ).eval()  # fmt: skip
+            block_out_channels=(128, 256, 512, 512),
+            latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        ).eval()
         latent, words = torch.empty(1, 4, 64, 64), torch.empty(1, CONTEXT_TOKENS, 1024)
         decoder = count_parameters(painter.decoder) + count_parameters(painter.post_quant_conv)
         tokens = torch.zeros(1, CONTEXT_TOKENS, dtype=torch.long)

@@ -3,11 +3,12 @@
     .venv/bin/python benchmarks/originals.py [RECIPE ...] [--rounds 7] [--threads 1] [--clock cpu] [--case base40M-b2]
                                              [--skip memory]
 
-Needs the original (docs/parity.md), which computes in float32. Weights of seeded noise shared by all, outputs compared in
-the same run. Each round times every variant once, in an order that turns; a ratio is taken within its round. Shares are of
-the fastest float32 product of two matrices of 2048 that either library did in the same rounds. `--clock cpu` counts the
-process's own time, kernel included, for a machine that others use; it says as much as the wall's time only with one
-thread. Memory is the process's peak above its level before the network was made, each variant in a process of its own.
+Needs the original (docs/parity.md), which computes in float32. Weights of seeded noise shared by all, outputs compared
+in the same run. Each round times every variant once, in an order that turns; a ratio is taken within its round. Shares
+are of the fastest float32 product of two matrices of 2048 that either library did in the same rounds. `--clock cpu`
+counts the process's own time, kernel included, for a machine that others use; it says as much as the wall's time only
+with one thread. Memory is the process's peak above its level before the network was made, each variant in a process of
+its own.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def main() -> None:
         share = work * objects / options.prompts * rate["now"] / peak
         print(
             f"{recipe}: {rate['before']:.2f} prompts a second before, {rate['now']:.2f} now, "
-            f"{said([a / b for a, b in zip(seconds['before'], seconds['now'])])} times; {share:.0%} of the measured peak; "
+            f"{said([a / b for a, b in zip(seconds['before'], seconds['now'])])} times; "
+            f"{share:.0%} of the measured peak; "
             f"ranks {'the same' if ranks(found['before']) == ranks(found['now']) else 'DIFFER'}",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Shap-E's decoders, in turn: a mesh and 20 views of one latent, with empty space skipped, with fewer points and samples.
+"""Shap-E's decoders, in turn: a mesh and 20 views of one latent, empty space skipped, with fewer points and samples.
 
     .venv/bin/python benchmarks/shap_e_decode.py [--prompts 8] [--rounds 3] [--grid 128] [--threads 1]
 

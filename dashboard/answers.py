@@ -22,7 +22,8 @@ def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: flo
         said.append(f"**{limits}: nothing fits** of {answer.considered} ranked configurations.")
     else:
         said.append(
-            f"**{limits}: best quality is `{best.configuration}`**, R-Precision {cells.r_precision(best)}, {_cost(best)}."
+            f"**{limits}: best quality is `{best.configuration}`**, "
+            f"R-Precision {cells.r_precision(best)}, {_cost(best)}."
         )
         if answer.tied:
             said.append(f"Tied with it within noise: {_listed(answer.tied, best)}.")

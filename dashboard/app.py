@@ -1,4 +1,4 @@
-"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Pages are files in screens/, so that tests can open each.
+"""`streamlit run dashboard/app.py`: the leaderboard, to look at. Each page is a file in screens/, for tests to open.
 
 Shown are the tables in `leaderboards/published`, or in the folder that the environment variable TEXT3D_PUBLISHED names.
 """

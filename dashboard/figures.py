@@ -149,7 +149,7 @@ def staircase(rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
 
 
 def label_positions(rows: Sequence[PublishedRow]) -> dict[str, str]:
-    """Each label upper left or lower right of its point, where neither whiskers nor stairs are; neighbours change sides.
+    """Each label upper left or lower right of its point, free of whiskers and stairs; neighbours change sides.
 
     The fastest point's is at its right, since the figure may end at its left.
     """
@@ -292,9 +292,16 @@ def _lay_out(figure: go.Figure, latencies: list[float], max_latency_s: float | N
         line = {"color": LIMIT_COLOUR, "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=max_latency_s, x1=max_latency_s, y0=0, y1=1, yref="paper", line=line)
         figure.add_annotation(
-            x=log10(max_latency_s), y=0, yref="paper", text=f"at most {max_latency_s:g} s", textangle=-90, showarrow=False,
-            xanchor="right", yanchor="bottom", font={"color": LIMIT_COLOUR},
-        )  # fmt: skip
+            x=log10(max_latency_s),
+            y=0,
+            yref="paper",
+            text=f"at most {max_latency_s:g} s",
+            textangle=-90,
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+            font={"color": LIMIT_COLOUR},
+        )
 
 
 def _log_range(latencies: Sequence[float]) -> list[float]:

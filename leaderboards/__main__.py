@@ -90,12 +90,14 @@ def _publish(options: argparse.Namespace) -> int:
     rows = [row for found in board.rows.values() for row in found]
     measured = sum(row.source == "measured" for row in rows)
     print(
-        f"wrote {len(written)} files to {options.output}: {measured} measured rows, {len(rows) - measured} published by others"
+        f"wrote {len(written)} files to {options.output}: "
+        f"{measured} measured rows, {len(rows) - measured} published by others"
     )
     if not measured:
         where = "there" if options.include_local else "there; --include-local reads this machine's runs too"
         print(
-            f"no runs in {options.history or COMMITTED}: `python -m leaderboards keep FILE` puts a session's file {where}"
+            f"no runs in {options.history or COMMITTED}: "
+            f"`python -m leaderboards keep FILE` puts a session's file {where}"
         )
     for device, found in board.rows.items():
         show_frontier(device, found)

@@ -165,7 +165,11 @@ def best_first(rows: list[PublishedRow]) -> list[PublishedRow]:
     return sorted(
         rows,
         key=lambda r: (
-            r.on_frontier is not True, r.on_frontier is None, -(r.r_precision if r.r_precision is not None else -1),
-            float("inf") if r.latency_s is None else r.latency_s, r.configuration, r.weights or "",
+            r.on_frontier is not True,
+            r.on_frontier is None,
+            -(r.r_precision if r.r_precision is not None else -1),
+            float("inf") if r.latency_s is None else r.latency_s,
+            r.configuration,
+            r.weights or "",
         ),
-    )  # fmt: skip
+    )

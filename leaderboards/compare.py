@@ -24,7 +24,7 @@ class Compared:
 
 
 def compare(measurements: Iterable[Measurement], folder: Path = FOLDER) -> dict[str, list[Compared] | None]:
-    """By board, its configurations' newest measurements that are not themselves pinned; None where nothing is pinned."""
+    """By board, its configurations' newest measurements that are not pinned; None where nothing is pinned."""
     newest: dict[str, dict[tuple, Measurement]] = {}
     pinned = {}
     for m in sorted(measurements, key=lambda m: m.measured_at):

@@ -3,9 +3,9 @@
 Three objectives: latency (lower is better), peak memory (lower), CLIP R-Precision in the gallery of 153 (higher).
 
 Who takes part. A row whose R-Precision may be chance (its 95 % interval holds 1 in 153, or lies below) has failed
-quality: it is never on the frontier and removes nothing, however fast it is. A smoke run is never ranked with full ones,
-since its prompts are too few: where a full row takes part, no smoke run does. Where there are only smoke runs, they are
-ranked among themselves.
+quality: it is never on the frontier and removes nothing, however fast it is. A smoke run is never ranked with full
+ones, since its prompts are too few: where a full row takes part, no smoke run does. Where there are only smoke runs,
+they are ranked among themselves.
 
 The rule. A removes B from the frontier when
 
@@ -72,7 +72,7 @@ class Candidate:
 
 
 def no_better_than_chance(row: PublishedRow) -> bool:
-    """Whether a row was scored and its interval does not lie above chance. Without an interval the share itself counts."""
+    """Whether a row was scored and its interval does not lie above chance. Without an interval the share counts."""
     if row.r_precision is None:
         return False
     return (row.r_precision if row.r_precision_low is None else row.r_precision_low) <= CHANCE
@@ -145,8 +145,8 @@ def dominates(a: Candidate, b: Candidate) -> bool:
 
 
 def taking_part(candidates: Sequence[Candidate | None]) -> list[bool]:
-    """For each row of a group, whether it is ranked with the others: not one that may not be ranked at all (None), nor a
-    smoke run beside a full one."""
+    """For each row of a group, whether it is ranked with the others: not one that may not be ranked at all (None), nor
+    a smoke run beside a full one."""
     full = any(c is not None and not c.smoke for c in candidates)
     return [c is not None and not (full and c.smoke) for c in candidates]
 
@@ -196,8 +196,9 @@ class Answer:
 
 
 def comparable(rows: Iterable[PublishedRow]) -> dict[tuple[str, str | None, str], list[PublishedRow]]:
-    """Rows by (device, board, prompt set): within one, a quality or a latency means the same thing. Where several judges
-    or galleries scored a prompt set, each has its own group, named behind the set; rows without a score stand apart."""
+    """Rows by (device, board, prompt set): within one, a quality or a latency means the same thing. Where several
+    judges or galleries scored a prompt set, each has its own group, named behind the set; rows without a score stand
+    apart."""
     rows = list(rows)
     judges: dict[tuple[str, str | None, str], set[tuple]] = {}
     for row in rows:
@@ -225,8 +226,9 @@ def answer(
     """The configuration with the best quality within the limits (None: no limit).
 
     A latency fits when the upper end of its 95 % interval does; a memory when the measured peak does. Only ranked
-    rows count: `on_frontier` is not None, and by today's rule they take part, since tables may be older than it. With `qualities` (outcomes a prompt, by `key`), ties are found by the
-    paired test, else by overlapping intervals. The rows must be of one `comparable` group.
+    rows count: `on_frontier` is not None, and by today's rule they take part, since tables may be older than it. With
+    `qualities` (outcomes a prompt, by `key`), ties are found by the paired test, else by overlapping intervals. The
+    rows must be of one `comparable` group.
     """
     ranked = [row for row in rows if row.on_frontier is not None]
     if len(groups := comparable(ranked)) > 1:
@@ -266,6 +268,7 @@ def _miss(row: PublishedRow, max_latency_s: float | None, max_memory_bytes: floa
         over = row.peak_memory_bytes / max_memory_bytes - 1
         excess = max(excess, over)
         reasons.append(
-            f"peak memory {row.peak_memory_bytes / 1e9:.4g} GB is {100 * over:.1f} % over {max_memory_bytes / 1e9:.4g} GB"
+            f"peak memory {row.peak_memory_bytes / 1e9:.4g} GB is {100 * over:.1f} % over "
+            f"{max_memory_bytes / 1e9:.4g} GB"
         )
     return Miss(row, "; ".join(reasons), excess) if reasons else None

@@ -58,7 +58,8 @@ def _cells(path: Path, text: str) -> list[Measurement]:
         raise NotKept(f"{path}: not a session's file: no `benchmarks`; give a file written by pytest --benchmark-save")
     if not data.get(CELLS):
         raise NotKept(
-            f"{path}: no `{CELLS}`: pytest-benchmark wrote it, but not in a session of this suite that measured anything"
+            f"{path}: no `{CELLS}`: pytest-benchmark wrote it, "
+            "but not in a session of this suite that measured anything"
         )
     if not isinstance(data[CELLS], list):
         raise NotKept(f"{path}: `{CELLS}` is not a list")

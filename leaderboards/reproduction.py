@@ -15,8 +15,8 @@ from suite.records import PublishedRow, Status
 
 HEADING = "# The paper's optimizations, reproduced"
 INTRODUCTION = (
-    "Left the paper's figures, right ours: rows of the embedded models unless another is named, each against its own fp32 "
-    "on the same prompts and noise, with the 95 % interval of the difference in pairs. Why they differ: "
+    "Left the paper's figures, right ours: rows of the embedded models unless another is named, each against its own "
+    "fp32 on the same prompts and noise, with the 95 % interval of the difference in pairs. Why they differ: "
     "[docs/reproduction.md](../../docs/reproduction.md)."
 )
 # The paper's recipe, and ours in the order of how near they are. The ONNX graphs on a processor are those that TensorRT

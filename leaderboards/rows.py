@@ -28,7 +28,7 @@ class MalformedRows(ValueError):
 
 
 def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
-    """One row a configuration, board and kind of weights: its newest measurement, failed ones too, ranked on its board."""
+    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board."""
     measurements = list(measurements)
     chosen = shown(measurements)
     return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])
@@ -44,10 +44,15 @@ def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
     return sorted(
         (m for m in kept if m.status != Status.NOT_HERE),
         key=lambda m: (
-            m.device, m.board or "", models[m.model], m.model,
-            optimizations[m.optimization], m.optimization, m.weights or "",
+            m.device,
+            m.board or "",
+            models[m.model],
+            m.model,
+            optimizations[m.optimization],
+            m.optimization,
+            m.weights or "",
         ),
-    )  # fmt: skip
+    )
 
 
 def _positions(names: Iterable[str]) -> defaultdict[str, int]:
@@ -173,9 +178,15 @@ def _same_judging(m: Measurement, other: Measurement) -> bool:
     def facts(x: Measurement) -> tuple:
         printed = x.fingerprint
         return (
-            x.model, x.device, x.board, x.weights, x.protocol, x.quality and x.quality.judge,
-            one_session or (printed and printed.weights_sha256), printed and printed.gallery_sha256,
-        )  # fmt: skip
+            x.model,
+            x.device,
+            x.board,
+            x.weights,
+            x.protocol,
+            x.quality and x.quality.judge,
+            one_session or (printed and printed.weights_sha256),
+            printed and printed.gallery_sha256,
+        )
 
     return other.status == Status.OK and facts(m) == facts(other)
 

@@ -89,8 +89,8 @@ def _best(rows: Sequence[PublishedRow], model: str) -> PublishedRow | None:
 
 def _gain(row: PublishedRow) -> str:
     return (
-        f"{row.model} makes an object in {_time(row.latency_s)} by {row.optimization}, {row.speedup:.3g} times as fast as "
-        f"by {REFERENCE} ({cells.quality_difference(row)})"
+        f"{row.model} makes an object in {_time(row.latency_s)} by {row.optimization}, {row.speedup:.3g} times as fast "
+        f"as by {REFERENCE} ({cells.quality_difference(row)})"
     )
 
 
@@ -119,8 +119,8 @@ def _certainty(rows: Sequence[PublishedRow]) -> str:
         )
     few = sorted({row.prompts_scored_here for row in borrowed})
     told = (
-        f"{len(borrowed)} slow rows scored {_listed(list(map(str, few)))} prompts here, each with the outcome that the committed "
-        f"history has, and take the others from there"
+        f"{len(borrowed)} slow rows scored {_listed(list(map(str, few)))} prompts here, each with the outcome that the "
+        f"committed history has, and take the others from there"
     )
     return f"{sure}; {told}." if sure else f"{told[0].upper()}{told[1:]}."
 

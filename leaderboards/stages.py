@@ -17,8 +17,8 @@ TIME = (
     f"{FASTEST} fastest rows. A stage in parentheses is another decoding of the same object, outside the latency."
 )
 MEMORY = (
-    "Peak memory by stage, and its share of the highest, which is the row's peak. Peaks do not add up: whatever a stage "
-    "leaves in memory, the next one has as well."
+    "Peak memory by stage, and its share of the highest, which is the row's peak. Peaks do not add up: whatever a "
+    "stage leaves in memory, the next one has as well."
 )
 COST = (
     "Arithmetic of the reference's object, and the floor: what it would take at the peaks of this machine "
@@ -117,9 +117,14 @@ def _cost(rows: Sequence[PublishedRow]) -> str:
                 name = stage if stage in row.stage_latency_s else f"({stage})"
                 lines.append([_name(row), name, *cost_of(row, stage), _seconds(measured[stage]), _over(row, stage)])
         lines.append(
-            [_name(row), "all that is timed", *_whole(row), _seconds(row.latency_s),
-             cells.times(over_floor(row.latency_s, row.floor_s))]
-        )  # fmt: skip
+            [
+                _name(row),
+                "all that is timed",
+                *_whole(row),
+                _seconds(row.latency_s),
+                cells.times(over_floor(row.latency_s, row.floor_s)),
+            ]
+        )
     heads = ["configuration", "stage", "parameters", "GFLOP", "GB moved", "floor", "measured", "over the floor"]
     return table(heads, lines)
 

@@ -84,7 +84,7 @@ def title(device: str) -> str:
 
 
 def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerprint]) -> str:
-    """One device's page: a section a board and prompt set, then by stage, then what failed, then figures published by others."""
+    """One device's page: a section a board and prompt set, then by stage, what failed, and what others published."""
     measured = [row for row in rows if row.source == "measured"]
     published = [row for row in rows if row.source == "published"]
     failed = [row for row in measured if row.status != Status.OK]
@@ -96,9 +96,9 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
     if measured:
         parts.append(
             "★ is on the frontier: no other row of its table beats it on latency, peak memory and R-Precision at once, "
-            "differences within noise aside (`leaderboards/frontier.py` has the rule). What is no better than chance has "
-            "failed quality and is not ranked, nor is a smoke run beside full ones. Rows are sorted by R-Precision, "
-            "which is no rank: neighbours may be tied. Intervals are 95 %. A cell is repeated by "
+            "differences within noise aside (`leaderboards/frontier.py` has the rule). What is no better than chance "
+            "has failed quality and is not ranked, nor is a smoke run beside full ones. Rows are sorted by "
+            "R-Precision, which is no rank: neighbours may be tied. Intervals are 95 %. A cell is repeated by "
             '`pytest "suite/test_configurations.py::test_configuration[CONFIGURATION]"`.'
         )
     else:
@@ -113,7 +113,10 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
     if published:
         parts += [
             "## Published by others",
-            "Not measured here, on other boards and by other protocols: for reference, never ranked with the rows above.",
+            (
+                "Not measured here, on other boards and by other protocols: for reference, "
+                "never ranked with the rows above."
+            ),
             _published(published),
         ]
     return "\n\n".join(parts) + "\n"
@@ -135,10 +138,19 @@ def _conditions(rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerp
     lines: dict[str, int] = {}
     for row in rows:
         printed = fingerprints.get(row.fingerprint_id or "")
-        known = [] if printed is None else [
-            ("chip", printed.chip), ("driver", printed.driver), ("power mode", printed.power_mode),
-            ("clocks", printed.clocks), ("threads", printed.threads), ("Python", printed.python), ("torch", printed.torch),
-        ]  # fmt: skip
+        known = (
+            []
+            if printed is None
+            else [
+                ("chip", printed.chip),
+                ("driver", printed.driver),
+                ("power mode", printed.power_mode),
+                ("clocks", printed.clocks),
+                ("threads", printed.threads),
+                ("Python", printed.python),
+                ("torch", printed.torch),
+            ]
+        )
         scored = "not scored" if row.prompts is None else f"{row.prompts} prompts scored"
         facts = [f"{name} {value}" for name, value in known if value is not None] or ["conditions not recorded"]
         line = ", ".join([*facts, f"protocol {row.protocol}", scored])

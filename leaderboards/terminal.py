@@ -116,7 +116,8 @@ def _show_answer(found: Answer) -> None:
         print(f"none of {found.considered} ranked rows fits")
     else:
         print(
-            f"{found.fitting} of {found.considered} ranked rows fit; best quality first, then those tied with it within noise"
+            f"{found.fitting} of {found.considered} ranked rows fit; "
+            "best quality first, then those tied with it within noise"
         )
         show_table([found.best, *found.tied])
         _show_commands([found.best])

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import setup  # scripts/setup.py, beside this file
 
-# What a platform stands for that names no glibc of its own: that of the oldest systems with Python 3.10, which is Ubuntu
-# 22.04's 2.35 (JetPack 6), Debian 12's 2.36 and Red Hat 9's 2.34. Current wheels of numpy ask for 2.28.
+# What a platform stands for that names no glibc of its own: that of the oldest systems with Python 3.10, which is
+# Ubuntu 22.04's 2.35 (JetPack 6), Debian 12's 2.36 and Red Hat 9's 2.34. Current wheels of numpy ask for 2.28.
 USUAL_GLIBC = (2, 34)
 MACHINES = ("x86_64", "aarch64")
 
-# pip answers environment markers ("; python_version < '3.11'") for the Python that it runs on, whatever --python-version
-# says. This is pip with the other machine's answers; its release is pinned in constraints.txt.
+# pip answers environment markers ("; python_version < '3.11'") for the Python that it runs on, whatever
+# --python-version says. This is pip with the other machine's answers; its release is pinned in constraints.txt.
 PIP_ELSEWHERE = """
 import json, sys
 from pip._vendor.packaging import markers
@@ -38,7 +38,7 @@ sys.exit(main())
 
 @dataclass(frozen=True)
 class Target:
-    """The machine that a bundle is for: its Python as (3, 12), its processor, the newest glibc that it is known to have."""
+    """The machine that a bundle is for: its Python as (3, 12), its processor, the newest glibc it is known to have."""
 
     python: tuple[int, int]
     machine: str

@@ -19,8 +19,8 @@ def build(configuration: Configuration, weights: str, device: torch.device) -> P
 
 
 def load(configuration: Configuration, weights: str, device: torch.device) -> Pipeline:
-    """Random networks in the type that the recipe casts to, where their builder can: a float32 copy beside them would be
-    taken for the recipe's own memory. Others are loaded as they are published, and cast."""
+    """Random networks in the type that the recipe casts to, where their builder can: a float32 copy beside them would
+    be taken for the recipe's own memory. Others are loaded as they are published, and cast."""
     builder = resolve(configuration.model.builder)
     dtype = cast_to(configuration.optimization)
     in_type = weights == "random" and dtype is not None and "dtype" in inspect.signature(builder).parameters

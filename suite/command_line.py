@@ -1,4 +1,4 @@
-"""What every `python -m` of the project does alike: closed pipes, odd terminals, Ctrl-C, and numbers with their unit."""
+"""What every `python -m` of the project does alike: closed pipes, odd terminals, Ctrl-C, numbers with their unit."""
 
 from __future__ import annotations
 

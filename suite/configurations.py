@@ -64,7 +64,7 @@ class Configuration:
 
     @property
     def in_matrix(self) -> bool:
-        """Whether a session runs it that does not name it. A composed recipe is in the matrix where it is a smoke cell."""
+        """Whether a session runs it that does not name it. A composed recipe is in it where it is a smoke cell."""
         listed = self.optimization.name in OPTIMIZATIONS and self.optimization.in_matrix(self.device)
         return listed or self.optimization.name in self.model.smoke
 
@@ -92,7 +92,8 @@ class Configuration:
         if self.recipe not in entries:
             raise MalformedBudgets(
                 f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '
-                f"`python -m suite.budgets propose --device {self.device.name}` writes it (measured, or unset with the reason)"
+                f"`python -m suite.budgets propose --device {self.device.name}` writes it "
+                "(measured, or unset with the reason)"
             )
         return entries[self.recipe]
 
@@ -136,7 +137,8 @@ def find(identifier: str) -> Configuration:
     model, slash, optimization = recipe.partition("/")
     if not at or not slash:
         raise UnknownName(
-            f"unknown configuration {shortened(identifier)!r}; write MODEL/OPTIMIZATION@DEVICE, such as {matrix()[0].id}; "
+            f"unknown configuration {shortened(identifier)!r}; write MODEL/OPTIMIZATION@DEVICE, "
+            f"such as {matrix()[0].id}; "
             f"models: {listed(MODELS)}; devices: {listed(DEVICES)}"
         )
     return Configuration(find_model(model), find_optimization(optimization), find_device(device))

@@ -65,7 +65,7 @@ def _asked(config: pytest.Config) -> list[Configuration]:
 
 
 def _check_names(config: pytest.Config) -> None:
-    """Answer an unknown configuration or mark on the command line with the nearest ones; pytest only says "not found"."""
+    """Answer an unknown configuration or mark on the command line with the nearest; pytest only says "not found"."""
     _asked(config)
     known = {line.split(":")[0].split("(")[0].strip() for line in config.getini("markers")}
     for word in re.findall(r"[A-Za-z_][\w-]*", config.option.markexpr or ""):
@@ -96,11 +96,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {c.id: c for c in (*matrix(), *_asked(metafunc.config))}  # not all recipes are in the matrix
     cells = [
         pytest.param(
-            c.id, id=c.id,
-            marks=[*(getattr(pytest.mark, mark) for mark in c.marks), pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now)],
+            c.id,
+            id=c.id,
+            marks=[
+                *(getattr(pytest.mark, mark) for mark in c.marks),
+                pytest.mark.benchmark(timer=benchmark_bridge.CLOCK.now),
+            ],
         )
         for c in wanted.values()
-    ]  # fmt: skip
+    ]
     metafunc.parametrize("configuration", cells, indirect=True)
 
 

@@ -202,9 +202,16 @@ def say_what_starting_took(pipe) -> None:
 
 def model(builder: str) -> Model:
     return Model(
-        name=builder.replace("_", "-"), family="bad", builder=f"tests.bad_models:{builder}", conditioning="text",
-        output="nothing", stages=("only",), prompts="embedded", weights=("embedded",), source="tests",
-    )  # fmt: skip
+        name=builder.replace("_", "-"),
+        family="bad",
+        builder=f"tests.bad_models:{builder}",
+        conditioning="text",
+        output="nothing",
+        stages=("only",),
+        prompts="embedded",
+        weights=("embedded",),
+        source="tests",
+    )
 
 
 REFUSED = Optimization(name="refused", techniques=(Technique("refused", "tests.bad_models:refuse"),), source="tests")

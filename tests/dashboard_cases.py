@@ -37,7 +37,7 @@ def matrix() -> list[Measurement]:
 
 
 def with_stages(made: Measurement, text_share: float = 0.25, views_s: float | None = None) -> Measurement:
-    """The same with two stages, their peaks of memory, their cost at half of their time, and perhaps another decoding."""
+    """The same with two stages, their peaks of memory, their cost at half their time, perhaps another decoding."""
     whole = made.latency.samples_s
     shares = {"text encoder": text_share, "base diffusion": 1 - text_share}
     floors = {stage: share * made.latency.median.value / 2 for stage, share in shares.items()}
@@ -50,12 +50,13 @@ def with_stages(made: Measurement, text_share: float = 0.25, views_s: float | No
             update={"stage_samples_s": {stage: [share * s for s in whole] for stage, share in shares.items()}}
         ),
         "memory": Memory(
-            kind="process", peak_memory_bytes=60_000_000,
+            kind="process",
+            peak_memory_bytes=60_000_000,
             stage_peak_memory_bytes={"text encoder": 30_000_000, "base diffusion": 60_000_000},
         ),
         "cost": Cost(stages=stages, peak=MachinePeak(flops_per_s={"float32": 1e11}, bytes_per_s=1e10)),
         "extra_stage_samples_s": {} if views_s is None else {"NeRF views": [views_s]},
-    }  # fmt: skip
+    }
     return made.model_copy(update=update)
 
 

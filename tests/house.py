@@ -127,7 +127,10 @@ def drawing() -> str:
             places[name] = ((WIDTH - span) / 2 + k * (BOX[0] + GAP), 20 + number * FLOOR_HEIGHT)
     height = 20 + len(FLOORS) * FLOOR_HEIGHT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="14">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            'font-family="sans-serif" font-size="14">'
+        ),
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for start, end in sorted(edges()):

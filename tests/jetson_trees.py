@@ -13,7 +13,8 @@ from suite.devices.jetson import Jetson
 ORIN = "NVIDIA Jetson AGX Orin Developer Kit\0"
 SERIAL = "1421622012345\0"
 RELEASE = (
-    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
+    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "
+    "DATE: Wed Jan  8 01:49:37 UTC 2025\n"
     "# KERNEL_VARIANT: oot\nTARGET_USERSPACE_LIB_DIR=nvidia\n"
 )
 

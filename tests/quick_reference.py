@@ -1,7 +1,7 @@
 """A pytest plugin for inner sessions (`-p tests.quick_reference`): the reference takes 8 steps instead of 64.
 
-For tests of what a session does with a reference, whichever it is: the same networks and weights, an eighth of the time.
-The project's ratios to the true reference, and its limits of it, do not hold then; a test's own budgets do.
+For tests of what a session does with a reference, whichever it is: the same networks and weights, an eighth of the
+time. The project's ratios to the true reference, and its limits of it, do not hold then; a test's own budgets do.
 """
 
 from dataclasses import replace

@@ -117,9 +117,13 @@ def our_pipeline(pictures: bool, size: Size = NARROW) -> ShapE:
         "mesh decoder": our_renderer(decoder_state(size), size),
     }
     return assemble(
-        "shap-e-of-noise", networks, lambda prompts, sample, stage: condition(pictures, len(prompts), size), CPU,
-        guidance=3.0 if pictures else 15.0, size=size,
-    )  # fmt: skip
+        "shap-e-of-noise",
+        networks,
+        lambda prompts, sample, stage: condition(pictures, len(prompts), size),
+        CPU,
+        guidance=3.0 if pictures else 15.0,
+        size=size,
+    )
 
 
 def condition(pictures: bool, batch: int = 2, size: Size = NARROW) -> Tensor:

@@ -1,8 +1,8 @@
 """Which slow tests a change calls for: `python -m tests.subjects [REVISION]` prints their files, why on stderr.
 
 A slow test is run where its subject changed since the revision: the previous landing. Without one that is where this
-branch left `origin/main`, and on `main` itself, whose landings leave no mark, the commit of some landings ago. Where git
-cannot tell, all are run.
+branch left `origin/main`, and on `main` itself, whose landings leave no mark, the commit of some landings ago. Where
+git cannot tell, all are run.
 """
 
 from __future__ import annotations

@@ -19,9 +19,12 @@ from suite.models.sampling.settings import Sampling
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
 MORE = [  # where a last digit decides where an object goes, so that one alone says little of a recipe
-    *PROMPTS, "a green ring", "a large black cube next to a small black ball", "a small blue cone",
+    *PROMPTS,
+    "a green ring",
+    "a large black cube next to a small black ball",
+    "a small blue cone",
     "a large yellow cylinder on a small red ball",
-]  # fmt: skip
+]
 STEPS = 16  # fewer multiply every rounding error by the length of the last step
 EMULATED_STEPS = 8  # in half precision, which takes ten times as long where the processor has no such arithmetic
 MODELS = ("point-e-nano-text", "shap-e-nano-text")

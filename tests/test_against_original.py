@@ -49,11 +49,18 @@ def test_one_sample_on_either_side_gives_a_ratio_without_an_interval():
 @pytest.mark.parametrize(
     "other",
     [
-        {"session": "another"}, {"board": "another"}, {"weights": "official"}, {"threads": 2}, {"torch": "2.0"},
-        {"protocol": "0"}, {"extrapolated": True}, {"latency": None}, {"status": Status.THROTTLED},
+        {"session": "another"},
+        {"board": "another"},
+        {"weights": "official"},
+        {"threads": 2},
+        {"torch": "2.0"},
+        {"protocol": "0"},
+        {"extrapolated": True},
+        {"latency": None},
+        {"status": Status.THROTTLED},
     ],
     ids=lambda other: next(iter(other)),
-)  # fmt: skip
+)
 def test_what_was_not_measured_alike_has_none(other):
     assert against_original(timed("fp32", 2.0), timed("original", 8.0)) is not None
     made = {"weights": "random", "hits": None} | other

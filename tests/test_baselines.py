@@ -21,9 +21,14 @@ def baseline(configuration: str = ORIN, scatter=QUIET, **fields) -> Baseline:
     """A baseline of as many sessions as there are factors on its two seconds."""
     fields = {"seconds": 2.0, "spread": 0.002, "memory": 60_000_000, "canary_s": 0.001} | fields
     sessions = [
-        measurement(configuration, session=f"s{n}", measured_at=f"2026-11-2{n}T00:00:00Z", **fields | {"seconds": fields["seconds"] * factor})
+        measurement(
+            configuration,
+            session=f"s{n}",
+            measured_at=f"2026-11-2{n}T00:00:00Z",
+            **fields | {"seconds": fields["seconds"] * factor},
+        )
         for n, factor in enumerate(scatter)
-    ]  # fmt: skip
+    ]
     made = pinned(find(configuration), [(m, "a file") for m in sessions])
     assert isinstance(made, Baseline), made
     return made
@@ -96,7 +101,10 @@ def test_the_reference_itself_is_compared_by_the_canary_on_a_shared_machine():
 
 def test_one_more_session_of_the_same_code_lies_in_the_interval_19_times_of_20():
     generator = random.Random(2)
-    draw = lambda: 2.0 * math.exp(generator.gauss(0, 0.03))
+
+    def draw() -> float:
+        return 2.0 * math.exp(generator.gauss(0, 0.03))
+
     inside = 0
     for _ in range(2000):
         level = one_more([draw() for _ in range(3)])
@@ -114,8 +122,13 @@ def test_sessions_that_agree_to_the_last_digit_have_an_interval_of_no_width():
 
 @pytest.mark.parametrize(
     ("memory", "verdict"),
-    [(60_500_000, Verdict.PASS), (61_200_000, Verdict.PASS), (70_000_000, Verdict.REGRESSED), (50_000_000, Verdict.IMPROVED)],
-)  # fmt: skip
+    [
+        (60_500_000, Verdict.PASS),
+        (61_200_000, Verdict.PASS),
+        (70_000_000, Verdict.REGRESSED),
+        (50_000_000, Verdict.IMPROVED),
+    ],
+)
 def test_memory_may_differ_by_two_per_cent(memory, verdict):
     assert verdicts(judge(now(memory=memory), baseline()))["peak_memory_bytes"] == verdict
 
@@ -190,7 +203,9 @@ def test_what_was_not_measured_now_has_no_verdict():
 
 
 def test_one_verdict_of_several_is_the_one_to_look_at_first():
-    made = lambda *found: [Change("q", verdict, None, "r") for verdict in found]
+    def made(*found: Verdict) -> list[Change]:
+        return [Change("q", verdict, None, "r") for verdict in found]
+
     assert overall(made(Verdict.PASS, Verdict.REGRESSED, Verdict.UNCERTAIN)) == Verdict.REGRESSED
     assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.UNCERTAIN)) == Verdict.UNCERTAIN
     assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.NO_BASELINE)) == Verdict.IMPROVED

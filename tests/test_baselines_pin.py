@@ -35,7 +35,7 @@ def session(folder: Path, n: int, **fields) -> Path:
     }
     common |= fields
     made = [measurement(FP32, **common | {"seconds": 2.0}), measurement(STEPS, **{"seconds": 0.5 + n / 1000} | common)]
-    return session_file(folder / f"{n:04}_s.json", made)  # fmt: skip
+    return session_file(folder / f"{n:04}_s.json", made)
 
 
 def sessions(folder: Path, count: int, **fields) -> list[Path]:

@@ -40,9 +40,14 @@ def sessions(folder: Path, count: int, **fields) -> list[Path]:
     for n in range(count):
         common = {"session": f"s{n}", "measured_at": f"2026-11-2{n}T00:00:00Z", "canary_s": 0.001 * (1 + n)} | fields
         made = [
-            measurement(FP32, **{"seconds": 2.0 + n, "memory": 60_000_000 + n, "hits": 130 - n, "reference_s": 2.0 + n} | common),
-            measurement(STEPS, **{"seconds": 0.5 + n / 4, "memory": 50_000_000, "hits": 120 + n, "reference_s": 2.0 + n} | common),
-        ]  # fmt: skip
+            measurement(
+                FP32, **{"seconds": 2.0 + n, "memory": 60_000_000 + n, "hits": 130 - n, "reference_s": 2.0 + n} | common
+            ),
+            measurement(
+                STEPS,
+                **{"seconds": 0.5 + n / 4, "memory": 50_000_000, "hits": 120 + n, "reference_s": 2.0 + n} | common,
+            ),
+        ]
         paths.append(session_file(folder / f"000{n}_s.json", made))
     return paths
 
@@ -145,16 +150,20 @@ def test_a_value_that_no_session_has_is_unset_and_the_others_are_set(own_budgets
     }
     lacking = kind[next(iter(missing))]
     assert {name: b.source for name, b in budgets.items()} == {
-        name: "unset" if name == lacking else "measured" for name in ("latency_ratio", "peak_memory_bytes", "r_precision")
-    }  # fmt: skip
+        name: "unset" if name == lacking else "measured"
+        for name in ("latency_ratio", "peak_memory_bytes", "r_precision")
+    }
 
 
 def test_named_boards_get_seconds(own_budgets, tmp_path):
     orin = "point-e-nano-text/steps-16@orin"
     paths = [
-        session_file(tmp_path / "runs" / f"{n}.json", [measurement(orin, seconds=1.0, session=f"s{n}", board="agx", reference_s=4.0)])
+        session_file(
+            tmp_path / "runs" / f"{n}.json",
+            [measurement(orin, seconds=1.0, session=f"s{n}", board="agx", reference_s=4.0)],
+        )
         for n in range(3)
-    ]  # fmt: skip
+    ]
     budgets = proposed(own_budgets, paths, "orin")["point-e-nano-text/steps-16"]
     assert budgets["latency_s"].limit == pytest.approx(1.5)
     assert budgets["latency_s"].canary_s is None
@@ -232,9 +241,13 @@ LINES = {
         Budget(name="r_precision", source="unset", reason="no session scored all prompts"),
     ),
     "point-e-nano-text/w3": (Budget(name="r_precision", source="unset", reason="C:\\n"),),
-    "point-e-nano-text/bf16": tuple(Budget(name=n, source="unset", reason="one") for n in ("latency_ratio", "r_precision")),
-    "point-e-nano-text/steps-4": tuple(Budget(name=n, source="unset", reason=n) for n in ("latency_ratio", "r_precision")),
-}  # fmt: skip
+    "point-e-nano-text/bf16": tuple(
+        Budget(name=n, source="unset", reason="one") for n in ("latency_ratio", "r_precision")
+    ),
+    "point-e-nano-text/steps-4": tuple(
+        Budget(name=n, source="unset", reason=n) for n in ("latency_ratio", "r_precision")
+    ),
+}
 
 
 def test_budgets_are_written_a_line_each_or_one_for_what_is_unset_for_one_reason_and_load_again(tmp_path):
@@ -278,8 +291,12 @@ def test_propose_runs_as_a_module_and_can_print_only(tmp_path):
     paths = sessions(tmp_path, 3)
     run = subprocess.run(
         [sys.executable, "-m", "suite.budgets", "propose", "--print", "--device", "cpu", *map(str, paths)],
-        cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     (tmp_path / "printed.toml").write_text(run.stdout)
     assert load_budgets(tmp_path / "printed.toml")["point-e-nano-text/fp32"][0].limit == pytest.approx(5.0)

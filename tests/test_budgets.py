@@ -153,10 +153,18 @@ UNSET = '"m/o" = { unset = ["latency_s", "r_precision"], reason = "no board yet"
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        (f'["m/o"]\n{GOOD}r_precison = {{ source = "unset", reason = "r" }}\n', 3, ["r_precison", "nearest: r_precision"]),
+        (
+            f'["m/o"]\n{GOOD}r_precison = {{ source = "unset", reason = "r" }}\n',
+            3,
+            ["r_precison", "nearest: r_precision"],
+        ),
         (f'["m/o"]\n{GOOD}latency = {{ source = "unset", reason = "r" }}\n', 3, ["latency", "nearest: latency_s"]),
         (f'["m/o"]\n{GOOD}\n["m/p"]\nlatency_s = 3\n', 5, ['"m/p".latency_s', "3"]),
-        ('["m/o"]\nlatency_s = { limit = "fast", source = "measured", reason = "r" }', 2, ["latency_s.limit", "'fast'"]),
+        (
+            '["m/o"]\nlatency_s = { limit = "fast", source = "measured", reason = "r" }',
+            2,
+            ["latency_s.limit", "'fast'"],
+        ),
         ('["m/o"]\nlatency_s = { limit = 1, source = "measured" }', 2, ["latency_s.reason"]),
         ('["m/o"]\nlatency_s = { limit = 1, source = "guessed", reason = "r" }', 2, ["latency_s.source", "'guessed'"]),
         ('["m/o"]\nlatency_s = { limt = 1, source = "measured", reason = "r" }', 2, ["limt"]),
@@ -166,12 +174,20 @@ UNSET = '"m/o" = { unset = ["latency_s", "r_precision"], reason = "no board yet"
         ('["m/o"]\nstatus = { limit = 1, source = "measured", reason = "r" }', 2, ["status"]),
         ('["m/o"]\nstatus = { expect = "fine", source = "measured", reason = "r" }', 2, ["status.expect", "'fine'"]),
         ('["m/o"]\nlatency_s = { limit = nan, source = "measured", reason = "r" }', 2, ["latency_s.limit"]),
-        ('["m/o"]\nlatency_s = { limit = 1, canary_s = 0, source = "measured", reason = "r" }', 2, ["latency_s.canary_s"]),
+        (
+            '["m/o"]\nlatency_s = { limit = 1, canary_s = 0, source = "measured", reason = "r" }',
+            2,
+            ["latency_s.canary_s"],
+        ),
         ('["m/o"]\nr_precision = { limit = 1, canary_s = 1, source = "measured", reason = "r" }', 2, ["r_precision"]),
         ("# budgets\n[mo]\n", 2, ["mo", 'expected a table ["model/optimization"]']),
         ("x = 1\n", 1, ["x"]),
         (f'["m/o"]\n{GOOD}{GOOD}', 3, []),
-        (f'"m/p".{GOOD}"m/o".{GOOD}"m/o".r_precison = {{ source = "unset", reason = "r" }}\n', 3, ['"m/o".r_precison', "nearest: r_precision"]),
+        (
+            f'"m/p".{GOOD}"m/o".{GOOD}"m/o".r_precison = {{ source = "unset", reason = "r" }}\n',
+            3,
+            ['"m/o".r_precison', "nearest: r_precision"],
+        ),
         (f'"m/p".{GOOD}"m/o".latency_s = 3\n', 2, ['"m/o".latency_s', "3"]),
         (f'["m/p"]\n{GOOD}"m/o".{GOOD}', 3, ['"m/o"', 'inside ["m/p"]', "above all tables"]),
         (f'["m/p"]\n{GOOD}{UNSET}', 3, ['"m/o"', 'inside ["m/p"]', "above all tables"]),
@@ -182,20 +198,45 @@ UNSET = '"m/o" = { unset = ["latency_s", "r_precision"], reason = "no board yet"
         ('"m/o" = { unset = [1], reason = "r" }', 1, ['"m/o".unset', "[1]"]),
         ('"m/o" = { unset = ["latency_s"] }', 1, ['"m/o".reason', "None"]),
         ('"m/o" = { unset = ["latency_s"], reason = "" }', 1, ['"m/o".reason', "''"]),
-        (f'{UNSET[:-3]}, limit = 1 }}\n', 1, ['"m/o".limit', "nothing else"]),
+        (f"{UNSET[:-3]}, limit = 1 }}\n", 1, ['"m/o".limit', "nothing else"]),
         ('"m/o" = { unst = ["latency_s"], reason = "r" }', 1, ['"m/o".unst', "nearest: unset"]),
         ('["m/o"\n', 1, []),
     ],
     ids=[
-        "misspelt budget", "budget whose name begins another", "no table", "text for a number", "no reason",
-        "unknown source", "misspelt field", "field name", "no limit", "expect on a limit", "limit on a status",
-        "unknown status", "not a number", "canary of 0", "canary on quality", "table without a slash", "no table at all",
-        "twice", "misspelt budget in a line of its own", "number in a line of its own", "line inside a table",
-        "unset inside a table", "unset of an unknown budget", "unset twice", "unset without names", "unset of nothing",
-        "unset of numbers", "unset without a reason", "unset with an empty reason", "unset with a limit",
-        "unset misspelt", "no TOML",
+        "misspelt budget",
+        "budget whose name begins another",
+        "no table",
+        "text for a number",
+        "no reason",
+        "unknown source",
+        "misspelt field",
+        "field name",
+        "no limit",
+        "expect on a limit",
+        "limit on a status",
+        "unknown status",
+        "not a number",
+        "canary of 0",
+        "canary on quality",
+        "table without a slash",
+        "no table at all",
+        "twice",
+        "misspelt budget in a line of its own",
+        "number in a line of its own",
+        "line inside a table",
+        "unset inside a table",
+        "unset of an unknown budget",
+        "unset twice",
+        "unset without names",
+        "unset of nothing",
+        "unset of numbers",
+        "unset without a reason",
+        "unset with an empty reason",
+        "unset with a limit",
+        "unset misspelt",
+        "no TOML",
     ],
-)  # fmt: skip
+)
 def test_a_malformed_file_is_answered_with_file_line_and_key(tmp_path, text, line, words):
     with pytest.raises(MalformedBudgets) as caught:
         load(tmp_path, text)
@@ -207,10 +248,12 @@ def test_a_malformed_file_is_answered_with_file_line_and_key(tmp_path, text, lin
 
 
 def test_a_good_file_is_read(tmp_path):
-    assert load(tmp_path, f'["m/o"]\n{GOOD}["m/p"]\nstatus = {{ expect = "out-of-memory", source = "published", reason = "r" }}') == {
+    assert load(
+        tmp_path, f'["m/o"]\n{GOOD}["m/p"]\nstatus = {{ expect = "out-of-memory", source = "published", reason = "r" }}'
+    ) == {
         "m/o": (Budget(name="latency_s", limit=1.0, source="measured", reason="r"),),
         "m/p": (Budget(name="status", expect=Status.OUT_OF_MEMORY, source="published", reason="r"),),
-    }  # fmt: skip
+    }
 
 
 def test_an_entry_in_one_line_or_in_dotted_keys_says_the_same_as_a_table(tmp_path):
@@ -299,10 +342,24 @@ def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path)
         (tmp_path / path.name).write_text("\n".join(lines))
     run = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-p", "tests.other_budgets", "-p", "no:cacheprovider", "-q", "-m", absent,
-            "suite/test_configurations.py", f"--benchmark-storage={tmp_path / 'storage'}",
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.other_budgets",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "-m",
+            absent,
+            "suite/test_configurations.py",
+            f"--benchmark-storage={tmp_path / 'storage'}",
         ],
-        cwd=ROOT, env={**os.environ, "TEXT3D_TEST_BUDGETS": str(tmp_path)}, capture_output=True, text=True, timeout=900,
+        cwd=ROOT,
+        env={**os.environ, "TEXT3D_TEST_BUDGETS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=900,
         check=False,
-    )  # fmt: skip
+    )
     assert run.returncode == 0, run.stdout[-2000:]

@@ -104,8 +104,10 @@ def test_the_frozen_gallery_is_what_the_grammar_draws():
 def test_the_gallery_has_its_sizes_and_no_caption_twice():
     frozen = gallery()
     assert {name: len(captions) for name, captions in frozen.items()} == {
-        "prompts": 1024, "distractors": 3000, "tuning": 256,
-    }  # fmt: skip
+        "prompts": 1024,
+        "distractors": 3000,
+        "tuning": 256,
+    }
     captions = [caption for part in frozen.values() for caption in part]
     assert len(set(captions)) == len(captions)  # so prompts, distractors and tuning are disjoint
 

@@ -60,8 +60,12 @@ print("loaded", first.__version__, sum(p.numel() for p in clip.parameters()))
 def test_open_clip_loads_where_torchvisions_compiled_part_does_not():
     run = subprocess.run(
         [sys.executable, "-c", BREAK_TORCHVISION, USE_OPEN_CLIP],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.startswith("loaded ")
 
@@ -70,9 +74,17 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch):
     """Only the missing compiled part is survived; what else is wrong must be seen."""
     blocker = "import sys; sys.modules['torchvision'] = None\n"
     run = subprocess.run(
-        [sys.executable, "-c", blocker + "from suite.models.conditioning.clip import import_open_clip; import_open_clip()"],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            blocker + "from suite.models.conditioning.clip import import_open_clip; import_open_clip()",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert run.returncode != 0
     assert "torchvision" in run.stderr.splitlines()[-1]
 

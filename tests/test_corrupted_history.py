@@ -51,10 +51,15 @@ def test_corrupted_files_are_set_aside_and_reported_while_the_rest_is_read(ours)
     assert sorted(files(tmp_path)) == ["0001_good.json"] + sorted(
         f"quarantine/{name}"
         for name in (
-            "0002_cut.json", "0003_empty.json", "0004_other.json", "0005_list.json", "0006_field.json",
-            "journal/s1/bytes.json", "journal/s1/cells.json",
+            "0002_cut.json",
+            "0003_empty.json",
+            "0004_other.json",
+            "0005_list.json",
+            "0006_field.json",
+            "journal/s1/bytes.json",
+            "journal/s1/cells.json",
         )
-    )  # fmt: skip
+    )
     for problem in read.problems:
         assert "\n" not in problem and "moved to" in problem
     assert any("0006_field.json: configuration: " in problem for problem in read.problems)

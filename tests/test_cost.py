@@ -146,8 +146,10 @@ def test_the_record_has_every_stage_with_its_floor(monkeypatch):
     toy = Toy(64)
     cost = measure_cost(toy, PROMPT, stage_parameters(toy), CPU, lambda: None)
     assert {stage: found.parameters for stage, found in cost.stages.items()} == {
-        "encoder": 72, "diffusion": 72, "decoder": 72,
-    }  # fmt: skip
+        "encoder": 72,
+        "diffusion": 72,
+        "decoder": 72,
+    }
     assert cost.extra_stages["views"].parameters is None  # the decoder's
     for found in (*cost.stages.values(), *cost.extra_stages.values()):
         arithmetic = found.total_flops / cost.peak.flops_per_s["float32"]

@@ -153,13 +153,22 @@ def test_the_processor_counts_no_energy():
 @pytest.mark.parametrize(
     ("cpuinfo", "chip"),
     [
-        ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping: 1\n", "AMD EPYC (family 25, model 1)"),
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping: 1\n",
+            "AMD EPYC (family 25, model 1)",
+        ),
         ("cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n", "AMD EPYC (family 25, model 17)"),
-        ("cpu family\t: 6\nmodel\t\t: 140\nmodel name\t: 11th Gen Intel(R) Core(TM) i7-1165G7 @ 2.80GHz\n", "11th Gen Intel(R) Core(TM) i7-1165G7 @ 2.80GHz"),
-        ("processor\t: 0\nBogoMIPS\t: 108.00\n\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n", "Raspberry Pi 4 Model B Rev 1.4"),
+        (
+            "cpu family\t: 6\nmodel\t\t: 140\nmodel name\t: 11th Gen Intel(R) Core(TM) i7-1165G7 @ 2.80GHz\n",
+            "11th Gen Intel(R) Core(TM) i7-1165G7 @ 2.80GHz",
+        ),
+        (
+            "processor\t: 0\nBogoMIPS\t: 108.00\n\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n",
+            "Raspberry Pi 4 Model B Rev 1.4",
+        ),
         ("processor\t: 0\nmodel name\t: ARMv8 Processor\n", "ARMv8 Processor"),
     ],
-)  # fmt: skip
+)
 def test_processors_that_a_hypervisor_gives_one_name_are_different_boards(tmp_path, cpuinfo, chip):
     board = Cpu(DEVICES["cpu"], tree(tmp_path, "", {"proc/cpuinfo": cpuinfo, "etc/machine-id": "abc"})).find_board()
     assert board.chip == chip

@@ -249,9 +249,16 @@ def test_the_verdict_line():
     rows = [
         row(),
         row(f"{NANO}/steps-16@cpu", latency_s=0.5, latency_low_s=0.49, latency_high_s=0.51, r_precision=0.84),
-        row(f"{NANO}/steps-4@cpu", latency_s=0.1, latency_low_s=0.09, latency_high_s=0.11,
-            r_precision=0.1, r_precision_low=0.05, r_precision_high=0.15),
-    ]  # fmt: skip
+        row(
+            f"{NANO}/steps-4@cpu",
+            latency_s=0.1,
+            latency_low_s=0.09,
+            latency_high_s=0.11,
+            r_precision=0.1,
+            r_precision_low=0.05,
+            r_precision_high=0.15,
+        ),
+    ]
 
     def said(seconds=None, size=None) -> str:
         return answers.sentences(answer(rows, seconds, size), seconds, size).replace(answers.HARD_SPACE, " ")

@@ -27,7 +27,7 @@ IMAGE = "point-e-nano-image"
 
 
 def staged() -> list:
-    """The matrix with stages: five rows of `laptop` that know them, one of them of another model, with other decodings."""
+    """The matrix with stages: five rows of `laptop` that know them, one of another model, with other decodings."""
     timed = [made for made in matrix() if made.latency is not None and made.board == "laptop"]
     rest = [made for made in matrix() if made not in timed]
     more = [measurement(f"{NANO}/steps-4@cpu", seconds=0.1, hits=0), measurement(f"{IMAGE}/fp32@cpu", seconds=4.0)]
@@ -157,7 +157,10 @@ def test_the_link_opens_the_same_view_again(open_page, published):
 def test_minutes_and_seconds_share_no_axis(open_page):
     page = open_page(Path(__file__).parents[1] / "leaderboards" / "published")
     page.selectbox(key="board").set_value("cpu-amd-epyc-003596").run()  # the one that has both
-    drawn = lambda: {name for trace in specs(page)[0]["data"] for name in trace["y"]}
+
+    def drawn() -> set[str]:
+        return {name for trace in specs(page)[0]["data"] for name in trace["y"]}
+
     assert drawn() and not any("40m" in name or "300m" in name for name in drawn())
     page.selectbox(key="prompts").set_value("coco").run()
     assert drawn() and not any("nano" in name for name in drawn())

@@ -1,4 +1,4 @@
-"""The worker's passes around a device: what is read inside the timed samples, between them, and in a pass of its own."""
+"""The worker's passes around a device: what is read inside timed samples, between them, and in a pass of its own."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_a_bad_model_becomes_a_status_with_its_reason(builder, status, words):
 
 
 def test_a_hang_is_stopped_at_the_timeout(monkeypatch):
-    """The clock jumps to shortly before the end when the worker is where it hangs, however long it took to get there."""
+    """The clock jumps to shortly before the end when the worker is where it hangs, however long that took."""
     clock, jump = time.monotonic, [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock() + jump[0])
     started = time.monotonic()
@@ -170,9 +170,12 @@ def test_a_crash_in_the_quality_pass_keeps_latency_and_memory():
 def test_a_real_configuration_gives_every_part(tmp_path):
     phases = []
     job = Job(
-        configuration=find("point-e-nano-text/steps-4@cpu"), weights="embedded", quality_prompts=2, time_budget_s=3,
+        configuration=find("point-e-nano-text/steps-4@cpu"),
+        weights="embedded",
+        quality_prompts=2,
+        time_budget_s=3,
         artefacts=tmp_path,
-    )  # fmt: skip
+    )
     m = execution.measure(job, session="s", board="b", progress=lambda name, fraction: phases.append(name))
     assert m.status == Status.OK and m.reason is None
     assert m.evaluations == 2 * 7
@@ -214,9 +217,11 @@ def test_no_orphan_outlives_a_killed_parent(tmp_path):
     mark = f"TEXT3D_TEST_ORPHAN={os.getpid()}-{time.monotonic()}"
     name, value = mark.split("=")
     parent = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, cwd=ROOT,
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
         env=os.environ | {name: value, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert b"memory" in iter(lambda: parent.stdout.readline().strip(), b"")
     assert len(_processes_with(mark)) >= 3  # parent, fork server, worker
     parent.kill()

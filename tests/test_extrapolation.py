@@ -1,4 +1,4 @@
-"""Latency told from a few evaluations: true where they are equal, honest about their spread, and never without its label."""
+"""Latency told from a few evaluations: true where they are equal, honest of their spread, never without its label."""
 
 from __future__ import annotations
 
@@ -116,9 +116,10 @@ def test_equal_evaluations_tell_exactly_what_the_whole_takes(monkeypatch):
     assert latency.samples_s == [pytest.approx(slow.now - started)]
     assert latency.median.value == latency.samples_s[0]
     assert {stage: values[0] for stage, values in latency.stage_samples_s.items()} == {
-        "text encoder": pytest.approx(3), "base diffusion": pytest.approx(1 + 127 * 2.01),
+        "text encoder": pytest.approx(3),
+        "base diffusion": pytest.approx(1 + 127 * 2.01),
         "upsampler": pytest.approx(1 + 127 * 30.01),
-    }  # fmt: skip
+    }
     assert made == [5, 3]  # five that agree; three that use up their half of the budget
     assert (latency.stop_reason, latency.first_call_s, latency.warnings) == ("time", None, [])
     detail = latency.extrapolation["upsampler"]
@@ -276,9 +277,13 @@ def test_no_latency_budget_judges_it_and_its_memory_is_judged(name):
 
 def test_no_baseline_judges_it():
     pinned = baselines.Baseline.model_construct(
-        latency_per="reference", latency=None, peak_memory_bytes=None, quality=None,
-        fingerprint=extrapolated().fingerprint, sessions=[],
-    )  # fmt: skip
+        latency_per="reference",
+        latency=None,
+        peak_memory_bytes=None,
+        quality=None,
+        fingerprint=extrapolated().fingerprint,
+        sessions=[],
+    )
     change = next(c for c in baselines.judge(extrapolated(), pinned) if c.quantity == "latency_ratio")
     assert change.verdict == Verdict.NO_BASELINE and "extrapolated" in change.reason
 

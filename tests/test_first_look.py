@@ -1,4 +1,4 @@
-"""The smoke run as somebody sees it for the first time: a line a cell, borrowed outcomes, and the session told at the end."""
+"""The smoke run as a newcomer sees it: a line a cell, borrowed outcomes, and the session told at the end."""
 
 from __future__ import annotations
 

@@ -104,15 +104,20 @@ def published(n: int, x: Figures, generator: random.Random) -> PublishedRow:
         )
     return row(
         f"point-e-nano-text/recipe-{n}@cpu",
-        latency_s=x.latency[0], latency_low_s=x.latency[1], latency_high_s=x.latency[2],
+        latency_s=x.latency[0],
+        latency_low_s=x.latency[1],
+        latency_high_s=x.latency[2],
         peak_memory_bytes=x.memory,
-        r_precision=x.share[0], r_precision_low=x.share[1], r_precision_high=x.share[2],
-        smoke=x.smoke, **reason,
-    )  # fmt: skip
+        r_precision=x.share[0],
+        r_precision_low=x.share[1],
+        r_precision_high=x.share[2],
+        smoke=x.smoke,
+        **reason,
+    )
 
 
 def outcomes(x: Figures) -> Quality | None:
-    """Outcomes with the prompts' own numbers; their share is not what the row says, since the row's figures decide it."""
+    """Outcomes with the prompts' own numbers; their share is not the row's, since the row's figures decide it."""
     if x.hits is None:
         return None
     made = quality([n for n, hit in x.hits.items() if hit], prompts=max(x.hits) + 1)
@@ -165,8 +170,10 @@ def test_the_fastest_and_smallest_row_at_chance_is_nowhere():
         rows = random_group(generator)
         chance = replace(
             random_figures(generator, None, never_null=True),
-            latency=(1e-6, 1e-6, 1e-6), memory=1, share=(0.01, generator.choice([0.0, 0.001, 1 / 153]), 0.04),
-        )  # fmt: skip
+            latency=(1e-6, 1e-6, 1e-6),
+            memory=1,
+            share=(0.01, generator.choice([0.0, 0.001, 1 / 153]), 0.04),
+        )
         assert marks_of([*rows, chance], generator) == [*marks_of(rows, generator), None]
 
 

@@ -241,9 +241,14 @@ def snapshot(hub: Path, network: str) -> Path:
     index = {"_class_name": "DDPMPipeline", network: ["diffusers", "UNet2DModel"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     made = UNet2DModel(
-        sample_size=8, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4, attention_head_dim=4,
-        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-    )  # fmt: skip
+        sample_size=8,
+        block_out_channels=(8,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
     made.save_config(folder / network)
     return folder / network
 

@@ -198,9 +198,11 @@ def at(hour: int, **fields) -> Measurement:
 def test_the_newest_of_each_configuration_board_and_kind_of_weights_is_kept():
     made = [at(1), at(3), at(2), at(1, configuration_id=STEPS), at(1, board="other"), at(1, weights="random")]
     assert {(m.configuration, m.board, m.weights, m.session) for m in latest(made)} == {
-        (FP32, "laptop", "embedded", "s3"), (STEPS, "laptop", "embedded", "s1"),
-        (FP32, "other", "embedded", "s1"), (FP32, "laptop", "random", "s1"),
-    }  # fmt: skip
+        (FP32, "laptop", "embedded", "s3"),
+        (STEPS, "laptop", "embedded", "s1"),
+        (FP32, "other", "embedded", "s1"),
+        (FP32, "laptop", "random", "s1"),
+    }
 
 
 def test_a_smoke_run_never_replaces_a_full_one_but_replaces_an_older_smoke_run():

@@ -1,4 +1,4 @@
-"""Which machine is this: facts that everybody may read, from recorded trees, and what is left where none of them lasts."""
+"""Which machine is this: facts that everybody may read, from recorded trees, and what is left where none lasts."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def test_two_hosts_from_one_image_are_two_boards(tmp_path, own):
 
 
 def test_a_network_card_tells_two_hosts_apart(tmp_path):
-    ids = [
-        board(interface(host(tmp_path / a), "eth0", f"52:54:00:00:00:{a}")).id for a in ("01", "02")
-    ]  # fmt: skip
+    ids = [board(interface(host(tmp_path / a), "eth0", f"52:54:00:00:00:{a}")).id for a in ("01", "02")]
     assert len({*ids, board(host(tmp_path / "none")).id}) == 3
 
 
@@ -175,7 +173,9 @@ MARKS = {
     "lxc": {"proc/self/cgroup": "0::/lxc.payload.web/user.slice\n"},
     "kubernetes, with a namespace of groups": {
         "proc/self/cgroup": "0::/\n",
-        "proc/self/mountinfo": "1 0 0:5 / / rw - overlay overlay rw\n2 1 8:1 /pods/a/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n",
+        "proc/self/mountinfo": (
+            "1 0 0:5 / / rw - overlay overlay rw\n2 1 8:1 /pods/a/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n"
+        ),
     },
     "lxcfs": {"proc/self/mountinfo": "3 1 0:50 /proc/cpuinfo /proc/cpuinfo rw shared:9 - fuse.lxcfs lxcfs rw\n"},
 }
@@ -202,7 +202,9 @@ def test_in_a_container_a_board_is_of_this_boot_and_this_container(tmp_path, mar
         {"proc/self/cgroup": "0::/system.slice/docker.service\n"},  # the engine itself
         {"proc/self/cgroup": "0::/user.slice/user-1000.slice/session-2.scope\n", "proc/1/environ": "container=lxc\0"},
         {
-            "proc/self/mountinfo": "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / /var/lib/docker/overlay2/a rw - overlay o rw\n"
+            "proc/self/mountinfo": (
+                "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / /var/lib/docker/overlay2/a rw - overlay o rw\n"
+            )
         },
         {"proc/self/mountinfo": "junk\n - \n"},
     ],

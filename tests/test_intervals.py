@@ -71,8 +71,14 @@ def test_relative_half_width_reads_two_per_cent_as_such_and_is_infinite_when_unb
 @pytest.mark.parametrize(
     ("hits", "trials", "low", "high"),
     # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718), (29, 29, 0.8830, 1.0)],
-)  # fmt: skip
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 0.8830, 1.0),
+    ],
+)
 def test_wilsons_interval_against_published_values(hits, trials, low, high):
     interval = proportion(hits, trials)
     assert (interval.value, interval.low, interval.high) == pytest.approx((hits / trials, low, high), abs=6e-5)

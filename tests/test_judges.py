@@ -33,10 +33,11 @@ def small_clip() -> torch.nn.Module:
     open_clip = import_open_clip()
     torch.manual_seed(0)
     made = open_clip.model.CLIP(
-        embed_dim=16, quick_gelu=True,
+        embed_dim=16,
+        quick_gelu=True,
         vision_cfg={"image_size": SIZE_PX, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
         text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    )  # fmt: skip
+    )
     return made.eval().requires_grad_(False)
 
 

@@ -58,7 +58,10 @@ def test_doubling_and_halving_mirror_each_other():
 
 def test_equal_code_is_seldom_called_changed_and_ten_per_cent_is_found():
     generator = random.Random(11)
-    session = lambda middle: latency_interval([middle * math.exp(generator.gauss(0, 0.03)) for _ in range(12)])
+
+    def session(middle: float) -> Interval:
+        return latency_interval([middle * math.exp(generator.gauss(0, 0.03)) for _ in range(12)])
+
     same = [judge_change(session(1.0), session(1.0)) for _ in range(300)]
     slower = [judge_change(session(1.12), session(1.0)) for _ in range(300)]
     assert sum(v in (Verdict.REGRESSED, Verdict.IMPROVED) for v in same) <= 3

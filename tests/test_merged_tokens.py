@@ -59,10 +59,14 @@ def error(made: Tensor, expected: Tensor) -> float:
         (GRID, "nn", [(2, 2 + POINTS)]),
         (UPSAMPLER, "bn", [(1, 1 + PICTURES + LOW + POINTS), (1, 3 + POINTS)]),
         (UPSAMPLER, "lb", [(1, 2 + LOW + POINTS), (1, 1 + PICTURES + LOW + POINTS)]),
-        (UPSAMPLER, "pnlb", [(1, 2 + PICTURES + POINTS), (1, 3 + POINTS), (1, 2 + LOW + POINTS), (1, 1 + PICTURES + LOW + POINTS)]),
+        (
+            UPSAMPLER,
+            "pnlb",
+            [(1, 2 + PICTURES + POINTS), (1, 3 + POINTS), (1, 2 + LOW + POINTS), (1, 1 + PICTURES + LOW + POINTS)],
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_the_output_is_the_same_row_by_row_and_equal_tokens_are_seen_once(settings, rows, expected):
     network, inputs = network_of(settings), given(settings, rows)
     whole = network(**inputs)

@@ -93,8 +93,8 @@ def objects(optimization: str, prompts: list[str], steps: int = 2) -> torch.Tens
 
 @pytest.mark.parametrize("optimization", ["fp32", "w3"])
 def test_batching_never_changes_an_object(optimization):
-    # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last step,
-    # from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
+    # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last
+    # step, from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
     alone, together = objects(optimization, PROMPTS[1:2], 32), objects(optimization, PROMPTS, 32)
     assert together.shape == (3, 1024, 6)
     apart = (together[1] - alone[0]).abs()
@@ -164,7 +164,10 @@ def test_guidance_cannot_push_a_point_out_of_the_cube(monkeypatch):
     made = pipeline("fp32")
     made.steps = 1
     network = made.networks["base diffusion"]
-    halves = lambda x: torch.cat([torch.ones(len(x) // 2, 6, 256), -torch.ones(len(x) // 2, 6, 256)])
+
+    def halves(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.ones(len(x) // 2, 6, 256), -torch.ones(len(x) // 2, 6, 256)])
+
     # v = (alpha * x - x0) / sigma gives x0 = 1 with the conditions and -1 without.
     monkeypatch.setattr(network, "forward", lambda x, t, clip: -halves(x) * 1e4)
     assert made.generate(PROMPTS[:1])[..., :3].abs().max() <= 1

@@ -1,4 +1,4 @@
-"""Official checkpoints: found, checked, read without running code, converted once; refused when they are anything else."""
+"""Official checkpoints: found, checked, read without running code, converted once; refused when anything else."""
 
 from __future__ import annotations
 

@@ -111,8 +111,19 @@ def a_link_to_nothing(folder: Path) -> str:
 
 
 DAMAGES = [
-    cut, alter, lose, add, unsealed, nonsense, foreign, nested, hidden, a_file, a_link, a_link_to_nothing,
-]  # fmt: skip
+    cut,
+    alter,
+    lose,
+    add,
+    unsealed,
+    nonsense,
+    foreign,
+    nested,
+    hidden,
+    a_file,
+    a_link,
+    a_link_to_nothing,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)

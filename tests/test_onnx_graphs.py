@@ -129,9 +129,15 @@ def test_networks_that_see_pictures_are_the_same_at_every_batch(model):
 def test_the_published_kinds_of_point_transformer_take_what_the_network_takes(conditioning):
     """Narrow ones; text mode gives the upsampler no picture, and a doubled batch comes with whole time steps."""
     settings = PointTransformerSettings(
-        points=48, width=64, layers=2, heads=2, conditioning=conditioning, clip_width=32, clip_tokens=5,
+        points=48,
+        width=64,
+        layers=2,
+        heads=2,
+        conditioning=conditioning,
+        clip_width=32,
+        clip_tokens=5,
         low_resolution_points=16 if conditioning == "grid+points" else 0,
-    )  # fmt: skip
+    )
     network = random_network(lambda: PointDiffusionTransformer(settings), CPU).eval().requires_grad_(False)
     narrow = SimpleNamespace(model="narrow", networks={"upsampler": network}, diffusion=("upsampler",))
     made = use_onnx(narrow, CPU, arithmetic="float32").networks["upsampler"]
@@ -166,7 +172,10 @@ def test_sums_of_integers_are_exact_on_every_processor(tmp_path):
 
     width = 2 * onnx_int8.MIN_INNER
     nodes = [helper.make_node("MatMul", ["x", "w"], ["predicted"], "layer")]
-    port = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", width])  # noqa: E731
+
+    def port(name: str):
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", width])
+
     weight = numpy_helper.from_array(np.ones((width, width), np.float32), "w")
     graph = helper.make_graph(nodes, "ones", [port("x")], [port("predicted")], [weight])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / GRAPH)

@@ -26,8 +26,11 @@ from tests.onnx_cases import CPU, PROMPTS, pipeline, relative, shared_cache  # n
 from tests.techniques import upsample_in_few
 
 RECIPES = {
-    "onnx": "float32", "int8-onnx-dynamic": "int8-dynamic", "int8-onnx-linear": "int8-linear", "int8-onnx-all": "int8-all",
-}  # fmt: skip
+    "onnx": "float32",
+    "int8-onnx-dynamic": "int8-dynamic",
+    "int8-onnx-linear": "int8-linear",
+    "int8-onnx-all": "int8-all",
+}
 MODELS = ("point-e-nano-text", "shap-e-nano-text")
 
 
@@ -69,8 +72,11 @@ def asked() -> dict[str, dict[str, list]]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_evaluations_of_a_sampling_are_within_the_tolerance_of_fp32(recipe, model, asked):
     """float32 each of them; integers all together: where little noise is left, v is small and their error is not."""
+
+    def first(out: torch.Tensor | tuple) -> torch.Tensor:
+        return out[0] if isinstance(out, tuple) else out
+
     made = pipeline(recipe, model)
-    first = lambda out: out[0] if isinstance(out, tuple) else out
     for stage in made.diffusion:
         with torch.inference_mode():
             pairs = [
@@ -183,8 +189,9 @@ def test_the_cost_of_a_stage_that_torch_does_not_see_is_not_known_and_its_few_ev
     with only_first_calls(diffusion_places(made), at_least(2)) as places:
         made.generate(PROMPTS[:1])
     assert {stage: [len(group.samples) for group in place.alike.values()] for stage, place in places.items()} == {
-        "base diffusion": [2], "upsampler": [2],
-    }  # fmt: skip
+        "base diffusion": [2],
+        "upsampler": [2],
+    }
 
 
 @pytest.mark.parametrize(("kind", "told"), [("process", True), ("allocator", False), ("unified", False)])

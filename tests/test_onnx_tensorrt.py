@@ -99,8 +99,13 @@ def test_the_session_is_asked_for_tensorrt_alone_and_a_fallback_is_refused(graph
             asked.update(path=path, providers=providers)
             asked["fallback"] = options.get_session_config_entry("session.disable_cpu_ep_fallback")
 
-        get_inputs = get_outputs = lambda self: []
-        get_providers = lambda self: ["CPUExecutionProvider"]  # what onnxruntime does where TensorRT does not start
+        def get_inputs(self):
+            return []
+
+        get_outputs = get_inputs
+
+        def get_providers(self):
+            return ["CPUExecutionProvider"]  # what onnxruntime does where TensorRT does not start
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", InferenceSession)
     folder = graphs["base diffusion"]["evaluation"]

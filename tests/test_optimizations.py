@@ -42,8 +42,8 @@ from tests.techniques import (
     pipeline,
 )
 
-# Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.02 (of six objects),
-# weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
+# Root mean square differences from fp32 on the same noise, measured in November 2026: bf16 0.002, dynamic int8 0.02 (of
+# six objects), weights of 16 bits 0.00001, of 8 bits 0.0025, of 3 bits 0.11, weights and activations of 8 bits 0.003.
 
 
 @pytest.fixture

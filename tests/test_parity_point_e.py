@@ -94,7 +94,7 @@ def test_network_is_the_originals(name, record_property):
     assert expected.std() > 0.1
 
 
-# From the original at fc8a607c08a3 by `python tests/test_parity_point_e.py`, torch 2.13.0 on the CPU: one layer of each.
+# From the original at fc8a607c08a3 by `python tests/test_parity_point_e.py`, torch 2.13.0, on the CPU: a layer of each.
 RECORDED = {
     "base40M-textvec": [1.176591, 0.943973, -0.456391],
     "base40M-imagevec": [1.176591, 0.943973, -0.456391],
@@ -144,9 +144,12 @@ def our_cloud(conditioning: str, stages: list, steps: int, sigma_max: tuple[floa
         start, churn = torch.randn(2, 6, 64), [torch.randn(2, 6, 64) for _ in range(steps)]
         start_above = torch.randn(2, 6, 96)
     low = heun(
-        Denoiser(base, cosine_schedule(), "epsilon", {"clip": condition}, guidance=3.0), start,
-        karras_sigmas(steps, 1e-3, sigma_max[0]), churn=3.0, churn_noise=lambda step: churn[step],
-    )  # fmt: skip
+        Denoiser(base, cosine_schedule(), "epsilon", {"clip": condition}, guidance=3.0),
+        start,
+        karras_sigmas(steps, 1e-3, sigma_max[0]),
+        churn=3.0,
+        churn_noise=lambda step: churn[step],
+    )
     given = {"clip": condition if conditioning == "grid" else None, "low_resolution": to_physical_units(low)}
     denoise = Denoiser(upsampler, linear_schedule(), "epsilon", given, guidance=3.0 if conditioning == "grid" else 1.0)
     return low, heun(denoise, start_above, karras_sigmas(steps, 1e-3, sigma_max[1]))
@@ -172,10 +175,16 @@ def original_cloud(conditioning: str, steps: int, sigma_max: tuple[float, float]
     else:  # as in their text notebook: the upsampler is given nothing of the text
         kwargs, filters, guidance = {"embeddings": condition}, ("embeddings", ""), (3.0, 0.0)
     sampler = PointCloudSampler(
-        cpu, theirs, [diffusion_from_config(DIFFUSION_CONFIGS[name]) for name in (base, "upsample")], [64, 96],
-        ["R", "G", "B"], model_kwargs_key_filter=filters, guidance_scale=guidance, karras_steps=(steps, steps),
+        cpu,
+        theirs,
+        [diffusion_from_config(DIFFUSION_CONFIGS[name]) for name in (base, "upsample")],
+        [64, 96],
+        ["R", "G", "B"],
+        model_kwargs_key_filter=filters,
+        guidance_scale=guidance,
+        karras_steps=(steps, steps),
         sigma_max=sigma_max,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         made = to_network_units(sampler.sample_batch(2, kwargs))
@@ -286,7 +295,9 @@ def record() -> None:
     """Print the figures above, from the original."""
     from suite.models.point_e.original import original_network
 
-    rounded = lambda values: [round(value, 6) for value in values]
+    def rounded(values) -> list[float]:
+        return [round(value, 6) for value in values]
+
     cpu = torch.device("cpu")
     for name in PUBLISHED:
         sizes = {"n_ctx": 64} | ({"cond_ctx": 32} if name == "upsample" else {})

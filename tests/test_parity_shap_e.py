@@ -170,10 +170,16 @@ def their_colours() -> torch.Tensor:
 def our_colours() -> torch.Tensor:
     pipeline = our_pipeline(pictures=False)
     weights = pipeline.object_weights(latents(batch=1))
-    asked = lambda what: lambda positions: pipeline.query_field(weights, positions, what)
-    along = CoarseToFine(asked(lambda made: made.coarse_density), torch.Generator().manual_seed(7), *RAY_SAMPLES)
-    field = lambda p: (asked(lambda made: made.density)(p), asked(lambda made: made.radiance)(p))
-    return along(field, *some_rays(), *their_way_through_the_box(*some_rays()))
+
+    def coarse_density(positions: torch.Tensor) -> torch.Tensor:
+        return pipeline.query_field(weights, positions, lambda made: made.coarse_density)
+
+    def density_and_radiance(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        density = pipeline.query_field(weights, positions, lambda made: made.density)
+        return density, pipeline.query_field(weights, positions, lambda made: made.radiance)
+
+    along = CoarseToFine(coarse_density, torch.Generator().manual_seed(7), *RAY_SAMPLES)
+    return along(density_and_radiance, *some_rays(), *their_way_through_the_box(*some_rays()))
 
 
 def their_way_through_the_box(origin: torch.Tensor, forward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -245,9 +251,14 @@ def their_latents(pictures: bool, steps: int):
         diffusion=diffusion_from_config(DIFFUSION),
         model_kwargs={"images": clip.transpose(1, 2)} if pictures else {"texts": clip},
         guidance_scale=3.0 if pictures else 15.0,
-        clip_denoised=True, use_fp16=False, use_karras=True, karras_steps=steps, sigma_min=1e-3, sigma_max=160,
+        clip_denoised=True,
+        use_fp16=False,
+        use_karras=True,
+        karras_steps=steps,
+        sigma_min=1e-3,
+        sigma_max=160,
         s_churn=0,
-    ).view(2, NARROW.latent.tokens, NARROW.latent.width)  # fmt: skip
+    ).view(2, NARROW.latent.tokens, NARROW.latent.width)
 
 
 def our_latents(pictures: bool, steps: int):

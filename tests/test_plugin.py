@@ -164,8 +164,9 @@ def test_broken_budgets_fail_their_subtests_with_value_interval_and_command(brok
     assert "over budget: latency_ratio: " in result.stdout and "budget at most 1e-09" in result.stdout
     assert 'pytest "suite/test_configurations.py::test_configuration[point-e-nano-text/steps-4@cpu]"' in result.stdout
     assert {name: verdict.value for name, verdict in measured["steps-4"].verdicts.items()} == {
-        "latency_ratio": "over-budget", "peak_memory_bytes": "over-budget"
-    }  # fmt: skip
+        "latency_ratio": "over-budget",
+        "peak_memory_bytes": "over-budget",
+    }
 
 
 def test_a_broken_quality_budget_fails_alone(broken):
@@ -173,8 +174,9 @@ def test_a_broken_quality_budget_fails_alone(broken):
     assert "over budget: r_precision: " in result.stdout and "budget at least 1.01" in result.stdout
     assert result.stdout.count("over budget: peak_memory_bytes: ") == result.stdout.count("budget at most 1000")
     assert {name: verdict.value for name, verdict in measured["steps-8"].verdicts.items()} == {
-        "r_precision": "over-budget", "peak_memory_bytes": "pass"
-    }  # fmt: skip
+        "r_precision": "over-budget",
+        "peak_memory_bytes": "pass",
+    }
 
 
 FOUR = [CELL.format(recipe) for recipe in ("fp32", "steps-8", "steps-4", "w3")]

@@ -271,10 +271,16 @@ def test_the_protocols_page_says_what_the_code_does():
     page = (Path(__file__).parents[1] / "docs/protocol.md").read_text()
     azimuths = ", ".join(f"{angle:.0f}°" for angle in renderer.AZIMUTHS_DEG)
     for words in (
-        f"Version {PROTOCOL}", f"| {PROTOCOL} |", f"azimuths {azimuths} and elevation {renderer.ELEVATION_DEG:.0f}°",
-        f"{renderer.CAMERA_DISTANCE} from the origin", f"height is {renderer.HALF_FIELD} at", f"{POINTS:,} points",
-        f"{sets.RIVALS} distractors", f"{sets.RIVALS_LARGE:,} distractors", *(f"`{sets.JUDGE_OF[name]}`" for name in sets.SETS),
+        f"Version {PROTOCOL}",
+        f"| {PROTOCOL} |",
+        f"azimuths {azimuths} and elevation {renderer.ELEVATION_DEG:.0f}°",
+        f"{renderer.CAMERA_DISTANCE} from the origin",
+        f"height is {renderer.HALF_FIELD} at",
+        f"{POINTS:,} points",
+        f"{sets.RIVALS} distractors",
+        f"{sets.RIVALS_LARGE:,} distractors",
+        *(f"`{sets.JUDGE_OF[name]}`" for name in sets.SETS),
         f"first {DIVERSITY_PROMPTS} prompts",
-    ):  # fmt: skip
+    ):
         assert words in page, words
     assert renderer.BACKGROUND == 1.0  # white

@@ -64,8 +64,12 @@ def test_publish_writes_every_device_and_prints_the_frontier(published):
     assert f'pytest "suite/test_configurations.py::test_configuration[{NANO}/steps-16@cpu]"' in run.stdout
     rows = [row for row in load_published(folder) if row.source == "measured"]
     assert {row.optimization: row.on_frontier for row in rows} == {
-        "fp32": True, "bf16": False, "int8-all": None, "w3": None, "steps-16": True,
-    }  # fmt: skip
+        "fp32": True,
+        "bf16": False,
+        "int8-all": None,
+        "w3": None,
+        "steps-16": True,
+    }
 
 
 def test_the_json_is_a_plain_list_with_every_field_and_null_for_what_is_not_known(published):
@@ -88,10 +92,19 @@ def test_the_markdown_says_what_a_reader_needs(published):
     _, folder = published
     page = (folder / "cpu.md").read_text()
     for text in (
-        "## Board laptop, embedded prompts", "chip Test chip", "threads 1", "protocol 1", "153 prompts scored",
-        "85.0 % (78.5 to 89.8)", "simulated arithmetic: no latency", "2026-11-23", "01234567", "## Published by others",
-        "doi:10.1145/3609395.3610594", "×4.00",
-    ):  # fmt: skip
+        "## Board laptop, embedded prompts",
+        "chip Test chip",
+        "threads 1",
+        "protocol 1",
+        "153 prompts scored",
+        "85.0 % (78.5 to 89.8)",
+        "simulated arithmetic: no latency",
+        "2026-11-23",
+        "01234567",
+        "## Published by others",
+        "doi:10.1145/3609395.3610594",
+        "×4.00",
+    ):
         assert text in page, text
     lines = page.splitlines()
     starred = [line for line in lines if line.startswith("| ★ |")]
@@ -165,17 +178,22 @@ def test_what_fails_quality_and_smoke_runs_beside_full_ones_are_named_and_not_ra
 
 def test_where_nothing_can_be_ranked_the_reasons_are_counted(tmp_path, capsys):
     made = [
-        measurement(f"{NANO}/steps-4@cpu", hits=0), measurement(f"{NANO}/steps-2@cpu", hits=1),
-        measurement(f"{NANO}/w3@cpu", hits=70), measurement(f"{NANO}/bf16@cpu", hits=None),
+        measurement(f"{NANO}/steps-4@cpu", hits=0),
+        measurement(f"{NANO}/steps-2@cpu", hits=1),
+        measurement(f"{NANO}/w3@cpu", hits=70),
+        measurement(f"{NANO}/bf16@cpu", hits=None),
         measurement(f"{NANO}/steps-8@cpu", status=Status.CRASHED),
-    ]  # fmt: skip
+    ]
     session_file(tmp_path / "laptop" / "0001.json", made)
     assert main(["frontier", "--history", str(tmp_path), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("cpu: no ranked rows (5 measured: ")
     for reason in (
-        "2 failed quality: no better than chance (1 in 153)", "1 simulated", "1 no r_precision", "1 status crashed",
-    ):  # fmt: skip
+        "2 failed quality: no better than chance (1 in 153)",
+        "1 simulated",
+        "1 no r_precision",
+        "1 status crashed",
+    ):
         assert reason in said
 
 

@@ -132,8 +132,9 @@ def test_clip_counts_the_same_with_weights_and_without():
     here = [counted(lambda: clip.encode_text(tokens)), counted(lambda: clip.encode_image(picture))]
     clip = clip.to("meta")
     there = [
-        counted(lambda: clip.encode_text(tokens.to("meta"))), counted(lambda: clip.encode_image(picture.to("meta"))),
-    ]  # fmt: skip
+        counted(lambda: clip.encode_text(tokens.to("meta"))),
+        counted(lambda: clip.encode_image(picture.to("meta"))),
+    ]
     assert [count.total_flops for count in here] == [count.total_flops for count in there]
     assert all(count.total_flops > 1e7 for count in here)
 
@@ -170,8 +171,9 @@ def test_half_precision_halves_the_traffic_and_has_its_own_name():
 
 def test_a_point_transformer_on_paper():
     """Twelve square matrices a block and a token, attention, and the projections of points, time and condition."""
-    settings = PointTransformerSettings(points=20, width=16, layers=3, heads=2, conditioning="vector",
-                                        clip_width=8, clip_tokens=2, prediction="v")  # fmt: skip
+    settings = PointTransformerSettings(
+        points=20, width=16, layers=3, heads=2, conditioning="vector", clip_width=8, clip_tokens=2, prediction="v"
+    )
     network = PointDiffusionTransformer(settings).eval()
     count = counted(lambda: network(torch.randn(2, 6, 20), torch.zeros(2), torch.randn(2, 8)))
     rows, tokens, width = 2, 1 + 2 + 20, 16

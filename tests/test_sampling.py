@@ -103,8 +103,9 @@ def test_guidance_outside_its_interval_costs_no_second_row_and_changes_nothing()
     def network(x, t, clip):
         return 0.1 * x + clip[:, :, None]
 
-    conditions = {"clip": torch.ones(2, 6)}
-    make = lambda **more: Denoiser(network, cosine_schedule(), "v", conditions, clamp=False, **more)
+    def make(**more) -> Denoiser:
+        return Denoiser(network, cosine_schedule(), "v", {"clip": torch.ones(2, 6)}, clamp=False, **more)
+
     x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
     limited, always, never = make(guidance=3.0, guided_within=(0.5, 5.0)), make(guidance=3.0), make()
     assert torch.equal(limited(x, 1.0), always(x, 1.0)) and not torch.equal(limited(x, 1.0), never(x, 1.0))

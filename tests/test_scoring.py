@@ -97,9 +97,14 @@ def test_what_depends_on_the_batch_at_hand_is_made_one_at_a_time():
         )
     }
     assert sizes == {
-        "fp32": CHUNK, "distilled-2": CHUNK, "int8-fbgemm-linear": 1, "steps-16+int8-onnx-dynamic": 1, "compile": 1,
-        "onnx": CHUNK, "w3": CHUNK,
-    }  # fmt: skip
+        "fp32": CHUNK,
+        "distilled-2": CHUNK,
+        "int8-fbgemm-linear": 1,
+        "steps-16+int8-onnx-dynamic": 1,
+        "compile": 1,
+        "onnx": CHUNK,
+        "w3": CHUNK,
+    }
 
 
 def helped(job: Job, before=lambda crew: None) -> tuple[Quality, list]:

@@ -153,7 +153,9 @@ def test_an_environment_of_another_checkout_is_not_emptied_through_a_link(script
 COMPLAINTS = {
     "no_space": "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
     "damaged": "ERROR: Wheel 'a' located at /tmp/a-1-py3-none-any.whl is invalid.",
-    "no_network": "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by 'NewConnectionError(...)'",
+    "no_network": (
+        "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by 'NewConnectionError(...)'"
+    ),
     "missing": "ERROR: No matching distribution found for scipy==1.17.1",
     "conflict": "    The user requested (constraint) iniconfig==2.1.0",
     "no_right": "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'",

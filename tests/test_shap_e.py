@@ -57,10 +57,14 @@ def ball(radius: float = 0.6, offset: float = 0.2) -> ShapE:
     made.octaves = ALL_OCTAVES
     renderer = fresh(
         lambda: ShapERenderer(
-            param_names=("nerstf.mlp.0.weight",), param_shapes=((64, 93),), d_latent=16, d_hidden=64,
-            n_hidden_layers=1, insert_direction_at=None,
+            param_names=("nerstf.mlp.0.weight",),
+            param_shapes=((64, 93),),
+            d_latent=16,
+            d_hidden=64,
+            n_hidden_layers=1,
+            insert_direction_at=None,
         )
-    )  # fmt: skip
+    )
     projection = renderer.params_proj.projections["nerstf__mlp__0__weight"]
     for part in (projection.norm.weight, projection.norm.bias, projection.proj.bias):
         part.zero_()
@@ -85,10 +89,12 @@ def ball(radius: float = 0.6, offset: float = 0.2) -> ShapE:
 def test_asking_objects_together_is_diffusers_network_asked_one_by_one(direction_at):
     renderer = fresh(
         lambda: ShapERenderer(
-            param_shapes=((32, 93), (32, 32), (32, 32), (32, 32)), d_latent=8, d_hidden=32,
+            param_shapes=((32, 93), (32, 32), (32, 32), (32, 32)),
+            d_latent=8,
+            d_hidden=32,
             insert_direction_at=direction_at,
         )
-    )  # fmt: skip
+    )
     latents = torch.randn(2, 128, 8, generator=torch.Generator().manual_seed(1))
     weights = object_weights(renderer, latents)
     made = ask(renderer, weights, positions())
@@ -173,7 +179,10 @@ def test_coarse_to_fine_sampling_sees_what_a_thousand_even_samples_see():
 
     azimuth = torch.tensor([30.0])
     exact = render_views(cloud, azimuth, 24, Evenly(1000))
-    error = lambda *samples: (render_views(cloud, azimuth, 24, along(*samples)) - exact).abs().mean().item()
+
+    def error(*samples: int) -> float:
+        return (render_views(cloud, azimuth, 24, along(*samples)) - exact).abs().mean().item()
+
     assert error(64, 128) < 2e-3 < error(8, 8) < 0.05
     assert torch.equal(render_views(cloud, azimuth, 24, along(8, 8)), render_views(cloud, azimuth, 24, along(8, 8)))
     assert not torch.equal(

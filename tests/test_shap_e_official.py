@@ -190,9 +190,13 @@ def random_pipeline(pictures: bool = False):
     prior, source = random_network(pictures)
     renderer = network(source, "vector_decoder", lambda: build_renderer(NARROW), dtype=torch.float32)
     made = assemble(
-        "shap-e-300m-text", {"latent diffusion": prior, "mesh decoder": renderer},
-        lambda prompts, sample, stage: condition(pictures, len(prompts)), CPU, guidance=15.0, size=NARROW,
-    )  # fmt: skip
+        "shap-e-300m-text",
+        {"latent diffusion": prior, "mesh decoder": renderer},
+        lambda prompts, sample, stage: condition(pictures, len(prompts)),
+        CPU,
+        guidance=15.0,
+        size=NARROW,
+    )
     made.steps, made.grid, made.ray_samples = 2, 32, (4, 8)
     return made
 

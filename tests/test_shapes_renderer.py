@@ -157,7 +157,10 @@ def inside(shape: str, p: torch.Tensor) -> torch.Tensor:
 
 def test_a_cloud_depends_on_its_generator_and_not_on_the_other_rows():
     table = SceneTable(a_sample_of_scenes()[:5])
-    draw = lambda rows, seed: table.clouds(torch.tensor(rows), 64, torch.Generator().manual_seed(seed), jitter=1.0)[0]
+
+    def draw(rows: list[int], seed: int) -> torch.Tensor:
+        return table.clouds(torch.tensor(rows), 64, torch.Generator().manual_seed(seed), jitter=1.0)[0]
+
     assert torch.equal(draw([3], 5), draw([3], 5))
     assert not torch.equal(draw([3], 5), draw([3], 6))
 
@@ -215,7 +218,9 @@ def test_the_nearest_point_wins_from_either_side():
 
 
 def test_a_nearer_point_looks_larger_off_the_axis():
-    column = lambda y: coloured(front(dots((0.6, y, 0, 0, 0, 0)))).mean(0)[1].item()
+    def column(y: float) -> float:
+        return coloured(front(dots((0.6, y, 0, 0, 0, 0)))).mean(0)[1].item()
+
     assert column(-0.5) > column(0.5) + 2  # perspective
 
 

@@ -1,4 +1,4 @@
-"""The solvers against the exact solution of a Gaussian's equation, and against diffusers' schedulers on their own levels."""
+"""The solvers against the exact solution of a Gaussian's equation and against diffusers' schedulers on their levels."""
 
 from __future__ import annotations
 
@@ -88,9 +88,12 @@ def test_ddim_is_euler_on_even_time_steps():
     from diffusers import DDIMScheduler
 
     theirs = DDIMScheduler(
-        num_train_timesteps=1000, prediction_type="sample", clip_sample=False, set_alpha_to_one=True,
+        num_train_timesteps=1000,
+        prediction_type="sample",
+        clip_sample=False,
+        set_alpha_to_one=True,
         timestep_spacing="trailing",
-    )  # fmt: skip
+    )
     theirs.set_timesteps(20)
     kept = theirs.alphas_cumprod[theirs.timesteps].double()
     sigmas = torch.cat([((1 - kept) / kept).sqrt(), torch.zeros(1, dtype=torch.float64)])

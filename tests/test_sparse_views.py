@@ -37,8 +37,11 @@ def psnr_db(made: torch.Tensor, reference: torch.Tensor) -> float:
 
 def test_cells_with_something_and_those_beside_them_are_occupied():
     grid = occupied(ball, 16, CPU)
-    middle = lambda cell: [(c + 0.5) / 8 - 1 for c in cell]
-    away = lambda cell: (torch.tensor(middle(cell)) - torch.tensor([0.5, 0.0, -0.25])).norm()
+
+    def away(cell: list[int]) -> torch.Tensor:
+        middle = [(c + 0.5) / 8 - 1 for c in cell]
+        return (torch.tensor(middle) - torch.tensor([0.5, 0.0, -0.25])).norm()
+
     for cell in torch.cartesian_prod(*[torch.arange(16)] * 3).tolist():
         if away(cell) < 0.3:
             assert grid[tuple(cell)]
@@ -77,9 +80,12 @@ def test_samples_drawn_coarse_to_fine_are_the_same_draws():
     azimuth, made = torch.tensor([30.0]), {}
     for cells in (None, 32):
         field = ball if cells is None else where_occupied(ball, cells, CPU)
-        both = lambda p: (10 * field(p)[:, 0], (field(p)[:, 1:] + 1) / 2)
+
+        def density_and_colour(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return 10 * field(p)[:, 0], (field(p)[:, 1:] + 1) / 2
+
         along = CoarseToFine(lambda p: 10 * field(p)[:, 0], torch.Generator().manual_seed(1), 16, 16)
-        made[cells] = render_views(both, azimuth, 24, along)
+        made[cells] = render_views(density_and_colour, azimuth, 24, along)
     assert torch.allclose(made[None], made[32], atol=1e-6)
 
 

@@ -41,9 +41,10 @@ def cost(floor_s: float = 0.5, stages: tuple[str, ...] = ("text encoder", "base 
 def staged(configuration: str = f"{NANO}/fp32@cpu", **others):
     """A measurement with two stages of 0.5 and 1.5 s, their peaks and cost."""
     memory = Memory(
-        kind="process", peak_memory_bytes=60_000_000,
+        kind="process",
+        peak_memory_bytes=60_000_000,
         stage_peak_memory_bytes={"text encoder": 30_000_000, "base diffusion": 60_000_000},
-    )  # fmt: skip
+    )
     fields = {"latency": timed(text_encoder=0.5, base_diffusion=1.5), "memory": memory, "cost": cost()}
     return measurement(configuration).model_copy(update=fields | others)
 
@@ -95,10 +96,23 @@ def of(name: str, *order: str, latency_s: float = 1.0, **fields):
 
 ROWS = [
     of(f"{NANO}/fp32@cpu", "text encoder", "base diffusion", "upsampler"),
-    of(f"{SHAP}/fp32@cpu", "text encoder", "latent diffusion", "mesh decoder", extra_stage_latency_s={"NeRF views": 2.0}),
+    of(
+        f"{SHAP}/fp32@cpu",
+        "text encoder",
+        "latent diffusion",
+        "mesh decoder",
+        extra_stage_latency_s={"NeRF views": 2.0},
+    ),
     of(f"{IMAGE}/fp32@cpu", "text encoder", "text-to-image", "image encoder", "base diffusion", "upsampler"),
-    of("shap-e-nano-image/fp32@cpu", "text encoder", "text-to-image", "image encoder", "latent diffusion", "mesh decoder"),
-]  # fmt: skip
+    of(
+        "shap-e-nano-image/fp32@cpu",
+        "text encoder",
+        "text-to-image",
+        "image encoder",
+        "latent diffusion",
+        "mesh decoder",
+    ),
+]
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[::-1], ROWS[1:] + ROWS[:1]])
@@ -146,8 +160,11 @@ def lines_of(page: str, heading: str) -> list[list[str]]:
 
 def test_the_page_shows_seconds_and_memory_by_stage_with_shares():
     made = measured_rows(
-        [staged(extra_stage_samples_s={"NeRF views": [2.0]}), staged(f"{NANO}/steps-16@cpu", latency=timed(text_encoder=0.1, base_diffusion=0.4))]
-    )  # fmt: skip
+        [
+            staged(extra_stage_samples_s={"NeRF views": [2.0]}),
+            staged(f"{NANO}/steps-16@cpu", latency=timed(text_encoder=0.1, base_diffusion=0.4)),
+        ]
+    )
     table = lines_of(to_markdown("cpu", made, {}), "## Where the time and memory go on board laptop")
     assert table[0] == ["configuration", "latency", "text encoder", "base diffusion", "(NeRF views)"]
     assert table[2] == [f"{NANO}/fp32", "2.00 s", "0.500 s (25.0 %)", "1.50 s (75.0 %)", "2.00 s"]

@@ -144,7 +144,7 @@ def test_what_goes_together_composes_in_the_order_written(name):
         ("bf16+complie", "unknown optimization 'complie'; nearest: compile"),
         ("smoothqaunt+w8", "unknown optimization 'smoothqaunt'; nearest: smoothquant"),
     ],
-)  # fmt: skip
+)
 def test_impossible_compositions_say_why_and_what_is_right(name, words):
     with pytest.raises(UnknownName, match=re.escape(words)):
         find_optimization(name)

@@ -92,8 +92,10 @@ def test_a_state_in_8_bits_is_the_nearest_that_a_scale_a_row_allows():
     }
     stored = packed(state)
     assert {name: value.dtype for name, value in stored.items()} == {
-        "linear.weight": torch.int8, "linear.weight.scale": torch.float16, "bias": torch.float16,
-    }  # fmt: skip
+        "linear.weight": torch.int8,
+        "linear.weight.scale": torch.float16,
+        "bias": torch.float16,
+    }
     back = unpacked(stored)
     assert list(back) == list(state)
     step = state["linear.weight"].abs().amax(1, keepdim=True) / 127

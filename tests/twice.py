@@ -1,4 +1,4 @@
-"""A pytest plugin for inner sessions (`-p tests.twice`): runs each test again, as a plugin that reruns failures does."""
+"""A pytest plugin for inner sessions (`-p tests.twice`): runs each test again, as one that reruns failures does."""
 
 from _pytest.runner import runtestprotocol
 

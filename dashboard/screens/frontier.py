@@ -61,18 +61,37 @@ verdict = st.container(border=True)
 first, second, third, fourth, fifth = st.columns([2, 3, 2, 2, 3], vertical_alignment="bottom")
 device, board = choosing.device_and_board(rows, first, second)
 max_latency_s = third.number_input(
-    "At most, seconds", min_value=0.001, value=None, step=0.1, format="%g", placeholder="any", key="seconds", bind=IN_URL,
+    "At most, seconds",
+    min_value=0.001,
+    value=None,
+    step=0.1,
+    format="%g",
+    placeholder="any",
+    key="seconds",
+    bind=IN_URL,
     help="Held against the upper end of the latency's 95 % interval.",
-)  # fmt: skip
+)
 gigabytes = fourth.number_input(
-    "At most, GB", min_value=0.001, value=None, step=0.01, format="%g", placeholder="any", key="gigabytes", bind=IN_URL,
+    "At most, GB",
+    min_value=0.001,
+    value=None,
+    step=0.01,
+    format="%g",
+    placeholder="any",
+    key="gigabytes",
+    bind=IN_URL,
     help="Peak memory above the level before the model was loaded. 1 GB is 1,000,000,000 bytes.",
-)  # fmt: skip
+)
 unranked = fifth.segmented_control(
-    "Not ranked, in the figure", [MARKED, HIDDEN], default=MARKED, required=True, key="unranked", bind=IN_URL,
-    help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under other "
-    "conditions. The table always has them, with the reason.",
-)  # fmt: skip
+    "Not ranked, in the figure",
+    [MARKED, HIDDEN],
+    default=MARKED,
+    required=True,
+    key="unranked",
+    bind=IN_URL,
+    help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
+    "other conditions. The table always has them, with the reason.",
+)
 max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
 state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}
 

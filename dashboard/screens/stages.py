@@ -17,9 +17,14 @@ first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bott
 device, board = choosing.device_and_board(rows, first, second)
 unit = third.segmented_control("Time in", [SECONDS, SHARES], default=SECONDS, required=True, key="unit", bind=IN_URL)
 which = fourth.segmented_control(
-    "Rows of each model", [FEW, ALL], default=FEW, required=True, key="rows", bind=IN_URL,
+    "Rows of each model",
+    [FEW, ALL],
+    default=FEW,
+    required=True,
+    key="rows",
+    bind=IN_URL,
     help=f"Few: the reference and the {FASTEST} fastest others.",
-)  # fmt: skip
+)
 state = {"device": device, "unit": unit, "rows": which}
 
 if board is None:

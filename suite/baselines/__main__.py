@@ -2,9 +2,9 @@
 
 Writes `suite/baselines/<board>.json`, from which later measurements are judged (`python -m leaderboards compare`). Each
 FILE is a session's pytest-benchmark file or a journal folder; without any, the board's committed history is read. A
-configuration needs three sessions at least, all with the fingerprint of the newest: the noise that counts is that between
-fresh processes. Smoke sessions count for latency and memory, quality comes from a session that scored all prompts.
-What is not measured anew stays as it was pinned.
+configuration needs three sessions at least, all with the fingerprint of the newest: the noise that counts is that
+between fresh processes. Smoke sessions count for latency and memory, quality comes from a session that scored all
+prompts. What is not measured anew stays as it was pinned.
 """
 
 from __future__ import annotations

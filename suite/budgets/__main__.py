@@ -2,9 +2,9 @@
 
 Each FILE is a session of its own (a pytest-benchmark file or a journal folder). Three sessions at least, since the true
 noise is that between fresh processes: latency × 1.5, or the slowest session × 1.25 where that is more, memory × 1.15,
-quality's lower 99 % bound (one of them must have scored all prompts; the others may be smoke runs, whose time and memory
-are measured in the same way). What was never measured is written as unset, with the reason, in one line an entry;
-entries without a new measurement stay as they are; nothing is invented.
+quality's lower 99 % bound (one of them must have scored all prompts; the others may be smoke runs, whose time and
+memory are measured in the same way). What was never measured is written as unset, with the reason, in one line an
+entry; entries without a new measurement stay as they are; nothing is invented.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ OURS = [name for name, device in DEVICES.items() if not extensions().has(device)
 
 HEADER = """\
 # Budgets of the configurations on {title}; written by `python -m suite.budgets propose --device {name}`.
-# A limit is a measured level plus a margin: latency × 1.5 (or the slowest session × 1.25), memory × 1.15, quality's lower 99 % bound.
+# A limit is a measured level plus a margin: latency × 1.5 (or the slowest session × 1.25), memory × 1.15, \
+quality's lower 99 % bound.
 """
 
 

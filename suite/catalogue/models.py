@@ -73,16 +73,26 @@ def _published(name: str, builder: str, *, pictures: bool, **of_the_family: Any)
 
 def _point_e(name: str, builder: str, pictures: bool) -> Model:
     return _published(
-        name, f"suite.models.point_e.full_size:{builder}", pictures=pictures, family="point-e", source=OPENAI_POINT_E,
-        output="point cloud of 4096 points", stages=("base diffusion", "upsampler"),
-    )  # fmt: skip
+        name,
+        f"suite.models.point_e.full_size:{builder}",
+        pictures=pictures,
+        family="point-e",
+        source=OPENAI_POINT_E,
+        output="point cloud of 4096 points",
+        stages=("base diffusion", "upsampler"),
+    )
 
 
 def _shap_e(name: str, builder: str, pictures: bool) -> Model:
     return _published(
-        name, f"suite.models.shap_e.full_size:{builder}", pictures=pictures, family="shap-e", source=OPENAI_SHAP_E,
-        output="coloured mesh of a grid of 128", stages=("latent diffusion", "mesh decoder"),
-    )  # fmt: skip
+        name,
+        f"suite.models.shap_e.full_size:{builder}",
+        pictures=pictures,
+        family="shap-e",
+        source=OPENAI_SHAP_E,
+        output="coloured mesh of a grid of 128",
+        stages=("latent diffusion", "mesh decoder"),
+    )
 
 
 MODELS = {

@@ -125,7 +125,10 @@ OPTIMIZATIONS = {
         Optimization(
             name="onednn",
             techniques=(Technique("onednn", "suite.optimizations.arithmetic.onednn:use_onednn", **COMPUTES),),
-            source="float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; within 1e-5 of the reference",
+            source=(
+                "float32 Linear layers, and their GELU, through oneDNN instead of torch's BLAS; "
+                "within 1e-5 of the reference"
+            ),
             runs_on=_on_cpu("oneDNN's Linear layers are for the CPU"),
         ),
         Optimization(
@@ -182,7 +185,9 @@ OPTIMIZATIONS = {
         Optimization(
             name="one-evaluation",
             techniques=(_dpmpp(1), Technique("guidance", "suite.optimizations.sampling.guidance:drop", samples=True)),
-            source="the sample that the network expects behind pure noise; Ho & Salimans 2022, arXiv:2207.12598, unguided",
+            source=(
+                "the sample that the network expects behind pure noise; Ho & Salimans 2022, arXiv:2207.12598, unguided"
+            ),
         ),
         *(_distilled(count) for count in (8, 4, 2, 1)),
         *(_pictures(count) for count in (8, 4, 2, 1)),
@@ -274,7 +279,10 @@ OPTIMIZATIONS = {
                     "precision", "suite.optimizations.arithmetic.precision:cast", {"dtype": "float16"}, **COMPUTES
                 ),
             ),
-            source="weights and activations in float16, sampler in float32; unsupported by processors without its arithmetic",
+            source=(
+                "weights and activations in float16, sampler in float32; "
+                "unsupported by processors without its arithmetic"
+            ),
             in_matrix_of=GPUS,
         ),
         Optimization(
@@ -326,7 +334,9 @@ OPTIMIZATIONS = {
         Optimization(
             name="int8-torchao-linear",
             techniques=(Technique("quantization", "suite.optimizations.arithmetic.torchao_int8:quantize", **COMPUTES),),
-            source="torchao's dynamic int8, the successor of int8-fbgemm-linear's: docs.pytorch.org/ao; extra `torchao`",
+            source=(
+                "torchao's dynamic int8, the successor of int8-fbgemm-linear's: docs.pytorch.org/ao; extra `torchao`"
+            ),
             in_matrix_of=GPUS,
         ),
         Optimization(
@@ -334,7 +344,10 @@ OPTIMIZATIONS = {
             techniques=(
                 Technique("weight-only", "suite.optimizations.arithmetic.weight_only:pack", {"bits": 8}, **COMPUTES),
             ),
-            source="weights stored in 8 bits, a scale an output channel, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
+            source=(
+                "weights stored in 8 bits, a scale an output channel, arithmetic in their own type; "
+                "Frantar et al. 2022, arXiv:2210.17323"
+            ),
             in_matrix_of=GPUS,
         ),
         Optimization(
@@ -347,7 +360,10 @@ OPTIMIZATIONS = {
                     **COMPUTES,
                 ),
             ),
-            source="weights stored in 4 bits, a scale for 32, arithmetic in their own type; Frantar et al. 2022, arXiv:2210.17323",
+            source=(
+                "weights stored in 4 bits, a scale for 32, arithmetic in their own type; "
+                "Frantar et al. 2022, arXiv:2210.17323"
+            ),
             in_matrix_of=GPUS,
         ),
         Optimization(
@@ -360,7 +376,10 @@ OPTIMIZATIONS = {
                     **COMPUTES,
                 ),
             ),
-            source="by hand: blocks stored in 8 bits, those in the middle in 4, all else float32; Li et al. 2023, arXiv:2302.04304",
+            source=(
+                "by hand: blocks stored in 8 bits, those in the middle in 4, all else float32; "
+                "Li et al. 2023, arXiv:2302.04304"
+            ),
             in_matrix_of=GPUS,
         ),
         Optimization(
@@ -374,7 +393,10 @@ OPTIMIZATIONS = {
                     place=Place.SCALES,
                 ),
             ),
-            source="outliers of activations moved into the weights, for an int8 recipe behind it; Xiao et al. 2022, arXiv:2211.10438",
+            source=(
+                "outliers of activations moved into the weights, for an int8 recipe behind it; "
+                "Xiao et al. 2022, arXiv:2211.10438"
+            ),
             in_matrix_of=GPUS,
         ),
         # Through ONNX Runtime: the same graphs on a processor and with TensorRT.
@@ -387,7 +409,10 @@ OPTIMIZATIONS = {
         Optimization(
             name="int8-onnx-dynamic",
             techniques=(_onnx("quantization", "int8-dynamic", "cpu"),),
-            source="Linear layers in int8, activations ranged at each call: ONNX Runtime's dynamic quantization; extra `onnx`",
+            source=(
+                "Linear layers in int8, activations ranged at each call: "
+                "ONNX Runtime's dynamic quantization; extra `onnx`"
+            ),
             runs_on=_on_cpu(ONNX_CPU),
             in_matrix_of=GPUS,
         ),
@@ -406,7 +431,9 @@ OPTIMIZATIONS = {
         Optimization(
             name="int8-tensorrt-linear",
             techniques=(_onnx("quantization", "int8-linear", "tensorrt"),),
-            source=f"static int8 of the Linear layers; {EMS23}: TensorRT, Linear; extra `tensorrt`; not run on a GPU yet",
+            source=(
+                f"static int8 of the Linear layers; {EMS23}: TensorRT, Linear; extra `tensorrt`; not run on a GPU yet"
+            ),
             runs_on=TENSORRT,
         ),
         Optimization(

@@ -88,7 +88,7 @@ class Backend(Protocol):
 def memory_of(
     kind: str, peak_bytes: int, load_peak_bytes: int | None, process_peak_bytes: int, stages: dict[str, int]
 ) -> Memory | None:
-    """The record of what a gauge saw. A level that is not above the one before loading tells nothing: it is left out."""
+    """The record of what a gauge saw. A level not above the one before loading tells nothing: it is left out."""
     seen = {name: peak for name, peak in stages.items() if peak > 0}
     peak = max(seen.values()) if seen else peak_bytes
     if peak <= 0:
@@ -129,7 +129,8 @@ def machine_board() -> str:
 def passing_line(device: str, board: Board) -> str:
     """What to say of a board that nothing lasting tells from others."""
     return (
-        f"nothing lasting tells this machine from others ({board.passing}): its {device} rows stand on board {board.id}, "
+        f"nothing lasting tells this machine from others ({board.passing}): "
+        f"its {device} rows stand on board {board.id}, "
         f"of this boot only; {BOARD_VARIABLE}=NAME gives it a name that stays"
     )
 

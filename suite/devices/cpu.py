@@ -76,8 +76,8 @@ class Cpu:
 
 
 def _chip_name(root: Path) -> str | None:
-    """As the kernel names it. A virtual machine's name may stand for processors of many years ("AMD EPYC"), which differ
-    in their instructions: one without a number has family and model behind it."""
+    """As the kernel names it. A virtual machine's name may stand for processors of many years ("AMD EPYC"), which
+    differ in their instructions: one without a number has family and model behind it."""
     said: dict[str, str] = {}
     for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")

@@ -27,7 +27,7 @@ def serial_number(root: Path) -> str | None:
 
 
 def chip_name(device: Device, root: Path) -> str:
-    """The model, in one wording whatever the JetPack. NotHere, with what was found, where it is not the device's module."""
+    """The model, in one wording whatever the JetPack. NotHere, with what was found, on another module."""
     model, compatible = _first(root, MODEL), _first(root, COMPATIBLE) or ""
     if model is not None and device.chip is not None and device.chip.lower() in model.lower():
         return model if model.startswith("NVIDIA ") else f"NVIDIA {model}"

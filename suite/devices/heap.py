@@ -1,6 +1,6 @@
-"""What the C library does with freed memory, where it is glibc: by itself it keeps some, and how much depends on the order
-in which threads allocated. Peaks of the same cell then spread from 34 to 51 MB; with freed pages returned, from 37.7 to
-38.3 MB (`docs/measuring.md`). https://man7.org/linux/man-pages/man3/mallopt.3.html
+"""What the C library does with freed memory, where it is glibc: by itself it keeps some, and how much depends on the
+order in which threads allocated. Peaks of the same cell then spread from 34 to 51 MB; with freed pages returned, from
+37.7 to 38.3 MB (`docs/measuring.md`). https://man7.org/linux/man-pages/man3/mallopt.3.html
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def release_freed_memory() -> None:
 
 
 def return_what_is_freed() -> None:
-    """From now on large blocks go back to the system when they are freed, so that the resident set is what is in use."""
+    """From now on large blocks go back to the system when they are freed, so that the resident set is what is used."""
     _set_thresholds(RETURNED_FROM_BYTES)
     release_freed_memory()
 

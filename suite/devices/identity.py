@@ -15,8 +15,8 @@ from pathlib import Path
 
 from suite.devices.backend import read_text
 
-# Each is one machine's alone, unless that was copied whole. Linux shows a product's UUID to root alone, some systems and
-# hypervisors to everybody: it counts only where it does not depend on who asks.
+# Each is one machine's alone, unless that was copied whole. Linux shows a product's UUID to root alone, some systems
+# and hypervisors to everybody: it counts only where it does not depend on who asks.
 UNIQUE = {
     "machine id": "etc/machine-id",
     "hypervisor": "sys/hypervisor/uuid",
@@ -80,8 +80,8 @@ def host_name(root: Path) -> str | None:
 
 
 def hardware_addresses(root: Path) -> list[str]:
-    """Of the network interfaces that belong to the machine, sorted: with a device behind them, and not plugged in by USB,
-    so that a laptop is the same board on its dock and off it."""
+    """Of the network interfaces that belong to the machine, sorted: with a device behind them, and not plugged in by
+    USB, so that a laptop is the same board on its dock and off it."""
     folder, above = root / "sys/class/net", len(root.resolve().parts)
     found = set()
     for interface in folder.iterdir() if folder.is_dir() else []:

@@ -1,7 +1,7 @@
 """Which power rails of a Jetson contain which, by module: so that each joule is counted once.
 
-An input rail already holds everything behind it. Where a module has none, the rails that are fed side by side are added.
-Whatever is in neither list is shown and not added.
+An input rail already holds everything behind it. Where a module has none, the rails that are fed side by side are
+added. Whatever is in neither list is shown and not added.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ GUIDE = "Jetson Linux Developer Guide r36.4.3, section Software-Based Power Cons
 # Label of an input rail -> where it stands. The module's own comes before the carrier board's.
 INPUTS = {
     "VDD_IN": f"the module's input on Orin NX, Orin Nano, Xavier NX and TX2: {GUIDE}",
-    "POM_5V_IN": "the board's 5 V input on Jetson Nano: forums.developer.nvidia.com/t/power-consumption-monitoring/73608",
+    "POM_5V_IN": (
+        "the board's 5 V input on Jetson Nano: forums.developer.nvidia.com/t/power-consumption-monitoring/73608"
+    ),
     "VIN": "the input of carrier boards with an INA238 (Thor), carrier included: "
     "forums.developer.nvidia.com/t/question-about-power-monitor-with-additional-load-on-jetson-thor/366461",
 }
@@ -39,13 +41,15 @@ LAYOUTS = (
     Layout(
         module="Jetson AGX Xavier",
         added=("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
-        source="Jetson AGX Xavier Series Product Design Guide DG-09840, figure 5-14: all but SYS5V are fed by SYS_VIN_HV; "
-        "labels: Linux, arch/arm64/boot/dts/nvidia/tegra194-p2888.dtsi",
+        source="Jetson AGX Xavier Series Product Design Guide DG-09840, figure 5-14: all but SYS5V are fed by "
+        "SYS_VIN_HV; labels: Linux, arch/arm64/boot/dts/nvidia/tegra194-p2888.dtsi",
     ),
     Layout(
         module="Jetson AGX Thor, its carrier's input not readable",
         added=("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),
-        source="Jetson Linux Developer Guide r38.2, Jetson Thor Product Family; github.com/rbonghi/jetson_stats/pull/900",
+        source=(
+            "Jetson Linux Developer Guide r38.2, Jetson Thor Product Family; github.com/rbonghi/jetson_stats/pull/900"
+        ),
     ),
 )
 

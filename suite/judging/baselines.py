@@ -4,7 +4,7 @@
 with an equal fingerprint are compared. What varies between fresh processes is known from at least three sessions and
 enters the interval: one noisy session is `uncertain`, not `regressed`.
 
-    latency       the ratio to the level over the sessions, with a prediction interval for one more session; tolerance 5 %
+    latency       the ratio to the level over the sessions, in a prediction interval for one more; tolerance 5 %
     peak memory   the same; tolerance 2 %
     quality       prompt by prompt: exact McNemar test for a difference, and equality within 5 points for a pass
 
@@ -197,7 +197,7 @@ def _memory(m: Measurement, baseline: Baseline) -> Change | None:
 
 
 def _ratio(name: str, now: float, level: Interval, own: float, tolerance: float, baseline: Baseline) -> Change:
-    """Now over then. The spread between sessions and this session's own (half a width, in the logarithm) are put together."""
+    """Now over then. The spread between sessions and this session's own (half a width, in the logarithm) add up."""
     if not math.isfinite(own):
         return Change(name, Verdict.UNCERTAIN, Interval(value=now / level.value), "one sample has no interval")
     value = now / level.value
@@ -231,7 +231,8 @@ def _quality(m: Measurement, baseline: Baseline) -> Change | None:
         verdict = Verdict.PASS if equal else Verdict.UNCERTAIN
     won, lost = sum(h and not t for h, t in pairs), sum(t and not h for h, t in pairs)
     reason = (
-        f"{won} prompts won, {lost} lost of {len(pairs)} (exact McNemar p = {p:.2g}; difference {100 * change.value:+.1f} "
-        f"points, 95 % interval {100 * change.low:+.1f} to {100 * change.high:+.1f}, tolerance {100 * QUALITY_TOLERANCE:.0f})"
+        f"{won} prompts won, {lost} lost of {len(pairs)} (exact McNemar p = {p:.2g}; difference "
+        f"{100 * change.value:+.1f} points, 95 % interval {100 * change.low:+.1f} to {100 * change.high:+.1f}, "
+        f"tolerance {100 * QUALITY_TOLERANCE:.0f})"
     )
     return Change(name, verdict, change, reason + ": score more prompts" * (verdict == Verdict.UNCERTAIN))

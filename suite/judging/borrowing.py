@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from suite.judging.scores import summarize
 from suite.records import Borrowed, PromptOutcome, Quality
 
-# Cosines. Between a Zen 3 and a Zen 4 processor the 153 margins of shap-e-nano-text/fp32 differ by 0.0008 at most, those
-# of int8-fbgemm-linear by 0.005 within four prompts already: its sums depend on the processor (VNNI or not).
+# Cosines. Between a Zen 3 and a Zen 4 processor the 153 margins of shap-e-nano-text/fp32 differ by 0.0008 at most,
+# those of int8-fbgemm-linear by 0.005 within four prompts already: its sums depend on the processor (VNNI or not).
 TOLERANCE = 0.002
 
 

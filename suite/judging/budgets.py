@@ -138,9 +138,11 @@ def judge(budget: Budget, measurement: Measurement) -> Judgement:
     if budget.name == "status":
         kept = measurement.status == budget.expect
         return Judgement(
-            budget, Verdict.PASS if kept else Verdict.OVER_BUDGET, None,
+            budget,
+            Verdict.PASS if kept else Verdict.OVER_BUDGET,
+            None,
             f"status: expected {budget.expect.value}, got {measurement.status.value}",
-        )  # fmt: skip
+        )
     value, limit = _measured(budget, measurement), _limit(budget, measurement)
     if value is None or limit is None:
         return Judgement(budget, None, None, f"{budget.name}: not measured ({_why_missing(budget, measurement)})")
@@ -154,10 +156,12 @@ def judge(budget: Budget, measurement: Measurement) -> Judgement:
         verdict = Verdict.OVER_BUDGET if low > limit else Verdict.PASS if high <= limit else Verdict.UNCERTAIN
     bound = "at least" if higher else "at most"
     return Judgement(
-        budget, verdict, value,
+        budget,
+        verdict,
+        value,
         f"{budget.name}: {value.value:.6g} (95 % interval {low:.6g} to {high:.6g}), budget {bound} {limit:.6g} "
         f"[{budget.source}: {budget.reason}]",
-    )  # fmt: skip
+    )
 
 
 def _measured(budget: Budget, measurement: Measurement) -> Interval | None:

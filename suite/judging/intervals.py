@@ -28,7 +28,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def latency_interval(samples_s: Sequence[float]) -> Interval:
-    """The median, with the Student-t interval of the mean log time (widened to hold the median, should it lie outside)."""
+    """The median, with the Student-t interval of the mean log time (widened where the median lies outside)."""
     middle = median(samples_s)
     logs = mean_interval([math.log(s) for s in samples_s])
     if logs.low is None or logs.high is None:

@@ -1,4 +1,4 @@
-"""The roofline: no machine finishes work sooner than its peaks allow (Williams et al. 2009, doi:10.1145/1498765.1498785)."""
+"""The roofline: no work ends before its machine's peaks allow (Williams et al. 2009, doi:10.1145/1498765.1498785)."""
 
 from __future__ import annotations
 

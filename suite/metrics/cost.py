@@ -1,4 +1,4 @@
-"""What an object costs by stage: arithmetic, traffic, parameters, and the time that the machine's peaks allow at least."""
+"""What an object costs by stage: arithmetic, traffic, parameters, and the least time that the machine's peaks allow."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def object_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
 
     Where evaluations are alike, two short samplings tell what one costs and what the stage does besides: the
     whole is their straight line, drawn on to the pipeline's own number of evaluations. Stages whose evaluations do not
-    change, or that are no diffusion, are those of the longer of the two; a mesh decoder's differ a little from object to
-    object, by its surface.
+    change, or that are no diffusion, are those of the longer of the two; a mesh decoder's differ a little from object
+    to object, by its surface.
     """
     if pipeline.evaluations_are != Evaluations.ALIKE or not has(pipeline, Stepped):
         return _at_steps(pipeline, None, prompt)[1]
@@ -130,8 +130,11 @@ def sparing_extra_counts(pipeline: Pipeline, prompt: str) -> dict[str, Count]:
     found: dict[str, Count] = {}
     for name in pipeline.extra_stages:
         if (place := pipeline.extra_part(name)) is not None:
-            make = lambda stage, name=name: pipeline.extra(name, [prompt], stage)
-            found |= _counted_sparingly({name: place}, make)
+
+            def decode(stage: StageCounts, name: str = name) -> object:
+                return pipeline.extra(name, [prompt], stage)
+
+            found |= _counted_sparingly({name: place}, decode)
     return found
 
 

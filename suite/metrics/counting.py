@@ -91,8 +91,17 @@ def _quantized_linear(out: Tensor, x: Tensor, packed: object, *settings: object)
     return INTEGERS, 2 * out.numel() * inner, _bytes(out, x) + inner * outer  # a weight is a byte
 
 
-def _convolution(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation,
-                 transposed: bool, *rest: object) -> tuple[str, int, int]:  # fmt: skip
+def _convolution(
+    out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride,
+    padding,
+    dilation,
+    transposed: bool,
+    *rest: object,
+) -> tuple[str, int, int]:
     places = prod((x if transposed else out).shape[2:])
     flops = 2 * places * x.shape[0] * weight.numel()
     return _kind(x), flops, _bytes(out, x, weight, bias)
@@ -110,9 +119,19 @@ def _attention(
 
 
 def _multihead_attention(
-    out: tuple, query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, in_weight: Tensor,
-    in_bias: Tensor, out_weight: Tensor, out_bias: Tensor, *rest: object, **settings: object,
-) -> tuple[str, int, int]:  # fmt: skip
+    out: tuple,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    width: int,
+    heads: int,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    *rest: object,
+    **settings: object,
+) -> tuple[str, int, int]:
     """nn.MultiheadAttention's fused path: a projection into query, key and value, attention, a projection."""
     batch, tokens = query.shape[:2]
     flops = 2 * batch * tokens * 4 * width**2 + 4 * batch * tokens**2 * width

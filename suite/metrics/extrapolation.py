@@ -1,9 +1,9 @@
 """The latency of an object that takes hours here, told from a few of its network evaluations.
 
 A diffusion stage asks its network 127 times for 64 steps, with the same shapes, hence the same work, each time. Within
-`only_first_calls`, the first calls of each shape are made and the others get the last one's answer: the stage runs to its end, with
-all that it does between the evaluations, and makes an object of the right shape that means nothing. What the stage took
-besides its evaluations, and the mean evaluation times their number, are what the whole would take.
+`only_first_calls`, the first calls of each shape are made and the others get the last one's answer: the stage runs to
+its end, with all that it does between the evaluations, and makes an object of the right shape that means nothing. What
+the stage took besides its evaluations, and the mean evaluation times their number, are what the whole would take.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def interval(total_s: float, stages: Mapping[str, StageExtrapolation]) -> Interv
     """The total with its 95 % interval from the spread of each stage's evaluations, on the scale of the logarithm.
 
     n evaluations of which m are known: the other n - m have a variance of s² each, and their mean one of s²/m; together
-    n (n - m) / m · s². Stages are independent; Welch and Satterthwaite's degrees of freedom. Ends are None where nothing
-    was left to tell, or one sample is all that a stage has.
+    n (n - m) / m · s². Stages are independent; Welch and Satterthwaite's degrees of freedom. Ends are None where
+    nothing was left to tell, or one sample is all that a stage has.
     """
     parts = []
     for stage in stages.values():
@@ -148,17 +148,20 @@ def interval(total_s: float, stages: Mapping[str, StageExtrapolation]) -> Interv
 
 
 def extrapolate_latency(
-    pipeline: Pipeline, prompt: str, synchronize: Callable[[], None], time_budget_s: float,
+    pipeline: Pipeline,
+    prompt: str,
+    synchronize: Callable[[], None],
+    time_budget_s: float,
     between: Callable[[], None] = lambda: None,
-) -> Latency:  # fmt: skip
+) -> Latency:
     """One object with few evaluations a diffusion stage, and what it says of a whole one. `between`: after each.
 
     UnsupportedRecipe where none of the evaluations stands for another.
     """
     if pipeline.evaluations_are == Evaluations.ANYHOW:
         raise UnsupportedRecipe(
-            f"evaluations of {pipeline.model} differ {Evaluations.ANYHOW.value}, so that a few do not tell the latency; "
-            "--extrapolate=never measures whole objects"
+            f"evaluations of {pipeline.model} differ {Evaluations.ANYHOW.value}, so that a few do not tell the "
+            "latency; --extrapolate=never measures whole objects"
         )
     places = diffusion_places(pipeline)
     budget_s = time_budget_s / max(1, len(places))
@@ -200,7 +203,7 @@ def extrapolate_latency(
 def extrapolate_extra(
     pipeline: Pipeline, name: str, prompt: str, synchronize: Callable[[], None]
 ) -> tuple[float, StageExtrapolation | None] | None:
-    """Seconds of another decoding, from a few of the parts that it asks its network in; None where these are not known."""
+    """Seconds of another decoding, from a few of the parts that it asks its network in; None where not known."""
     place = pipeline.extra_part(name)
     if place is None:
         return None

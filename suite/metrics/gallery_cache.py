@@ -1,6 +1,6 @@
 """A gallery's captions as a judge embeds them, kept on disk: 3,153 of them take seconds of each scored cell.
 
-A file's name is all that its content hangs on, and its head the content's sha256; what is not exactly that is made anew.
+A file's name is all that its content hangs on, and its head the content's sha256; what is not just that is made anew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What every model looks like to the worker, the optimizations and the metrics.
 
-`Pipeline` is the least that a model is. What a technique needs beyond it is a capability, a small protocol: `require` says
-in words what a pipeline lacks, and the cell is `unsupported` instead of crashed.
+`Pipeline` is the least that a model is. What a technique needs beyond it is a capability, a small protocol: `require`
+says in words what a pipeline lacks, and the cell is `unsupported` instead of crashed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Pipeline:
         raise ValueError(f"{self.model} has no extra stage {name!r}; it has {', '.join(self.extra_stages) or 'none'}")
 
     def extra_part(self, name: str) -> tuple[object, str] | None:
-        """An object and the name of its method that an extra stage calls for one equal part of its work after the other,
-        so that it can be told from a few; None where that is not known."""
+        """An object and the name of its method that an extra stage calls for one equal part of its work after the
+        other, so that it can be told from a few; None where that is not known."""
         return None
 
     @property
@@ -141,7 +141,7 @@ Capability = TypeVar("Capability")
 
 
 def has(pipeline: Pipeline, capability: type) -> bool:
-    """Whether it is a subclass, or has what a protocol names (`isinstance` asks that in other ways from Python 3.12 on)."""
+    """Whether it is a subclass, or has what a protocol names (`isinstance` asks that otherwise from Python 3.12 on)."""
     if getattr(capability, "_is_protocol", False):
         return all(hasattr(pipeline, name) for name in capability.__annotations__)
     return isinstance(pipeline, capability)

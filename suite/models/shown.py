@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 class Shown(Protocol):
-    """One object in a form of its own: a mesh, Gaussian splats. It may have `not_finite`, as `Mesh` has: why it is no object, or None;
-    without it the points that are drawn from it tell."""
+    """One object in a form of its own: a mesh, Gaussian splats. It may have `not_finite`, as `Mesh` has: why it is no
+    object, or None; without it the points that are drawn from it tell."""
 
     @property
     def empty(self) -> bool:

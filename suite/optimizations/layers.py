@@ -38,7 +38,7 @@ def stages_to_change(pipeline: Pipeline, stages: Sequence[str] | None) -> tuple[
 
 
 def linears(network: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """The Linear layers of a network by their dotted names. Only exact ones: a subclass computes in a way of its own."""
+    """The Linear layers of a network by their dotted names. Only exact ones: a subclass computes in its own way."""
     return ((name, part) for name, part in list(network.named_modules()) if type(part) is nn.Linear)
 
 

@@ -1,4 +1,4 @@
-"""Where the frozen gallery lies: prompts that are scored, captions that they are ranked among, captions to choose settings on."""
+"""Where the frozen gallery lies: prompts to score, captions to rank them among, captions to choose settings on."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One session's run of the benchmark: the board taken, earlier sessions recovered, each cell measured and journalled."""
+"""One session's run of the benchmark: board taken, earlier sessions recovered, each cell measured and journalled."""
 
 from __future__ import annotations
 
@@ -127,16 +127,20 @@ class Bench:
         if history.measurements:
             path = self._store(f"recovered-{journal.session}", history.measurements)
             self.say(
-                f"session {journal.session} ended early: {len(history.measurements)} measurements recovered into {path.name}"
+                f"session {journal.session} ended early: "
+                f"{len(history.measurements)} measurements recovered into {path.name}"
             )
         journal.close()
 
     def _store(self, name: str, measurements: list[Measurement]) -> Path:
         session = self.config._benchmarksession
         return benchmark_bridge.save_session(
-            self.folder, name, measurements, session.get_machine_info(),
+            self.folder,
+            name,
+            measurements,
+            session.get_machine_info(),
             self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
-        )  # fmt: skip
+        )
 
     def _drop_different(self) -> None:
         """Measure again what a resumed journal holds otherwise than this session would measure it."""
@@ -222,8 +226,8 @@ class Bench:
         return measurement.model_copy(update={"reference": reference})
 
     def _hold_against_original(self, configuration: Configuration) -> None:
-        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since it
-        takes long; what was kept before it is kept anew."""
+        """Give each cell of this model its speed-up against the original. It is measured for its own cell only, since
+        it takes long; what was kept before it is kept anew."""
         held = self.recorder.measurements
         original = held.get(configuration.original.id)
         for name, m in list(held.items()):
@@ -258,10 +262,13 @@ class Bench:
     def _run(self, plan: Plan) -> Measurement:
         configuration = plan.configuration
         return execution.measure(
-            self._job(plan), session=self.recorder.session, board=plan.board.id, smoke=plan.smoke,
+            self._job(plan),
+            session=self.recorder.session,
+            board=plan.board.id,
+            smoke=plan.smoke,
             timeout_s=self.options.cell_timeout_s,
             progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
-        )  # fmt: skip
+        )
 
     def _job(self, plan: Plan) -> Job:
         committed = self._committed.get((plan.configuration.recipe, plan.weights))

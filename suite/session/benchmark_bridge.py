@@ -94,7 +94,8 @@ class NoName(str):
 def _no_path(typed: str, name: str) -> str:
     if not isinstance(typed, NoName) and os.path.exists(name):
         raise pytest.UsageError(
-            f"--benchmark-save would take the path {name!r} as its name; put the path first, or write --benchmark-save=NAME"
+            f"--benchmark-save would take the path {name!r} as its name; "
+            "put the path first, or write --benchmark-save=NAME"
         )
     return name
 

@@ -20,8 +20,8 @@ def why_behind(board_folder: Path, checkout: Path, now: datetime | None = None) 
         return None
     time, what = latest
     return (
-        f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC, but {what} is of {time:%Y-%m-%d %H:%M} UTC: set the clock "
-        "(timedatectl set-ntp true, or date -s); where that other time is the wrong one, move it away"
+        f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC, but {what} is of {time:%Y-%m-%d %H:%M} UTC: set the "
+        "clock (timedatectl set-ntp true, or date -s); where that other time is the wrong one, move it away"
     )
 
 

@@ -1,4 +1,4 @@
-"""pytest's and its plugins' options that a measuring session cannot have: refused in a line, before anything is measured.
+"""pytest's and its plugins' options that a measuring session cannot have: refused in a line, before it measures.
 
 Others work: reruns measure again, a session without terminal or capture says its lines on stderr.
 """
@@ -27,7 +27,8 @@ def refuse_early(config: pytest.Config, cells: Path) -> None:
         )
     if getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
         raise pytest.UsageError(
-            "text3d-bench: cells are measured one at a time, as they would disturb each other: leave out -n, or write -n 0"
+            "text3d-bench: cells are measured one at a time, as they would disturb each other: "
+            "leave out -n, or write -n 0"
         )
 
 
@@ -49,6 +50,8 @@ def _reasons(config: pytest.Config) -> Iterator[str]:
         yield "--benchmark-disable would keep what is measured out of --benchmark-save's file: leave it out"
     if option.benchmark_compare_fail and not session.compared_mapping:
         asked = "--benchmark-compare" if option.benchmark_compare else "a --benchmark-compare, which was not given"
-        yield f"--benchmark-compare-fail: nothing is saved in {session.storage} that {asked} could take: save a run first"
+        yield (
+            f"--benchmark-compare-fail: nothing is saved in {session.storage} that {asked} could take: save a run first"
+        )
     if option.benchmark_histogram and (missing := [m for m in HISTOGRAM if importlib.util.find_spec(m) is None]):
         yield f"--benchmark-histogram needs {' and '.join(missing)}: pip install pygal pygaljs"

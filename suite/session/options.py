@@ -68,7 +68,10 @@ def add_to(group: pytest.OptionGroup) -> None:
         "--weights",
         default="auto",
         choices=("auto", "embedded", "official", "random"),
-        help="auto: embedded models use embedded weights, full-size ones official weights. random: speed and memory only.",
+        help=(
+            "auto: embedded models use embedded weights, full-size ones official weights. "
+            "random: speed and memory only."
+        ),
     )
     group.addoption(
         "--quality-prompts",
@@ -90,14 +93,19 @@ def add_to(group: pytest.OptionGroup) -> None:
         type=Path,
         default=None,
         metavar="DIR",
-        help="Read official weights and captions from here only; nothing is downloaded to it. For boards without network.",
+        help=(
+            "Read official weights and captions from here only; nothing is downloaded to it. "
+            "For boards without network."
+        ),
     )
     group.addoption(
         "--prompts",
         type=Path,
         default=None,
         metavar="FILE",
-        help="Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions.",
+        help=(
+            "Score these prompts, one a line, instead of the models' own; `docs/protocol.md` says among which captions."
+        ),
     )
     group.addoption(
         "--judge",
@@ -110,7 +118,10 @@ def add_to(group: pytest.OptionGroup) -> None:
         type=float,
         default=None,
         metavar="SECONDS",
-        help=f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; {SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run).",
+        help=(
+            f"Of each cell's timed rounds (default {TIME_BUDGET_S:.0f}; "
+            f"{SMOKE_TIME_BUDGET_S:.0f} in the plain smoke run)."
+        ),
     )
     group.addoption(
         "--extrapolate",

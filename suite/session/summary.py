@@ -90,8 +90,8 @@ def borrowed_notes(measurements: Sequence[Measurement]) -> list[str]:
     sessions = sorted({q.borrowed.session for q in scored if q.borrowed is not None})
     count = sum(q.borrowed is not None for q in scored)
     told = (
-        f"{count} slow cells scored a few prompts here. Each came out as in the committed history, so its other outcomes "
-        f"are those of session {' and '.join(sessions)}; --outcomes measured scores all."
+        f"{count} slow cells scored a few prompts here. Each came out as in the committed history, so its other "
+        f"outcomes are those of session {' and '.join(sessions)}; --outcomes measured scores all."
     )
     return ([told] if count else []) + [warning for q in scored for warning in q.warnings]
 

@@ -1,4 +1,4 @@
-"""What the recipes of the generators share: scenes to draw, an optimizer, a decaying rate, a running mean of the weights."""
+"""What the recipes of the generators share: scenes to draw, optimizer, decaying rate, a running mean of the weights."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ class GeneratorRecipe(ABC):
         self.network = network
         self.optimizer = torch.optim.AdamW(
             network.parameters() if parameters is None else parameters,
-            lr=self.PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01,
-        )  # fmt: skip
+            lr=self.PEAK_RATE,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+        )
         self.extra = {name: value.clone() for name, value in network.state_dict().items()}  # running mean
 
     def learning_rate(self, step: int) -> float:

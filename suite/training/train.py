@@ -76,9 +76,13 @@ def train(recipe: Recipe, slice_s: float, say=print, every: int = 100) -> bool:
 
     def save() -> None:
         state = dict(
-            network=recipe.network.state_dict(), optimizer=recipe.optimizer.state_dict(),
-            extra=getattr(recipe, "extra", None), step=step, log=log, spent_s=spent_s + time.monotonic() - started,
-        )  # fmt: skip
+            network=recipe.network.state_dict(),
+            optimizer=recipe.optimizer.state_dict(),
+            extra=getattr(recipe, "extra", None),
+            step=step,
+            log=log,
+            spent_s=spent_s + time.monotonic() - started,
+        )
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 
@@ -148,7 +152,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    say = lambda line: print(line, flush=True)  # noqa: E731
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
     return 0 if train(load_recipe(options.network), options.slice_minutes * 60, say) else 3
 
 

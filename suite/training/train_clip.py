@@ -72,12 +72,14 @@ class ClipRecipe:
         others = [p for p in self.network.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-            lr=PEAK_RATE, betas=(0.9, 0.98),
-        )  # fmt: skip
+            lr=PEAK_RATE,
+            betas=(0.9, 0.98),
+        )
         self.scenes = [
-            s for s in all_scenes()
+            s
+            for s in all_scenes()
             if s.split == "training" and int(hash_fraction("fold " + s.caption) * 4) != self.left_out
-        ]  # fmt: skip
+        ]
         self.rows = {scene: row for row, scene in enumerate(self.scenes)}
         self.table = SceneTable(self.scenes)
         self.tokens = tokenize([s.caption for s in self.scenes])

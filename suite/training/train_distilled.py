@@ -52,9 +52,7 @@ class DistilledRecipe(GeneratorRecipe):
 
     PEAK_RATE, DECAY_FROM, WARM_UP, EMA = 4e-4, 0.3, 50, 0.99
 
-    def __init__(
-        self, teacher: VelocityRecipe, counts: tuple[int, ...], steps: int, guidance: float, sigma_max: float
-    ):  # fmt: skip
+    def __init__(self, teacher: VelocityRecipe, counts: tuple[int, ...], steps: int, guidance: float, sigma_max: float):
         super().__init__(f"{teacher.name}-distilled", teacher.seed + 100, steps)
         self.source, self.guidance, self.counts = teacher, guidance, counts
         self.teacher = teacher.network
@@ -96,8 +94,12 @@ class DistilledRecipe(GeneratorRecipe):
         noise = torch.randn(x0.shape, generator=generator)
         denoise = Denoiser(
             lambda x, t, condition: self.source.velocity(self.teacher, x, t, condition).float(),
-            self.source.schedule, "v", {"condition": condition}, guidance=self.guidance, clamp=False,
-        )  # fmt: skip
+            self.source.schedule,
+            "v",
+            {"condition": condition},
+            guidance=self.guidance,
+            clamp=False,
+        )
         places = []
 
         def watched(x: Tensor, sigma: float) -> Tensor:

@@ -128,7 +128,7 @@ class PriorRecipe(VelocityRecipe):
 
     @torch.no_grad()
     def _scale(self, prior: nn.Module) -> None:
-        """Tell the prior the mean and deviation of a latent token's channels, by which it sees them as it sees noise."""
+        """Tell the prior the mean and deviation of a latent token's channels, so that it sees them as noise."""
         generator = torch.Generator().manual_seed(self.seed)
         rows = torch.randint(len(self.scenes), (1024,), generator=generator)
         latents = self.encoder(self.table.clouds(rows, CLOUD_POINTS, generator)[0])

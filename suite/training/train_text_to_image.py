@@ -23,7 +23,7 @@ def text_to_image_nano() -> TextToImageRecipe:
 
 
 def photograph(table: SceneTable, rows: Tensor, generator: torch.Generator, size_px: int = 64) -> tuple[Tensor, Tensor]:
-    """The scenes in `rows` as the camera of the image-conditional models sees them, [B, 3, size, size], and their clouds.
+    """The scenes in `rows` as the image-conditional models' camera sees them, [B, 3, size, size], and their clouds.
 
     The clouds [B, SURFACE_POINTS, 6] are those that the pictures show: same pose, same tint.
     """
@@ -34,7 +34,7 @@ def photograph(table: SceneTable, rows: Tensor, generator: torch.Generator, size
 
 
 def seen_photographs(table: SceneTable, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """As `photograph`, as image-conditional networks are trained: at 32 pixels, a little noisy, since pictures will be."""
+    """As `photograph`, as image-conditional networks are trained: at 32 pixels, a little noisy as pictures will be."""
     pictures, cloud = photograph(table, rows, generator)
     noise = 0.05 * torch.rand(len(rows), 1, 1, 1, generator=generator)
     small = F.adaptive_avg_pool2d(pictures, NANO_SIZE_PX)

@@ -70,11 +70,24 @@ def _measurement(
 ) -> Measurement:
     configuration = job.configuration
     return Measurement(
-        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
-        device=configuration.device.name, board=board, status=status, reason=reason, session=session,
-        measured_at=now(), commit=commit(), weights=job.weights, output=configuration.model.output, smoke=smoke,
-        simulated=configuration.optimization.simulated, extrapolated=job.extrapolate, artefacts=artefacts, **parts,
-    )  # fmt: skip
+        configuration=configuration.id,
+        model=configuration.model.name,
+        optimization=configuration.optimization.name,
+        device=configuration.device.name,
+        board=board,
+        status=status,
+        reason=reason,
+        session=session,
+        measured_at=now(),
+        commit=commit(),
+        weights=job.weights,
+        output=configuration.model.output,
+        smoke=smoke,
+        simulated=configuration.optimization.simulated,
+        extrapolated=job.extrapolate,
+        artefacts=artefacts,
+        **parts,
+    )
 
 
 def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, Fingerprint | str]:
@@ -102,17 +115,27 @@ def unmeasured(
 ) -> Measurement:
     """The row of a configuration that was not run, with the reason and the weights that it would have used."""
     return Measurement(
-        configuration=configuration.id, model=configuration.model.name, optimization=configuration.optimization.name,
-        device=configuration.device.name, board=board, status=status, reason=reason, session=session, measured_at=now(),
-        commit=commit(), weights=weights, output=configuration.model.output, simulated=configuration.optimization.simulated,
-    )  # fmt: skip
+        configuration=configuration.id,
+        model=configuration.model.name,
+        optimization=configuration.optimization.name,
+        device=configuration.device.name,
+        board=board,
+        status=status,
+        reason=reason,
+        session=session,
+        measured_at=now(),
+        commit=commit(),
+        weights=weights,
+        output=configuration.model.output,
+        simulated=configuration.optimization.simulated,
+    )
 
 
 Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
 
 
 class Crew:
-    """The helpers of one cell's scoring: asked for by its worker when nothing is timed any more, gone when it is done."""
+    """The helpers of one cell's scoring: asked for by its worker when all is timed, gone when it is done."""
 
     def __init__(self, job: Job):
         self._job, self._launcher = job, launcher_of(job.configuration.device)
@@ -234,12 +257,14 @@ def now() -> str:
 @lru_cache(maxsize=1)
 def commit() -> str | None:
     """The repository's commit, with "+" when the tree is not clean; None outside git."""
+
+    def git(*words: str) -> str:
+        asked = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        return run("rev-parse", "--short=10", "HEAD") + (
-            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
         )
     except (OSError, subprocess.SubprocessError):
         return None

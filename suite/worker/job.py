@@ -1,4 +1,4 @@
-"""What a worker is asked, and how it answers: plain data that travels between processes (docs/worker.md). Without torch."""
+"""What a worker is asked, and how it answers: plain data between processes (docs/worker.md). Without torch."""
 
 from __future__ import annotations
 

@@ -97,8 +97,9 @@ class ForkServer:
             _started(lambda: server().Process(target=_nothing)).join()
         except (EOFError, OSError) as error:
             raise NoWorkers(
-                f"no worker can be started ({type(error).__name__}): the process that loads torch for them ended. Is there "
-                "enough memory for it (ulimit -v, the container's limit)? `python -c 'import torch'` shows more"
+                f"no worker can be started ({type(error).__name__}): the process that loads torch for them ended. "
+                "Is there enough memory for it (ulimit -v, the container's limit)? "
+                "`python -c 'import torch'` shows more"
             ) from error
 
     def start(self, task: str, asked: tuple) -> Started:

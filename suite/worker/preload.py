@@ -1,4 +1,4 @@
-"""Imported once by the fork server, so that every worker starts with torch in memory. A session's models come beside it."""
+"""Imported once by the fork server, so that workers start with torch in memory. A session's models come beside it."""
 
 import suite.metrics.scoring  # noqa: F401
 import suite.worker.process  # noqa: F401

@@ -1,4 +1,4 @@
-"""One process, one task: load, memory pass, warm up, time, quality. Answers over a pipe, part by part: docs/worker.md."""
+"""One process, one task: load, memory pass, warm up, time, quality. Answers in parts over a pipe: docs/worker.md."""
 
 from __future__ import annotations
 

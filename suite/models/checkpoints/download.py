@@ -46,10 +46,15 @@ class _NoRange(Exception):
 
 
 def download(
-    file: RemoteFile, folder: Path, *, report: Report = lambda here, total: None,
+    file: RemoteFile,
+    folder: Path,
+    *,
+    report: Report = lambda here, total: None,
     accept: Callable[[Path], object] = lambda path: None,
-    timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS, pause_s: float = PAUSE_S,
-) -> Path:  # fmt: skip
+    timeout_s: float = TIMEOUT_S,
+    attempts: int = ATTEMPTS,
+    pause_s: float = PAUSE_S,
+) -> Path:
     """The file's path in the folder, downloaded unless it is there. WeightsError says why there is none.
 
     accept: called on the complete file before it gets its name and before its hash is pinned; what it raises refuses

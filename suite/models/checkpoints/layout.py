@@ -49,10 +49,16 @@ def misfit(file: OfficialFile, state: Mapping[str, Tensor]) -> str:
 def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], strict: bool = True) -> str:
     """What keeps a state from being a network's own, by key; empty when nothing does."""
     shared = sorted(own.keys() & state.keys())
-    sizes = [f"{key} is {[*state[key].shape]}, expected {[*own[key].shape]}" for key in shared
-             if state[key].shape != own[key].shape]  # fmt: skip
-    kinds = [f"{key} is {state[key].dtype}" for key in shared
-             if state[key].is_floating_point() != own[key].is_floating_point()]  # fmt: skip
+    sizes = [
+        f"{key} is {[*state[key].shape]}, expected {[*own[key].shape]}"
+        for key in shared
+        if state[key].shape != own[key].shape
+    ]
+    kinds = [
+        f"{key} is {state[key].dtype}"
+        for key in shared
+        if state[key].is_floating_point() != own[key].is_floating_point()
+    ]
     found = {
         "missing ": sorted(own.keys() - state.keys()),
         "unknown ": sorted(state.keys() - own.keys()) if strict else [],

@@ -35,9 +35,15 @@ class FullSizeWeights:
             raise ValueError(f"full-size models have {' or '.join(KINDS)} weights, not {self.kind!r}")
 
     def network(
-        self, name: str, make: Callable[[], nn.Module], *, dtype: torch.dtype | None = None,
-        buffers: Mapping[str, Tensor] | None = None, prefix: str = "", strict: bool = True,
-    ) -> nn.Module:  # fmt: skip
+        self,
+        name: str,
+        make: Callable[[], nn.Module],
+        *,
+        dtype: torch.dtype | None = None,
+        buffers: Mapping[str, Tensor] | None = None,
+        prefix: str = "",
+        strict: bool = True,
+    ) -> nn.Module:
         """The network that `make` builds, on the device, for inference.
 
         name: the checkpoint, for `load_official`. prefix: of the checkpoint's keys that are this network's.
@@ -65,9 +71,13 @@ class FullSizeWeights:
 
 
 def random_network(
-    make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype = torch.float32, *,
-    seed: int = 0, buffers: Mapping[str, Tensor] | None = None,
-) -> nn.Module:  # fmt: skip
+    make: Callable[[], nn.Module],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    seed: int = 0,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
     """Made on the meta device, given memory where and in the type it is used in, and filled there."""
     network = empty_network(make, device, dtype)
     set_buffers(network, buffers or {}, device)
@@ -76,10 +86,15 @@ def random_network(
 
 
 def loaded_network(
-    make: Callable[[], nn.Module], state: Mapping[str, Tensor], device: torch.device,
-    dtype: torch.dtype = torch.float32, *, buffers: Mapping[str, Tensor] | None = None, strict: bool = True,
+    make: Callable[[], nn.Module],
+    state: Mapping[str, Tensor],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    buffers: Mapping[str, Tensor] | None = None,
+    strict: bool = True,
     name: str = "these weights",
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Made on the meta device; its tensors become those of the state.
 
     name: of the checkpoint, for the WeightsError that says which keys or shapes do not fit.
@@ -129,6 +144,6 @@ def fill_with_noise(network: nn.Module, seed: int) -> None:
 
 
 def random_digest(name: str, network: nn.Module, seed: int) -> str:
-    """What tells one such filling from another: its seed, names and shapes; not its type, which is a recipe's choice."""
+    """What tells one such filling from another: seed, names and shapes; not its type, which is a recipe's choice."""
     shapes = [f"{key}{tuple(value.shape)}" for key, value in sorted(network.named_parameters())]
     return hashlib.sha256("\0".join(["random", str(seed), name, *shapes]).encode()).hexdigest()

@@ -106,7 +106,7 @@ def why_absent(model: str) -> str | None:
 
 
 def in_hub_cache(name: str) -> Path | None:
-    """diffusers' conversion of a checkpoint, where it may be read: a folder of weights that was named is the only place."""
+    """diffusers' conversion of a checkpoint, where it may be read: a named folder of weights is the only place."""
     return cached(name) if name in CONVERSIONS and given_folder() is None else None
 
 

@@ -45,33 +45,49 @@ OFFICIAL = {
         OfficialFile(name="upsample_40m.pt", network="upsample", url=f"{POINT_E}/upsample_40m.pt", source=UNHASHED),
         OfficialFile(name="sdf.pt", network="sdf", url=f"{POINT_E}/sdf.pt", source=UNHASHED),
         OfficialFile(
-            name="text_cond.pt", network="text300M", url=f"{SHAP_E}/text_cond.pt", source=HASHED,
+            name="text_cond.pt",
+            network="text300M",
+            url=f"{SHAP_E}/text_cond.pt",
+            source=HASHED,
             sha256="e6b4fa599a7b3c3b16c222d5f5fe56f9db9289ff0b6575fbe5c11bc97106aad4",
         ),
         OfficialFile(
-            name="image_cond.pt", network="image300M", url=f"{SHAP_E}/image_cond.pt", source=HASHED,
+            name="image_cond.pt",
+            network="image300M",
+            url=f"{SHAP_E}/image_cond.pt",
+            source=HASHED,
             sha256="cb8072c64bbbcf6910488814d212227de5db291780d4ea99c6152f9346cf12aa",
         ),
         OfficialFile(
-            name="vector_decoder.pt", network="decoder", url=f"{SHAP_E}/vector_decoder.pt", source=HASHED,
+            name="vector_decoder.pt",
+            network="decoder",
+            url=f"{SHAP_E}/vector_decoder.pt",
+            source=HASHED,
             sha256="d7e7ebbfe3780499ae89b2da5e7c1354012dba5a6abfe295bed42f25c3be1b98",
         ),
         OfficialFile(
-            name="transmitter.pt", network="transmitter", url=f"{SHAP_E}/transmitter.pt", source=HASHED,
+            name="transmitter.pt",
+            network="transmitter",
+            url=f"{SHAP_E}/transmitter.pt",
+            source=HASHED,
             sha256="af02a0b85a8abdfb3919584b63c540ba175f6ad4790f574a7fef4617e5acdc3b",
         ),
         OfficialFile(
-            name="clip-vit-b-32.safetensors", source=ON_HUB, bytes=605_143_284,
+            name="clip-vit-b-32.safetensors",
+            source=ON_HUB,
+            bytes=605_143_284,
             url=f"{HUB}/vit_base_patch32_clip_224.openai/resolve/a6f597a30f7b82c51704746581f9a4e41421e878/open_clip_model.safetensors",
             sha256="e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
         ),
         OfficialFile(
-            name="clip-vit-l-14.safetensors", source=ON_HUB, bytes=1_710_517_724,
+            name="clip-vit-l-14.safetensors",
+            source=ON_HUB,
+            bytes=1_710_517_724,
             url=f"{HUB}/vit_large_patch14_clip_224.openai/resolve/18d0535469bb561bf468d76c1d73aa35156c922b/open_clip_model.safetensors",
             sha256="9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
         ),
     )
-}  # fmt: skip
+}
 
 MODEL_FILES = {
     "point-e-40m-text": ("clip-vit-l-14", "base_40m_textvec", "upsample_40m", "sdf"),

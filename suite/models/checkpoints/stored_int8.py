@@ -11,7 +11,7 @@ SCALE = ".scale"
 
 
 def rows_in_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight [out, in] -> int8 levels [out, in] and their scales [out, 1] in its own type; levels * scales is nearest."""
+    """weight [out, in] -> int8 levels [out, in] and their scales [out, 1] in its type; levels * scales is nearest."""
     scale = weight.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
     return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale.to(weight.dtype)
 

@@ -74,7 +74,7 @@ def checkpoint_layout(checkpoint: str) -> dict[str, Tensor]:
 
 
 def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Fill a CLIP with weights. Only its causal mask may lack, since it is no weight; else ValueError names the keys."""
+    """Fill a CLIP with weights. Only its causal mask, which is no weight, may lack; else ValueError names the keys."""
     outcome = clip.load_state_dict(weights, strict=False)
     missing = sorted(set(outcome.missing_keys) - {"attn_mask"})
     wrong = [f"missing {', '.join(missing)}"] * bool(missing)

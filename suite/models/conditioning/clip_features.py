@@ -11,7 +11,7 @@ IMAGE_TOKENS = 18
 
 
 def text_tokens(clip: nn.Module, tokens: Tensor) -> Tensor:
-    """Token ids [B, T] -> the text encoder's last states and, behind them, its unit vector × √width: [B, T + 1, width]."""
+    """Token ids [B, T] -> the text encoder's last states, then its unit vector × √width: [B, T + 1, width]."""
     states = clip.token_embedding(tokens) + clip.positional_embedding
     states = clip.ln_final(clip.transformer(states, attn_mask=clip.attn_mask))
     vector = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(-1)] @ clip.text_projection

@@ -56,8 +56,8 @@ class PicturesOnDisk:
         absent = [prompt for prompt in prompts if key_of(prompt) not in self._by_prompt]
         if absent:
             raise WeightsAbsent(
-                f"{self.path}: no picture of {absent[0]!r}; it has {len(self._by_prompt)} pictures, each known by its name "
-                f"or its line in {LIST} (docs/weights.md)"
+                f"{self.path}: no picture of {absent[0]!r}; it has {len(self._by_prompt)} pictures, each known by its "
+                f"name or its line in {LIST} (docs/weights.md)"
             )
         return [self._picture(self._by_prompt[key_of(prompt)]) for prompt in prompts]
 

@@ -37,9 +37,17 @@ NANO_SIZE_PX = 32
 def build_nano_transformer() -> PixArtTransformer2DModel:
     """The embedded text-to-image network with fresh weights: 64 patches of 4 x 4 pixels, 1.78 M parameters."""
     return PixArtTransformer2DModel(
-        num_attention_heads=4, attention_head_dim=32, num_layers=6, cross_attention_dim=128, caption_channels=128,
-        in_channels=3, out_channels=3, sample_size=NANO_SIZE_PX, patch_size=4, use_additional_conditions=False,
-    )  # fmt: skip
+        num_attention_heads=4,
+        attention_head_dim=32,
+        num_layers=6,
+        cross_attention_dim=128,
+        caption_channels=128,
+        in_channels=3,
+        out_channels=3,
+        sample_size=NANO_SIZE_PX,
+        patch_size=4,
+        use_additional_conditions=False,
+    )
 
 
 class NanoTextToImage(DiffusionPipeline):
@@ -170,13 +178,18 @@ class StandIn(torch.nn.Module):
         super().__init__()
         self.tokens = torch.nn.Embedding(49408, self.WIDTH)
         self.unet = UNet2DConditionModel(
-            sample_size=64, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, attention_head_dim=8,
-            cross_attention_dim=self.WIDTH, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            sample_size=64,
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+            norm_num_groups=8,
+            attention_head_dim=8,
+            cross_attention_dim=self.WIDTH,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        )  # fmt: skip
+        )
         self.decoder = AutoencoderTiny(
             encoder_block_out_channels=(16,) * 4, decoder_block_out_channels=(16,) * 4
-        ).decoder  # fmt: skip
+        ).decoder
 
     def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:
         """Token ids [B, T] and start noise [B, 4, 64, 64] -> pictures [B, 3, 512, 512], fractions 0–1."""

@@ -64,10 +64,14 @@ class OfficialPointE(PointE):
         network = self.networks["upsampler"]
         noise = PromptNoise(self.model, prompts, (CHANNELS, network.settings.points), sample, "upsampler")
         denoise = Denoiser(
-            network, self.upsampler_schedule, network.settings.prediction,
+            network,
+            self.upsampler_schedule,
+            network.settings.prediction,
             {"clip": grid, "low_resolution": to_physical_units(points)},
-            guidance=self.guidance if grid is not None else 1.0, guided_within=self.guided_within, clamp=self.clamp,
-        )  # fmt: skip
+            guidance=self.guidance if grid is not None else 1.0,
+            guided_within=self.guided_within,
+            clamp=self.clamp,
+        )
         sampling = self.sampling_of("upsampler")
         sigmas = sampling.levels(self.upsampler_schedule, self.sigma_min, self.upsampler_sigma_max)
         return torch.cat([points, solve(sampling.solver, denoise, noise.start().to(self.device), sigmas)], dim=-1)

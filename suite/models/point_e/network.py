@@ -183,9 +183,13 @@ class PointDiffusionTransformer(nn.Module):
         return self.ln_pre.weight.dtype
 
     def forward(
-        self, x: Tensor, t: Tensor, clip: Tensor | None = None, low_resolution: Tensor | None = None,
+        self,
+        x: Tensor,
+        t: Tensor,
+        clip: Tensor | None = None,
+        low_resolution: Tensor | None = None,
         counts: tuple[int, ...] | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Predict epsilon and its range, or v.
 
         x: noisy points in network units [B, 6, N]. t: time steps within 0–1023, whole or fractional [B].

@@ -86,19 +86,34 @@ class OriginalPointE(OfficialPointE):
         return to_network_units(made)
 
     def _sampled(
-        self, stage: str, diffusion: str, points: int, kwargs: dict[str, Tensor], guidance: float,
-        sigmas: tuple[float, float], churn: float, prompts: list[str], sample: int,
-    ) -> Tensor:  # fmt: skip
+        self,
+        stage: str,
+        diffusion: str,
+        points: int,
+        kwargs: dict[str, Tensor],
+        guidance: float,
+        sigmas: tuple[float, float],
+        churn: float,
+        prompts: list[str],
+        sample: int,
+    ) -> Tensor:
         """One prompt at a time, since a batch would share the global generator's noise out in another order."""
         from point_e.diffusion.configs import DIFFUSION_CONFIGS, diffusion_from_config
         from point_e.diffusion.sampler import PointCloudSampler
 
         sampler = PointCloudSampler(
-            device=self.device, models=[self.networks[stage]],
-            diffusions=[diffusion_from_config(DIFFUSION_CONFIGS[diffusion])], num_points=[points],
-            aux_channels=["R", "G", "B"], guidance_scale=[guidance], use_karras=[True], karras_steps=[self.steps],
-            sigma_min=[sigmas[0]], sigma_max=[sigmas[1]], s_churn=[churn],
-        )  # fmt: skip
+            device=self.device,
+            models=[self.networks[stage]],
+            diffusions=[diffusion_from_config(DIFFUSION_CONFIGS[diffusion])],
+            num_points=[points],
+            aux_channels=["R", "G", "B"],
+            guidance_scale=[guidance],
+            use_karras=[True],
+            karras_steps=[self.steps],
+            sigma_min=[sigmas[0]],
+            sigma_max=[sigmas[1]],
+            s_churn=[churn],
+        )
         made = []
         for k, prompt in enumerate(prompts):
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):

@@ -88,9 +88,14 @@ class PointE(Conditioned, Sampled):
         base = self.networks["base diffusion"]
         noise = PromptNoise(self.model, prompts, (CHANNELS, base.settings.points), sample)
         denoise = Denoiser(
-            base, self.schedule, base.settings.prediction, {"clip": condition},
-            guidance=self.guidance, guided_within=self.guided_within, clamp=self.clamp,
-        )  # fmt: skip
+            base,
+            self.schedule,
+            base.settings.prediction,
+            {"clip": condition},
+            guidance=self.guidance,
+            guided_within=self.guided_within,
+            clamp=self.clamp,
+        )
         sampling = self.sampling_of("base diffusion")
         return solve(
             sampling.solver,
@@ -158,9 +163,14 @@ def build_nano_image(weights: str, device: torch.device) -> PointE:
 
 
 def _build_nano(
-    name: str, weights: str, device: torch.device, settings: PointTransformerSettings,
-    condition: TextVector | PictureTokens, digests: list[str], upsampled: bool = True,
-) -> PointE:  # fmt: skip
+    name: str,
+    weights: str,
+    device: torch.device,
+    settings: PointTransformerSettings,
+    condition: TextVector | PictureTokens,
+    digests: list[str],
+    upsampled: bool = True,
+) -> PointE:
     if weights != "embedded":
         raise ValueError(f"{name} has embedded weights only, not {weights!r}")
     base, base_digest = _load(name, lambda: PointDiffusionTransformer(settings), device)

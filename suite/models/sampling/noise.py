@@ -1,4 +1,4 @@
-"""Start and churn noise that depends on protocol, model, prompt and sample alone: never on batch, step count or device."""
+"""Start and churn noise of protocol, model, prompt and sample alone: the same for any batch, step count or device."""
 
 from __future__ import annotations
 

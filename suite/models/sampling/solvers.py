@@ -2,8 +2,8 @@
 
 All but Heun's ask the network once a level. They are written here, a few lines each, because diffusers' schedulers are
 bound to their own tables of levels; the tests hold them against diffusers' on its tables. As in
-`suite.models.sampling.denoiser`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0. Only
-Euler's may end before.
+`suite.models.sampling.denoiser`, x = x0 + sigma * noise, and what is returned is the last predicted x0: the step to 0.
+Only Euler's may end before.
 """
 
 from __future__ import annotations
@@ -46,9 +46,14 @@ def evaluations(steps: int, solver: str = "heun") -> int:
 
 
 def solve(
-    solver: str, denoise: Denoise, start_noise: Tensor, sigmas: Tensor, *,
-    churn: float = 0.0, churn_noise: Callable[[int], Tensor] | None = None,
-) -> Tensor:  # fmt: skip
+    solver: str,
+    denoise: Denoise,
+    start_noise: Tensor,
+    sigmas: Tensor,
+    *,
+    churn: float = 0.0,
+    churn_noise: Callable[[int], Tensor] | None = None,
+) -> Tensor:
     """Unit normal noise [B, ...] -> the last predicted x0, [B, ...]. A solver that does not churn adds no noise."""
     if solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)

@@ -1,8 +1,8 @@
 """A density field asked only where something is, for pictures of it.
 
-Most of a ray's way leads through nothing. Density on a coarse lattice says which cells hold something, with those beside
-them, and what lies elsewhere is 0 without asking: the occupancy grid of Müller et al. 2022, "Instant neural graphics
-primitives", arXiv:2201.05989. What is thinner than a cell and falls between the lattice's points is lost.
+Most of a ray's way leads through nothing. Density on a coarse lattice says which cells hold something, with those
+beside them, and what lies elsewhere is 0 without asking: the occupancy grid of Müller et al. 2022, "Instant neural
+graphics primitives", arXiv:2201.05989. What is thinner than a cell and falls between the lattice's points is lost.
 """
 
 from __future__ import annotations

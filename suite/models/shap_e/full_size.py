@@ -52,13 +52,21 @@ PUBLISHED = Size()
 def build_prior(pictures: bool, size: Size = PUBLISHED) -> PriorTransformer:
     """A CLIP vector, or for `pictures` a CLIP grid, and a noisy latent -> the latent and a range of its variance."""
     prior = PriorTransformer(
-        num_attention_heads=size.heads, attention_head_dim=HEAD_WIDTH, num_layers=size.layers,
-        embedding_dim=size.latent.width, num_embeddings=size.latent.tokens, additional_embeddings=0,
-        time_embed_act_fn="gelu", time_embed_dim=4 * size.heads * HEAD_WIDTH, norm_in_type="layer",
-        encoder_hid_proj_type=None, added_emb_type=None, clip_embed_dim=2 * size.latent.width,
+        num_attention_heads=size.heads,
+        attention_head_dim=HEAD_WIDTH,
+        num_layers=size.layers,
+        embedding_dim=size.latent.width,
+        num_embeddings=size.latent.tokens,
+        additional_embeddings=0,
+        time_embed_act_fn="gelu",
+        time_embed_dim=4 * size.heads * HEAD_WIDTH,
+        norm_in_type="layer",
+        encoder_hid_proj_type=None,
+        added_emb_type=None,
+        clip_embed_dim=2 * size.latent.width,
         embedding_proj_dim=size.clip_grid if pictures else size.clip_vector,
         embedding_proj_norm_type="layer" if pictures else None,
-    )  # fmt: skip
+    )
     prior.causal_attention_mask = None  # of tokens by tokens, and never read: no one gives a mask
     return prior
 
@@ -68,8 +76,9 @@ def build_renderer(size: Size = PUBLISHED) -> ShapERenderer:
     rows = size.hidden
     renderer = ShapERenderer(
         param_shapes=((rows, 3 + 6 * ALL_OCTAVES), (rows, rows), (rows, rows), (rows, rows)),
-        d_latent=size.latent.d_latent, d_hidden=rows,
-    )  # fmt: skip
+        d_latent=size.latent.d_latent,
+        d_hidden=rows,
+    )
     del renderer.mesh_decoder  # tables that OpenAI's checkpoints lack; meshes are made by suite.models.mesh
     return renderer
 
@@ -88,16 +97,22 @@ def build_text(weights: str, device: torch.device, dtype: torch.dtype = torch.fl
     """`shap-e-300m-text`. dtype: of the diffusion network."""
     source = FullSizeWeights(weights, device, dtype)
     condition = text_condition(source)
-    seen = lambda prompts, sample, stage: condition(prompts, sample, stage).vector
-    return _build("shap-e-300m-text", "text_cond", source, condition.networks, seen)
+
+    def vector(prompts: list[str], sample: int, stage: Stage) -> Tensor:
+        return condition(prompts, sample, stage).vector
+
+    return _build("shap-e-300m-text", "text_cond", source, condition.networks, vector)
 
 
 def build_image(weights: str, device: torch.device, dtype: torch.dtype = torch.float32) -> ShapE:
     """`shap-e-300m-image`: text -> picture -> latent -> mesh."""
     source = FullSizeWeights(weights, device, dtype)
     condition = picture_condition("shap-e-300m-image", source)
-    seen = lambda prompts, sample, stage: grid_of(condition(prompts, sample, stage))
-    return _build("shap-e-300m-image", "image_cond", source, condition.networks, seen)
+
+    def grid(prompts: list[str], sample: int, stage: Stage) -> Tensor:
+        return grid_of(condition(prompts, sample, stage))
+
+    return _build("shap-e-300m-image", "image_cond", source, condition.networks, grid)
 
 
 def grid_of(condition: Condition) -> Tensor:
@@ -107,23 +122,36 @@ def grid_of(condition: Condition) -> Tensor:
 
 
 def _build(
-    name: str, checkpoint: str, source: FullSizeWeights, encoders: dict[str, nn.Module | None],
+    name: str,
+    checkpoint: str,
+    source: FullSizeWeights,
+    encoders: dict[str, nn.Module | None],
     condition: Callable[[list[str], int, Stage], Tensor],
-) -> ShapE:  # fmt: skip
+) -> ShapE:
     pictures = checkpoint == "image_cond"
     prior = network(source, checkpoint, lambda: build_prior(pictures))
     renderer = network(source, "vector_decoder", build_renderer, dtype=torch.float32)
     networks = {stage: encoder for stage, encoder in encoders.items() if encoder is not None}
     return assemble(
-        name, networks | {"latent diffusion": prior, "mesh decoder": renderer}, condition, source.device,
-        guidance=PICTURE_GUIDANCE if pictures else TEXT_GUIDANCE, weights_sha256=source.sha256,
-    )  # fmt: skip
+        name,
+        networks | {"latent diffusion": prior, "mesh decoder": renderer},
+        condition,
+        source.device,
+        guidance=PICTURE_GUIDANCE if pictures else TEXT_GUIDANCE,
+        weights_sha256=source.sha256,
+    )
 
 
 def assemble(
-    name: str, networks: dict[str, nn.Module], condition: Callable[[list[str], int, Stage], Tensor],
-    device: torch.device, *, guidance: float, weights_sha256: str | None = None, size: Size = PUBLISHED,
-) -> ShapE:  # fmt: skip
+    name: str,
+    networks: dict[str, nn.Module],
+    condition: Callable[[list[str], int, Stage], Tensor],
+    device: torch.device,
+    *,
+    guidance: float,
+    weights_sha256: str | None = None,
+    size: Size = PUBLISHED,
+) -> ShapE:
     """The original's recipe around networks of any size."""
     return ShapE(
         model=name,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Refinement:
-    """stride: of the coarse grid, in points of the fine one. margin: by how much the slope may be above the stated one."""
+    """stride: of the coarse grid, in points of the fine one. margin: by how much the slope may exceed the stated."""
 
     stride: int
     margin: float

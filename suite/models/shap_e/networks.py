@@ -20,9 +20,13 @@ NANO_OCTAVES = 6
 def build_nano_renderer() -> ShapERenderer:
     """Latent -> field, with fresh weights: 64 wide, five layers of which the first two come from the latent."""
     renderer = ShapERenderer(
-        param_names=("nerstf.mlp.0.weight", "nerstf.mlp.1.weight"), param_shapes=((64, 93), (64, 64)),
-        d_latent=D_LATENT, d_hidden=64, n_hidden_layers=4, insert_direction_at=None,
-    )  # fmt: skip
+        param_names=("nerstf.mlp.0.weight", "nerstf.mlp.1.weight"),
+        param_shapes=((64, 93), (64, 64)),
+        d_latent=D_LATENT,
+        d_hidden=64,
+        n_hidden_layers=4,
+        insert_direction_at=None,
+    )
     # The encoding's upper octaves would be noise here; at zero they stay zero, since nothing asks them.
     unused = torch.ones(3 + 6 * ALL_OCTAVES, dtype=torch.bool)
     unused[encoding_columns(NANO_OCTAVES)] = False
@@ -38,8 +42,17 @@ def build_nano_prior(pictures: bool = False) -> PriorTransformer:
     """A CLIP vector [B, 128], or for `pictures` image tokens [B, 18, 128] (normalized, as in the published network),
     and a noisy latent -> v of the latent; fresh weights."""
     return PriorTransformer(
-        num_attention_heads=3, attention_head_dim=64, num_layers=4, embedding_dim=TOKEN_WIDTH, num_embeddings=TOKENS,
-        additional_embeddings=0, time_embed_act_fn="gelu", norm_in_type="layer", encoder_hid_proj_type=None,
-        added_emb_type=None, embedding_proj_dim=128, clip_embed_dim=TOKEN_WIDTH,
+        num_attention_heads=3,
+        attention_head_dim=64,
+        num_layers=4,
+        embedding_dim=TOKEN_WIDTH,
+        num_embeddings=TOKENS,
+        additional_embeddings=0,
+        time_embed_act_fn="gelu",
+        norm_in_type="layer",
+        encoder_hid_proj_type=None,
+        added_emb_type=None,
+        embedding_proj_dim=128,
+        clip_embed_dim=TOKEN_WIDTH,
         embedding_proj_norm_type="layer" if pictures else None,
-    )  # fmt: skip
+    )

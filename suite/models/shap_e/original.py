@@ -84,26 +84,45 @@ def original_prior(pictures: bool, state: dict[str, Tensor], size: Size = PUBLIS
 
 
 def original_decoder(
-    state: dict[str, Tensor], device: torch.device, size: Size = PUBLISHED, grid: int = GRID,
+    state: dict[str, Tensor],
+    device: torch.device,
+    size: Size = PUBLISHED,
+    grid: int = GRID,
     ray_samples: tuple[int, int] = RAY_SAMPLES,
-) -> nn.Module:  # fmt: skip
-    """Their decoder with a state in their layout. Its box and scales are no tensors of the state, so it is built whole."""
+) -> nn.Module:
+    """Their decoder with a state in their layout. Its box and scales are not in the state, so it is built whole."""
     field = {
-        "name": "MLPNeRSTFModel", "posenc_version": "nerf", "d_hidden": size.hidden, "n_hidden_layers": 6,
-        "n_meta_layers": 4, "insert_direction_at": 4, "activation": "swish", "density_activation": "relu",
-        "meta_parameters": True, "meta_bias": False, "trainable_meta": True,
-        "separate_nerf_channels": True, "separate_coarse_channels": True,
-    }  # fmt: skip
+        "name": "MLPNeRSTFModel",
+        "posenc_version": "nerf",
+        "d_hidden": size.hidden,
+        "n_hidden_layers": 6,
+        "n_meta_layers": 4,
+        "insert_direction_at": 4,
+        "activation": "swish",
+        "density_activation": "relu",
+        "meta_parameters": True,
+        "meta_bias": False,
+        "trainable_meta": True,
+        "separate_nerf_channels": True,
+        "separate_coarse_channels": True,
+    }
     renderer = {
-        "name": "NeRSTFRenderer", "nerstf": field, "grid_size": grid, "separate_shared_samples": True,
-        "n_coarse_samples": ray_samples[0], "n_fine_samples": ray_samples[1],
+        "name": "NeRSTFRenderer",
+        "nerstf": field,
+        "grid_size": grid,
+        "separate_shared_samples": True,
+        "n_coarse_samples": ray_samples[0],
+        "n_fine_samples": ray_samples[1],
         "void": {"name": "VoidNeRFModel", "background": [255.0] * 3},
         "volume": {"name": "BoundingBoxVolume", "bbox_min": [-1.0] * 3, "bbox_max": [1.0] * 3},
-    }  # fmt: skip
+    }
     config = {
-        "name": "ChannelsDecoder", "d_latent": size.latent.d_latent, "latent_ctx": size.latent.vectors,
-        "params_proj": {"name": "channels", "use_ln": True, "learned_scale": 1.0}, "renderer": renderer,
-    }  # fmt: skip
+        "name": "ChannelsDecoder",
+        "d_latent": size.latent.d_latent,
+        "latent_ctx": size.latent.vectors,
+        "params_proj": {"name": "channels", "use_ln": True, "learned_scale": 1.0},
+        "renderer": renderer,
+    }
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # its fresh weights are drawn
         decoder = built(config, device)
     decoder.load_state_dict(state, assign=True)
@@ -135,11 +154,20 @@ class OriginalShapE(ShapE):
         with torch.random.fork_rng(devices=[self.device] if cuda else []):
             torch.manual_seed(seed)
             made = sample_latents(
-                batch_size=len(condition), model=self.networks["latent diffusion"],
-                diffusion=diffusion_from_config(DIFFUSION), model_kwargs=kwargs, guidance_scale=self.guidance,
-                clip_denoised=True, use_fp16=cuda, use_karras=True, karras_steps=self.steps,
-                sigma_min=self.sigma_min, sigma_max=self.sigma_max, s_churn=0.0, device=self.device,
-            )  # fmt: skip
+                batch_size=len(condition),
+                model=self.networks["latent diffusion"],
+                diffusion=diffusion_from_config(DIFFUSION),
+                model_kwargs=kwargs,
+                guidance_scale=self.guidance,
+                clip_denoised=True,
+                use_fp16=cuda,
+                use_karras=True,
+                karras_steps=self.steps,
+                sigma_min=self.sigma_min,
+                sigma_max=self.sigma_max,
+                s_churn=0.0,
+                device=self.device,
+            )
         return made.view(len(condition), self.latent.tokens, self.latent.width)
 
     @torch.inference_mode()

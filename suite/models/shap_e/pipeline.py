@@ -35,14 +35,14 @@ from suite.models.shap_e.networks import (
     VECTORS,
     build_nano_prior,
     build_nano_renderer,
-)  # fmt: skip
+)
 from suite.models.shap_e.views import SAMPLES, CoarseToFine, Evenly, render_views
 
 NANO_GRID = 64
 NANO_GUIDANCE = 1.5
 NANO_SLOPE = 2.0  # INSIDE_UNIT / SOFTNESS of suite/training/train_shap_e.py
-# Asked at once. On a processor parts that stay in its cache: those of 2**15 points are as large as what glibc hands back
-# to the system and fetches again at each call, or keeps, as it happened, which made a mesh take 0.1 or 0.3 s.
+# Asked at once. On a processor parts that stay in its cache: those of 2**15 points are as large as what glibc hands
+# back to the system and fetches again at each call, or keeps, as it happened, which made a mesh take 0.1 or 0.3 s.
 QUERY_POINTS = {"cpu": 2**12}
 MANY_QUERY_POINTS = 2**15  # elsewhere, where a call has its own cost
 
@@ -118,9 +118,14 @@ class ShapE(Conditioned, Sampled):
             condition = condition * math.sqrt(condition.shape[-1])
         prior = self.networks["latent diffusion"]
         denoise = Denoiser(
-            lambda x, t, clip: predict(prior, x, t, clip), self.schedule, self.prediction, {"clip": condition},
-            guidance=self.guidance, guided_within=self.guided_within, clamp=self.clamp,
-        )  # fmt: skip
+            lambda x, t, clip: predict(prior, x, t, clip),
+            self.schedule,
+            self.prediction,
+            {"clip": condition},
+            guidance=self.guidance,
+            guided_within=self.guided_within,
+            clamp=self.clamp,
+        )
         sampling = self.sampling_of("latent diffusion")
         made = solve(sampling.solver, denoise, noise, sampling.levels(self.schedule, self.sigma_min, self.sigma_max))
         return prior.post_process_latents(made) if self.whitened else made
@@ -150,8 +155,11 @@ class ShapE(Conditioned, Sampled):
         weights = self.object_weights(latent)
         inside = near_surface(
             lambda positions: self.query_field(weights, positions, lambda made: made.inside),
-            self.grid, self.field_slope, self.refinement, self.device,
-        )  # fmt: skip
+            self.grid,
+            self.field_slope,
+            self.refinement,
+            self.device,
+        )
         if fault := not_finite(inside.flatten(), FIELD):  # before tanh, which makes 1 of infinity
             return Mesh.nothing(fault)
         vertices, faces = marching_cubes(inside.tanh() if self.squashed else inside)
@@ -190,8 +198,11 @@ class ShapE(Conditioned, Sampled):
 
     def _seen(self, weights: dict[int, Tensor], what: Callable[[Field], Tensor]) -> Callable[[Tensor], Tensor]:
         """What the field says at positions [P, 3], its density first: [P, 1 or more]."""
-        ask = lambda positions: self.query_field(weights, positions, what)
-        return ask if self.view_cells is None else where_occupied(ask, self.view_cells, self.device)
+
+        def everywhere(positions: Tensor) -> Tensor:
+            return self.query_field(weights, positions, what)
+
+        return everywhere if self.view_cells is None else where_occupied(everywhere, self.view_cells, self.device)
 
 
 def predict(prior: nn.Module, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -234,9 +245,13 @@ def _build_nano(
 
 
 def assemble_nano(
-    name: str, prior: nn.Module, renderer: nn.Module, condition: TextVector | PictureTokens, device: torch.device,
+    name: str,
+    prior: nn.Module,
+    renderer: nn.Module,
+    condition: TextVector | PictureTokens,
+    device: torch.device,
     weights_sha256: str | None = None,
-) -> ShapE:  # fmt: skip
+) -> ShapE:
     """The embedded recipe around networks of its size."""
     networks = {"latent diffusion": prior, "mesh decoder": renderer}
     return ShapE(

@@ -65,8 +65,8 @@ class Evenly:
 
 @dataclass
 class CoarseToFine:
-    """The original's: a sample drawn from each of `coarse` even parts, then `fine` more drawn where those saw something;
-    the picture is made of all of them, asked again of the fine field.
+    """The original's: a sample drawn from each of `coarse` even parts, then `fine` more drawn where those saw
+    something; the picture is made of all of them, asked again of the fine field.
 
     coarse_density: positions [P, 3] -> the coarse field's density [P]. The draws are the generator's, on the CPU, three
     to a bundle of rays in the original's order.

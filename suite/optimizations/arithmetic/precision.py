@@ -44,7 +44,7 @@ def has_float16() -> bool:
 
 
 def cast_to(optimization: Optimization) -> torch.dtype | None:
-    """The type that a recipe casts all networks to before it changes them otherwise, or None. Fewer steps change none."""
+    """The type that a recipe casts all networks to before it changes them further, or None. Fewer steps change none."""
     first = next((technique for technique in optimization.techniques if ARITHMETIC in technique.sets), None)
     if first is None or first.apply != CAST or first.parameters.get("stages") is not None:
         return None

@@ -2,8 +2,8 @@
 
 Weights: symmetric, one scale an output channel. Activations: asymmetric, one static range a tensor, calibrated on
 captions that are not scored. Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
-Root mean square difference from float32 on the same noise, 16 steps: at most 0.02 with weights of 8 bits, 0.05 with activations of 8
-bits besides; fewer bits have no tolerance, their loss is what is measured.
+Root mean square difference from float32 on the same noise, 16 steps: at most 0.02 with weights of 8 bits, 0.05 with
+activations of 8 bits besides; fewer bits have no tolerance, their loss is what is measured.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ CLIPPED_SHARE = 1e-4  # of the activations, at either end: a range that keeps ev
 
 
 def quantize(
-    pipeline: Pipeline, device: object, *, weight_bits: int, activation_bits: int | None,
+    pipeline: Pipeline,
+    device: object,
+    *,
+    weight_bits: int,
+    activation_bits: int | None,
     stages: Sequence[str] | None = None,
-) -> Pipeline:  # fmt: skip
+) -> Pipeline:
     """Round the weights, and the inputs if `activation_bits` is given, of every Linear of the diffusion networks."""
     if activation_bits is not None and not 2 <= activation_bits <= 16:
         raise ValueError(f"activation_bits: {activation_bits} is not possible; 2 to 16, or none")
@@ -75,7 +79,7 @@ def _calibrate(pipeline: Pipeline, layers: list[nn.Linear]) -> dict[nn.Linear, t
 
 
 def ends(x: Tensor) -> Tensor:
-    """Between which nearly all of a tensor's values lie: float32 [2], on its device. Of many values some are looked at."""
+    """Between which nearly all of a tensor's values lie: float32 [2], on its device. Of many, some are looked at."""
     values = x.flatten()
     some = torch.linspace(0, values.numel() - 1, min(values.numel(), 8192), device=x.device).long()
     return torch.quantile(

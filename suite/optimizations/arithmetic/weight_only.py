@@ -5,9 +5,9 @@ a row, as GPTQ's storage has them (Frantar et al. 2022, arXiv:2210.17323), round
 
 It saves storage, not time; whether it lowers a process's peak on a full-size model is not shown yet. torch has products
 that read such weights (`_weight_int8pack_mm`, `_weight_int4pack_mm_for_cpu`), made for the one row of a language
-model's token; on the hundreds of rows of a point cloud they took 2 to 4 times as long in bfloat16, and 35 times and more
-in float32, as bringing the weights back and multiplying (AMD EPYC with AVX-512, torch 2.13, one thread, beside other
-work, November 2026): this does the latter.
+model's token; on the hundreds of rows of a point cloud they took 2 to 4 times as long in bfloat16, and 35 times and
+more in float32, as bringing the weights back and multiplying (AMD EPYC with AVX-512, torch 2.13, one thread, beside
+other work, November 2026): this does the latter.
 Root mean square difference from float32 on the same noise, 16 steps: at most 0.02 with 8 bits, 0.1 with 4.
 """
 
@@ -73,7 +73,7 @@ class Int8Weight(nn.Module):
 
 
 class Int4Weight(nn.Module):
-    """A Linear layer whose weights are 4 bits, two a byte [out, groups, group / 2], with scale and lowest value a group."""
+    """A Linear layer whose weights are 4 bits, two a byte [out, groups, group / 2], scale and lowest value a group."""
 
     def __init__(self, layer: nn.Linear, group: int = GROUP):
         super().__init__()

@@ -1,9 +1,9 @@
 """Shap-E's mesh decoder with empty space skipped: a coarse grid, and all points only where the surface can be.
 
-How, and its source: `suite.models.shap_e.near_surface`. Tolerance: the very same mesh as that of all points of the same grid on
-tuning captions, but for the rounding of other batches (1e-5 of the box). A coarser grid makes another mesh of the same
-shape: 19 of 20 of its vertices lie within two fifths of its spacing of one of the finer mesh's, all within four
-fifths.
+How, and its source: `suite.models.shap_e.near_surface`. Tolerance: the very same mesh as that of all points of the same
+grid on tuning captions, but for the rounding of other batches (1e-5 of the box). A coarser grid makes another mesh of
+the same shape: 19 of 20 of its vertices lie within two fifths of its spacing of one of the finer mesh's, all within
+four fifths.
 """
 
 from __future__ import annotations

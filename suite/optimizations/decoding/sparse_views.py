@@ -1,7 +1,7 @@
 """Shap-E's NeRF views with empty space skipped, and with fewer samples along each ray.
 
-How, and its source: `suite.models.shap_e.empty_space`. Tolerance: pictures of 60 dB (the very same, unless something is thinner
-than a cell) against those of all samples, on tuning captions; 35 dB with half as many samples.
+How, and its source: `suite.models.shap_e.empty_space`. Tolerance: pictures of 60 dB (the very same, unless something is
+thinner than a cell) against those of all samples, on tuning captions; 35 dB with half as many samples.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ torch's own fused kernel does bfloat16's products on a processor in the time of 
 matrix unit (AMX); oneDNN's products, which these are, take a third of it. The scores of one block stay in the cache, as
 in Rabe & Staats 2021, arXiv:2112.05682, and Dao et al. 2022, arXiv:2205.14135. Softmax is summed in float32. Whatever
 calls `scaled_dot_product_attention` is served, so any network here, with Linear layers of any precision.
-Root mean square difference from float32 on the same noise, 16 steps: at most 0.02, and 0.03 where layers are in bfloat16.
+Root mean square difference from float32 on the same noise, 16 steps: at most 0.02, or 0.03 with layers in bfloat16.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def served(forward: Callable[..., Any]) -> Callable[..., Any]:
 def in_blocks() -> Iterator[None]:
     """While entered, attention is `attend`, but with a mask that is not the same for all queries, which stays torch's.
 
-    By putting another function into torch's place and not by a TorchFunctionMode, which a compiler's tracer does not see.
+    By another function in torch's place and not by a TorchFunctionMode, which a compiler's tracer does not see.
     """
     fused = F.scaled_dot_product_attention
 

@@ -31,15 +31,21 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on a GPU; each call fi
 # By the module that a layer's class is in: why no tracer gets through it, and what to take.
 UNTRACEABLE = {
     "torch.ao.nn.quantized": "torch.compile cannot trace torch.ao's int8 layers; those of int8-torchao-linear it can",
-    "suite.optimizations.arithmetic.onednn": "torch.compile cannot lower the oneDNN operator that onednn calls; take compile alone",
+    "suite.optimizations.arithmetic.onednn": (
+        "torch.compile cannot lower the oneDNN operator that onednn calls; take compile alone"
+    ),
 }
 
 
 def compile_networks(
-    pipeline: Pipeline, device: torch.device, *, mode: str = "default", backend: str = "inductor",
+    pipeline: Pipeline,
+    device: torch.device,
+    *,
+    mode: str = "default",
+    backend: str = "inductor",
     stages: Sequence[str] | None = None,
-) -> Pipeline:  # fmt: skip
-    """Compile each network's forward. mode: of the inductor, as `torch.compile` names them. backend: any that torch has.
+) -> Pipeline:
+    """Compile each network's forward. mode: of the inductor, as `torch.compile` names them. backend: any of torch's.
 
     UnsupportedRecipe where the inductor lacks its compiler, and for layers that no tracer gets through.
     """

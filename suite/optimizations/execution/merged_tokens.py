@@ -1,9 +1,9 @@
 """Equal tokens of rows without a condition merged into one that counts as often: exact, and fewer tokens.
 
-Bolya et al. 2023, "Token Merging: Your ViT But Faster", arXiv:2210.09461, whose attention in proportion to a token's size
-adds the logarithm of that size to the scores. There tokens that are alike are merged, at a loss; here only those that are
-equal. Guidance asks the network for half of its rows without the picture, where Point-E's 256 tokens of it are all the
-same (and so are the upsampler's 1,024 points), and nothing tells tokens apart by their place.
+Bolya et al. 2023, "Token Merging: Your ViT But Faster", arXiv:2210.09461, whose attention in proportion to a token's
+size adds the logarithm of that size to the scores. There tokens that are alike are merged, at a loss; here only those
+that are equal. Guidance asks the network for half of its rows without the picture, where Point-E's 256 tokens of it are
+all the same (and so are the upsampler's 1,024 points), and nothing tells tokens apart by their place.
 Relative to fp32 an evaluation: 1e-5, sums being taken in another order; with bf16-attention that recipe's tolerance.
 """
 
@@ -22,7 +22,7 @@ from suite.optimizations.layers import stages_to_change
 
 
 def merge(pipeline: Pipeline, device: torch.device, *, stages: Sequence[str] | None = None) -> Pipeline:
-    """Of networks that see a picture's tokens. UnsupportedRecipe where there are none, and for a network not of torch."""
+    """Of networks that see a picture's tokens. UnsupportedRecipe where there are none, or a network is not torch's."""
     if require(pipeline, Guided).guidance in (0, 1):
         raise UnsupportedRecipe(f"{pipeline.model} is not guided, so that no row is without its condition")
     networks = [pipeline.networks[stage] for stage in stages_to_change(pipeline, stages)]

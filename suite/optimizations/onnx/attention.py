@@ -48,8 +48,11 @@ def fuse(model: ModelProto) -> int:
             continue
         name = f"{softmax.name}/fused"
         # Side by side, [B, N, H * D]: its way without maps takes nothing else.
-        sides = {"query": (scores.input[0], [0, 2, 1, 3]), "key": (scores.input[1], [0, 3, 1, 2]),
-                 "value": (mixed[0].input[1], [0, 2, 1, 3])}  # fmt: skip
+        sides = {
+            "query": (scores.input[0], [0, 2, 1, 3]),
+            "key": (scores.input[1], [0, 3, 1, 2]),
+            "value": (mixed[0].input[1], [0, 2, 1, 3]),
+        }
         nodes = []
         for side, (given, order) in sides.items():
             nodes += [
@@ -59,12 +62,17 @@ def fuse(model: ModelProto) -> int:
         inputs = [f"{name}/{side}s" for side in sides]
         nodes += [
             helper.make_node(
-                "MultiHeadAttention", inputs, [f"{name}/out"], name, domain=DOMAIN, num_heads=heads,
+                "MultiHeadAttention",
+                inputs,
+                [f"{name}/out"],
+                name,
+                domain=DOMAIN,
+                num_heads=heads,
                 scale=1.0,  # the graph scales query and key
             ),
             helper.make_node("Reshape", [f"{name}/out", PARTED], [f"{name}/parted"], f"{name}/parted"),
             helper.make_node("Transpose", [f"{name}/parted"], [mixed[0].output[0]], f"{name}/back", perm=[0, 2, 1, 3]),
-        ]  # fmt: skip
+        ]
         put[mixed[0].output[0]] = nodes
         gone |= {scores.output[0], softmax.output[0]}
     if put:

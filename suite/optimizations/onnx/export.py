@@ -112,7 +112,10 @@ def parts_of(network: nn.Module) -> list[Part]:
     """The graphs that a network becomes. UnsupportedRecipe for one that nobody has written this for."""
     generator = torch.Generator().manual_seed(0)
     device = next(network.parameters()).device
-    noise = lambda *shape: torch.randn(EXAMPLE_BATCH, *shape, generator=generator).to(device)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(EXAMPLE_BATCH, *shape, generator=generator).to(device)
+
     level = torch.full((EXAMPLE_BATCH,), 0.25, device=device)
     if isinstance(network, PointDiffusionTransformer):
         settings = network.settings
@@ -159,7 +162,7 @@ def condition_shape(settings: PointTransformerSettings) -> tuple[int, ...]:
 
 @torch.no_grad()
 def export(part: Part, folder: Path) -> None:
-    """Write the part's graph, its tensors in a file beside it, so that no size is too large and a reader can map them."""
+    """Write the part's graph, its tensors in a file beside it, so that no size is too large and they can be mapped."""
     import onnx
 
     inputs, outputs = list(part.inputs), list(part.outputs)
@@ -168,9 +171,15 @@ def export(part: Part, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: that shapes become constants, which only the batch must not
         torch.onnx.export(
-            part.module, tuple(part.inputs.values()), str(traced / GRAPH), dynamo=False, opset_version=OPSET,
-            input_names=inputs, output_names=outputs, dynamic_axes={name: {0: "batch"} for name in inputs + outputs},
-        )  # fmt: skip
+            part.module,
+            tuple(part.inputs.values()),
+            str(traced / GRAPH),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in inputs + outputs},
+        )
     model = onnx.load(traced / GRAPH)
     shutil.rmtree(traced)
     made = part.module(*part.inputs.values())
@@ -185,9 +194,13 @@ def write(model: object, folder: Path) -> None:
     import onnx
 
     onnx.save_model(
-        model, folder / GRAPH, save_as_external_data=True, all_tensors_to_one_file=True, location=TENSORS,
+        model,
+        folder / GRAPH,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=TENSORS,
         size_threshold=1024,
-    )  # fmt: skip
+    )
 
 
 def exact_layers(network: nn.Module) -> list[str]:
@@ -196,7 +209,7 @@ def exact_layers(network: nn.Module) -> list[str]:
 
 
 def network_sha256(network: nn.Module) -> str:
-    """Of its tensors, of its settings (how many heads no tensor tells), and of the code that says what is done with them."""
+    """Of its tensors, of its settings (how many heads no tensor tells), and of the code that uses them."""
     settings = getattr(network, "settings", None) or dict(getattr(network, "config", {}))
     digest = hashlib.sha256(repr(settings).encode())
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}  # those that no file holds, too

@@ -86,14 +86,20 @@ def _static(pipeline: Pipeline, stage: str, part: str, plain: Path, ranges: Rang
     exact = exact_layers(pipeline.networks[stage])
     key = versions() | {"graph": graph_sha256(plain), "arithmetic": arithmetic, "ranges": digest_of(ranges)}
     key |= {"exact": exact} | code(onnx_int8)
-    make = lambda folder: onnx_int8.static(plain, folder, exact, ranges, attention=arithmetic == "int8-all")
+
+    def make(folder: Path) -> None:
+        onnx_int8.static(plain, folder, exact, ranges, attention=arithmetic == "int8-all")
+
     return cached_entry(f"{pipeline.model} {stage} {part} {arithmetic}", key, make)
 
 
 def _dynamic(pipeline: Pipeline, stage: str, part: str, plain: Path) -> Path:
     exact = exact_layers(pipeline.networks[stage])
     key = versions() | {"graph": graph_sha256(plain), "arithmetic": "int8-dynamic", "exact": exact} | code(onnx_int8)
-    make = lambda folder: onnx_int8.dynamic(plain, folder, exact)
+
+    def make(folder: Path) -> None:
+        onnx_int8.dynamic(plain, folder, exact)
+
     return cached_entry(f"{pipeline.model} {stage} {part} int8-dynamic", key, make)
 
 

@@ -129,8 +129,13 @@ def dynamic(source: Path, target: Path, exact: Collection[str]) -> None:
     model = onnx.load(source / GRAPH)
     left = Products(model, exact).left
     quantize_dynamic(
-        model, target / GRAPH, op_types_to_quantize=list(PRODUCTS), per_channel=True, weight_type=QuantType.QInt8,
-        nodes_to_exclude=left, extra_options={"MatMulConstBOnly": True},
-    )  # fmt: skip
+        model,
+        target / GRAPH,
+        op_types_to_quantize=list(PRODUCTS),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=left,
+        extra_options={"MatMulConstBOnly": True},
+    )
     made = onnx.load(target / GRAPH)
     write(made, target)

@@ -44,9 +44,13 @@ PROVIDERS: dict[str, tuple[str, Open]] = {
 
 
 def use_onnx(
-    pipeline: Pipeline, device: torch.device, *, arithmetic: str, provider: str = "cpu",
+    pipeline: Pipeline,
+    device: torch.device,
+    *,
+    arithmetic: str,
+    provider: str = "cpu",
     stages: Sequence[str] | None = None,
-) -> Pipeline:  # fmt: skip
+) -> Pipeline:
     """Replace the chosen stages' networks by sessions. UnsupportedRecipe where a package or the provider is absent."""
     if arithmetic not in ARITHMETICS:
         raise unknown("arithmetic", arithmetic, ARITHMETICS)

@@ -1,7 +1,7 @@
 """ONNX Runtime's TensorRT provider: options, and engines kept by TensorRT's version, the chip and the graph's hash.
 
 https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html. Not run on the real thing.
-TensorRT 8.5 read operators up to opset 17 (docs/operators.md of onnx/onnx-tensorrt); these graphs are of 20, so take 10.
+TensorRT 8.5 read operators up to opset 17 (docs/operators.md of onnx/onnx-tensorrt); these graphs are of 20: take 10.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def options(folder: Path, engines: Path, device: torch.device, arithmetic: str) 
     """The provider's. In integers the pairs in the graph say what is rounded, and all else stays in float32, so that
     the same graph on a processor stands for it."""
     shapes = input_shapes(folder)
-    profile = lambda rows: ",".join(f"{n}:{'x'.join(map(str, (rows, *shape)))}" for n, shape in shapes.items())
+
+    def profile(rows: int) -> str:
+        return ",".join(f"{name}:{'x'.join(map(str, (rows, *shape)))}" for name, shape in shapes.items())
+
     return {
         "device_id": device.index or 0,
         "trt_fp16_enable": arithmetic == "float16",

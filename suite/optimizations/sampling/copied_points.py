@@ -18,7 +18,7 @@ STAGE = "upsampler"
 def copy_points(pipeline: Pipeline, device: object, *, scatter: float) -> Pipeline:
     """Take the upsampler out. scatter: the deviation of a new point from the one it copies, in network units.
 
-    UnsupportedRecipe for a model without an upsampler, or with one that starts from noise and not from the base's points.
+    UnsupportedRecipe for a model without an upsampler, or with one that starts from noise, not the base's points.
     """
     if scatter < 0:
         raise ValueError(f"scatter: {scatter} is not possible; 0 or more")

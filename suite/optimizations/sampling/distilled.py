@@ -1,7 +1,7 @@
 """Step distillation: student networks that take the teacher's guided way in 8, 4, 2 or 1 evaluations, one for each.
 
-How they are trained: `suite.training.train_distilled`. Their weights are their own, so that no tolerance against fp32 on
-the same noise is to be expected; their quality is measured.
+How they are trained: `suite.training.train_distilled`. Their weights are their own, so that no tolerance against fp32
+on the same noise is to be expected; their quality is measured.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def use_student(
 ) -> Pipeline:
     """Replace the first diffusion network by its student for so many evaluations; `later` is as in `set_steps`.
 
-    later: parameters of `suite.models.sampling.settings.Sampling`; without them, the model's own. UnsupportedRecipe where the
-    model has no student for this number of evaluations; says for which it has.
+    later: parameters of `suite.models.sampling.settings.Sampling`; without them, the model's own. UnsupportedRecipe
+    where the model has no student for this number of evaluations; says for which it has.
     """
     if pipeline.model not in (models := distilled_models()):
         raise UnsupportedRecipe(f"{pipeline.model} has no distilled networks; those of {', '.join(models)} are there")

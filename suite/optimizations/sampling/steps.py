@@ -18,9 +18,13 @@ from suite.optimizations.layers import stages_to_change
 
 
 def set_steps(
-    pipeline: Pipeline, device: object, *,
-    stages: tuple[str, ...] | None = None, later: dict[str, object] | None = None, **sampling: object,
-) -> Pipeline:  # fmt: skip
+    pipeline: Pipeline,
+    device: object,
+    *,
+    stages: tuple[str, ...] | None = None,
+    later: dict[str, object] | None = None,
+    **sampling: object,
+) -> Pipeline:
     """How diffusion stages are sampled, all of them or those named and no other: parameters of `Sampling`.
 
     later: of the stages that start from what the one before made and not from noise, which need less
