@@ -4,7 +4,7 @@
     python -m benchmarks.kills --points 20 --real         # the embedded networks, a few steps each
 
 Each point kills pytest's process (SIGKILL: no cleaning up) at a moment drawn evenly over what a whole session took. The
-next session resumes, and is killed in turn, until one comes to its end; then a new one begins. After each point it counts
+next session resumes, and is killed in turn, until one comes to its end; then a new one begins. After each it counts
 
     lost        cells that were journalled before and are not read any more
     unfinished  cells that are read as ok and have no latency

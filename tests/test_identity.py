@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,14 @@ def test_what_the_user_names_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("TEXT3D_BOARD", "Lab PC #2")
     boards = [board(host(tmp_path / "plain")), board(tree(host(tmp_path / "container"), {".dockerenv": "", BOOT: "1"}))]
     assert [(found.id, found.passing) for found in boards] == [("lab-pc-2", None)] * 2
+
+
+def test_two_names_in_another_script_are_two_boards_with_names_of_their_own(monkeypatch):
+    names = []
+    for name in ("日本", "日本二", "!!!"):
+        monkeypatch.setenv("TEXT3D_BOARD", name)
+        names.append(board(Path("/")).id)
+    assert len(set(names)) == 3 and all(re.fullmatch("board-[0-9a-f]{6}", name) for name in names)
 
 
 def test_a_committed_boards_name_can_be_taken_up_again(monkeypatch):
