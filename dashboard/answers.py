@@ -49,9 +49,7 @@ def _quality(row: PublishedRow) -> str:
 
 
 def _cost(row: PublishedRow) -> str:
-    return ", ".join(
-        part.replace(" ", HARD_SPACE) for part in (f"{cells.plain_seconds(row.latency_s)} s", cells.memory(row))
-    )
+    return ", ".join(part.replace(" ", HARD_SPACE) for part in (cells.time(row.latency_s), cells.memory(row)))
 
 
 def _listed(rows: Sequence[PublishedRow], best: PublishedRow) -> str:

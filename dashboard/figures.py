@@ -119,7 +119,7 @@ def stages_figure(stages_s: Mapping[str, float]) -> go.Figure:
             y=list(stages_s),
             orientation="h",
             marker={"color": MODEL_COLOURS[0]},
-            text=[f"{cells.plain_seconds(seconds)} s, {100 * seconds / total:.1f} %" for seconds in stages_s.values()],
+            text=[f"{cells.time(seconds)}, {100 * seconds / total:.1f} %" for seconds in stages_s.values()],
             hoverinfo="skip",
         )
     )

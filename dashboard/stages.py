@@ -123,8 +123,7 @@ def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
         name=FLOOR,
         marker={"symbol": "line-ns", "size": 22, "line": {"width": 2, "color": TEXT_COLOUR}},
         hovertext=[
-            f"{name(row)}<br>{FLOOR} {cells.plain_seconds(row.floor_s)} s; measured {cells.over_floor(row)}"
-            for row in rows
+            f"{name(row)}<br>{FLOOR} {cells.time(row.floor_s)}; measured {cells.over_floor(row)}" for row in rows
         ],
         hoverinfo="text",
     )
@@ -133,7 +132,7 @@ def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
 def _said(row: PublishedRow, stage: str, seconds: float | None, share: float | None) -> str | None:
     if seconds is None:
         return None
-    said = f"{name(row)}<br>{stage}: {cells.plain_seconds(seconds)} s"
+    said = f"{name(row)}<br>{stage}: {cells.time(seconds)}"
     said += "" if share is None else f", {100 * share:.1f} %"
     over = over_floor(seconds, row.stage_floor_s.get(stage))
     return said + ("" if over is None else f"<br>{cells.times(over)} of its floor")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from leaderboards import session
-from leaderboards.compare import compare, lines, regressed
+from leaderboards.compare import compare, lines, regressed, without_baseline
 from leaderboards.keep import NotKept, keep
 from leaderboards.literature import MalformedLiterature
 from leaderboards.publish import Board, folders, publish, read_board
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="hold the newest measurements against the pinned baselines; 1 when one regressed",
     )
     change.add_argument("--device", help="only this one, such as cpu or orin")
+    change.add_argument("--require-baseline", action="store_true", help="1 too when something was held against nothing")
     return parser
 
 
@@ -139,6 +140,10 @@ def _compare(options: argparse.Namespace) -> int:
         print("nothing measured")
     for board, compared in found.items():
         print("\n".join(lines(board, compared)))
+    missing = without_baseline(found) if options.require_baseline else []
+    if missing or (options.require_baseline and not found):
+        print(f"held against no baseline: {', '.join(missing) or 'everything'}", file=sys.stderr)
+        return 1
     return 1 if regressed(found.values()) else 0
 
 

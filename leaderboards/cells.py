@@ -19,8 +19,18 @@ SAID_ANYHOW = ("simulated", "extrapolated", "random weights")  # reasons that th
 def plain_seconds(value: float, like: float | None = None) -> str:
     """Three digits or so; the ends of an interval get as many decimals as the value they belong to."""
     scale = value if like is None else like
-    digits = 0 if scale >= 100 else 1 if scale >= 10 else 2 if scale >= 1 else 3
+    digits = next((digits for digits, least in enumerate((100, 10, 1, 0.1, 0.01)) if scale >= least), 5)
     return f"{value:,.{digits}f}"
+
+
+def time(value: float) -> str:
+    """With its unit: milliseconds where a person would say so."""
+    scale, unit = _time_unit(value)
+    return f"{plain_seconds(value * scale)} {unit}"
+
+
+def _time_unit(value: float) -> tuple[int, str]:
+    return (1000, "ms") if value < 0.1 else (1, "s")
 
 
 def plain_bytes(value: float) -> str:
@@ -46,10 +56,12 @@ def _with_interval(value, low, high, text: Callable[[float], str], unit: str) ->
 def latency(row: PublishedRow) -> str:
     """With its interval; "≈" where it is extrapolated, which the notes say in words."""
 
-    def text(value: float) -> str:
-        return plain_seconds(value, like=row.latency_s)
+    scale, unit = _time_unit(row.latency_s or 1.0)
 
-    shown = _with_interval(row.latency_s, row.latency_low_s, row.latency_high_s, text, " s")
+    def text(value: float) -> str:
+        return plain_seconds(scale * value, like=scale * row.latency_s)
+
+    shown = _with_interval(row.latency_s, row.latency_low_s, row.latency_high_s, text, f" {unit}")
     shown = f"≈ {shown}" if row.extrapolated and row.latency_s is not None else shown
     if row.latency_s is None or row.latency_s < 100:
         return shown

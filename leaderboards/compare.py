@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,25 @@ def lines(board: str, compared: Sequence[Compared] | None) -> list[str]:
     for c in sorted(compared, key=lambda c: ORDER.index(c.verdict)):
         said.append(f"{c.measurement.configuration:{width}}  {c.verdict.value}")
         told = [change for change in c.changes if change.verdict != Verdict.PASS]
-        said += [f"{'':{width}}  {change.quantity} {change.verdict.value}: {change.reason}" for change in told]
+        when = _when(c.measurement)
+        said += [f"{'':{width}}  {change.quantity} {change.verdict.value}: {change.reason} ({when})" for change in told]
     return said
+
+
+def _when(m: Measurement) -> str:
+    return f"measured {m.measured_at[:16].replace('T', ' ')} UTC" + (f" at commit {m.commit}" if m.commit else "")
+
+
+def without_baseline(compared: Mapping[str, Sequence[Compared] | None]) -> list[str]:
+    """The boards, and the configurations on a board, that were held against nothing."""
+    boards = [board for board, found in compared.items() if found is None]
+    cells = [
+        c.measurement.configuration
+        for found in compared.values()
+        for c in found or ()
+        if c.verdict == Verdict.NO_BASELINE
+    ]
+    return boards + cells
 
 
 def regressed(compared: Iterable[Sequence[Compared] | None]) -> bool:

@@ -18,7 +18,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.paired_quality import difference, hit_pairs
-from suite.records import NOT_RUN, Interval, Measurement, PublishedRow, Quality, Status, first_error
+from suite.records import NOT_RUN, SCHEMA_VERSION, Interval, Measurement, PublishedRow, Quality, Status, first_error
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -235,7 +235,8 @@ def repeat_command(row: PublishedRow) -> str:
 
 
 def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
-    """All rows of a folder of published tables, validated. MalformedRows names file, row and field."""
+    """All rows of a folder of published tables, validated; fields that are not known are ignored, as they may come at
+    any time. MalformedRows names file, row and field."""
     rows = []
     for path in sorted(Path(folder).glob("*.json")):
         try:
@@ -246,10 +247,27 @@ def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
             raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
         for number, item in enumerate(data):
             try:
-                rows.append(PublishedRow.model_validate(item))
+                rows.append(PublishedRow.model_validate(_known(item)))
             except ValidationError as error:
                 raise MalformedRows(f"{path}: row {number}: {first_error(error)}") from None
     return rows
+
+
+def newer_tables(folder: Path = PUBLISHED) -> list[str]:
+    """The published tables of a later version of the suite, whose fields may mean something else."""
+    found = []
+    for path in sorted(Path(folder).glob("*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        versions = [row.get("schema_version") for row in rows if isinstance(row, dict)]
+        if any(isinstance(version, int) and version > SCHEMA_VERSION for version in versions):
+            found.append(path.name)
+    return found
+
+
+def _known(item: object) -> object:
+    if not isinstance(item, dict):
+        return item
+    return {name: value for name, value in item.items() if name in PublishedRow.model_fields}
 
 
 def qualities(measurements: Iterable[Measurement]) -> dict:

@@ -90,9 +90,9 @@ def _times(rows: Sequence[PublishedRow]) -> str:
     lines = []
     for row in rows:
         share = shares(row.stage_latency_s)
-        line = [_name(row), f"{cells.plain_seconds(row.latency_s)} s"]
-        line += [_with_share(row.stage_latency_s.get(s), share.get(s), _seconds) for s in stages]
-        line += [_with_share(row.extra_stage_latency_s.get(s), None, _seconds) for s in extra]
+        line = [_name(row), cells.time(row.latency_s)]
+        line += [_with_share(row.stage_latency_s.get(s), share.get(s), cells.time) for s in stages]
+        line += [_with_share(row.extra_stage_latency_s.get(s), None, cells.time) for s in extra]
         lines.append(line)
     return table(["configuration", "latency", *stages, *(f"({stage})" for stage in extra)], lines)
 
@@ -115,13 +115,13 @@ def _cost(rows: Sequence[PublishedRow]) -> str:
         for stage in [*row.stage_latency_s, *row.extra_stage_latency_s]:
             if stage in row.stage_flops:
                 name = stage if stage in row.stage_latency_s else f"({stage})"
-                lines.append([_name(row), name, *cost_of(row, stage), _seconds(measured[stage]), _over(row, stage)])
+                lines.append([_name(row), name, *cost_of(row, stage), cells.time(measured[stage]), _over(row, stage)])
         lines.append(
             [
                 _name(row),
                 "all that is timed",
                 *_whole(row),
-                _seconds(row.latency_s),
+                cells.time(row.latency_s),
                 cells.times(over_floor(row.latency_s, row.floor_s)),
             ]
         )
@@ -136,7 +136,7 @@ def cost_of(row: PublishedRow, stage: str) -> list[str]:
         f"{row.stage_parameters[stage]:,}" if stage in row.stage_parameters else DASH,
         _giga(row.stage_flops[stage]),
         _giga(row.stage_bytes_moved[stage]),
-        DASH if floor is None else _seconds(floor),
+        DASH if floor is None else cells.time(floor),
     ]
 
 
@@ -149,7 +149,7 @@ def _whole(row: PublishedRow) -> list[str]:
         DASH if parameters is None else f"{parameters:,}",
         DASH if flops is None else _giga(flops),
         DASH if moved is None else _giga(moved),
-        DASH if row.floor_s is None else _seconds(row.floor_s),
+        DASH if row.floor_s is None else cells.time(row.floor_s),
     ]
 
 
@@ -181,10 +181,6 @@ def _with_share(value: float | None, share: float | None, text) -> str:
     if value is None:
         return DASH
     return text(value) if share is None else f"{text(value)} ({100 * share:.1f} %)"
-
-
-def _seconds(value: float) -> str:
-    return f"{cells.plain_seconds(value)} s" if value >= 0.01 else f"{1000 * value:.2g} ms"
 
 
 def _giga(value: float) -> str:

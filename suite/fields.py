@@ -49,6 +49,8 @@ ConfigurationId = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"),
 ]
+# Of a table that anybody may have made, shown on a page: no markup, no line end.
+PlainName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f`\[\]<>|!]{1,400}$")]
 CleanText = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 
 Seconds = Annotated[float, Field(ge=0, le=1e9)]

@@ -25,6 +25,7 @@ from suite.fields import (
     Joules,
     LatencySeconds,
     PeakBytes,
+    PlainName,
     Ratio,
     RecipeName,
     Seconds,
@@ -287,7 +288,7 @@ class PublishedRow(Record):
 
     schema_version: int = SCHEMA_VERSION
     protocol: str | None
-    configuration: str
+    configuration: PlainName
     model: FileName
     optimization: RecipeName
     device: FileName

@@ -152,7 +152,18 @@ def test_a_regression_is_printed_and_fails(pins, history, capsys):
     assert lines[0] == "board laptop, against the baseline: 1 regressed, 1 pass"
     assert lines[1].split() == [STEPS, "regressed"]
     assert "latency_ratio regressed: ×1.590 of the level of 5 sessions" in lines[2]
+    assert "(measured 2026-11-" in lines[2] and "UTC at commit 0123456789" in lines[2]
     assert lines[3].split() == [FP32, "pass"]
+
+
+def test_where_nothing_is_pinned_a_choice_makes_it_red(pins, history, tmp_path, capsys):
+    session(history, 6)
+    asked = ["compare", "--history", str(history), "--require-baseline", "--baselines"]
+    assert leaderboards([*asked, str(pins)]) == 0
+    assert leaderboards([*asked, str(tmp_path / "none")]) == 1
+    assert "held against no baseline: laptop" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert leaderboards(["compare", "--history", str(tmp_path / "empty"), "--require-baseline"]) == 1
 
 
 def test_publish_prints_the_same_lines_behind_the_frontier(pins, history, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from math import log10
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -9,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboard import answers, data, figures, links, runs, tables
+from leaderboards import cells
 from leaderboards.frontier import answer, key
-from leaderboards.rows import literature_rows, measured_rows
+from leaderboards.rows import MalformedRows, literature_rows, measured_rows, newer_tables
 from suite.records import Status
 from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
 from tests.factories import measurement, row, session_file
@@ -19,6 +22,12 @@ from tests.factories import measurement, row, session_file
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
     return publish_runs(tmp_path_factory.mktemp("published"), matrix())
+
+
+@pytest.fixture
+def altered(published, tmp_path) -> Path:
+    """A copy, for tests that write."""
+    return shutil.copytree(published, tmp_path / "published")
 
 
 @pytest.fixture
@@ -59,6 +68,34 @@ def test_the_hash_names_the_data_not_its_order():
     rows = [row(), row(f"{NANO}/bf16@cpu")]
     assert data.digest(rows) == data.digest(rows[::-1])
     assert data.digest(rows) != data.digest([rows[0], rows[1].model_copy(update={"r_precision": 0.8501})])
+
+
+def test_a_field_that_is_not_known_is_ignored_and_a_newer_table_is_named(altered):
+    path = altered / "cpu.json"
+    rows = json.loads(path.read_text())
+    before = data.load(altered)
+    path.write_text(json.dumps([row | {"invented_later": [1]} for row in rows]))
+    assert data.load(altered) == before and newer_tables(altered) == []
+    path.write_text(json.dumps([row | {"schema_version": 2} for row in rows]))
+    assert newer_tables(altered) == ["cpu.json"]
+
+
+@pytest.mark.parametrize("name", ["`![x](http://elsewhere/x.png)`", "a|b", "<img>", "a\nb"])
+def test_a_name_with_markup_is_no_row(altered, name):
+    path = altered / "cpu.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([rows[0] | {"configuration": name}]))
+    with pytest.raises(MalformedRows, match="configuration"):
+        data.load(altered)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.0163, "16.3 ms (15.8 to 16.9)"), (0.00163, "1.63 ms (1.58 to 1.69)"), (1.63, "1.63 s (1.58 to 1.69)")],
+)
+def test_short_times_are_told_in_milliseconds(seconds, said):
+    made = row(latency_s=seconds, latency_low_s=seconds * 0.97, latency_high_s=seconds * 1.034)
+    assert cells.latency(made) == said
 
 
 def test_another_folder_by_environment(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import data, links, tables
-from leaderboards.rows import MalformedRows
+from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.records import PublishedRow
 
@@ -24,6 +24,11 @@ def begin(heading: str) -> tuple[list[PublishedRow], str]:
     except MalformedRows as error:
         st.error(f"The published tables cannot be read. {error}", icon=":material/error:")
         st.stop()
+    if newer := newer_tables(data.published_folder()):
+        st.warning(
+            f"{', '.join(newer)}: written by a newer text3d-bench, so figures may mean something else here",
+            icon=":material/update:",
+        )
     digest = data.digest(rows)
     if warning := links.other_data(st.query_params.get(links.DATA), digest):
         st.warning(warning, icon=":material/history:")
