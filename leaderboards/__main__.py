@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | frontier | compare | session`."""
+"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | compare | session`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from leaderboards import session
 from leaderboards.compare import compare, lines, regressed, without_baseline
 from leaderboards.keep import NotKept, keep
 from leaderboards.literature import MalformedLiterature
+from leaderboards.merge import Altered, merge
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
@@ -41,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("files", nargs="+", type=Path, metavar="FILE", help="written by pytest --benchmark-save")
     kept.add_argument("--smoke", action="store_true", help="keep a smoke run too")
     kept.add_argument("--history", type=Path, default=COMMITTED, metavar="DIR", help="where to (default: %(default)s)")
+
+    joined = commands.add_parser("merge", help="put the histories of several boards together")
+    joined.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="such as .benchmarks of another checkout")
+    joined.add_argument("--into", type=Path, default=COMMITTED, metavar="DIR", help="default: %(default)s")
 
     best = commands.add_parser("frontier", parents=[source], help="print the frontier, or what fits given limits")
     best.add_argument("--device", help="only this one, such as cpu or orin")
@@ -119,6 +124,19 @@ def _keep(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
+def _merge(options: argparse.Namespace) -> int:
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is no folder")
+    try:
+        written = merge(options.folders, options.into)
+    except (NotKept, Altered) as error:
+        print(f"error: {error}; nothing was written", file=sys.stderr)
+        return 2
+    print(f"{len(written)} sessions of {len({path.parent for path in written})} boards in {options.into}")
+    return 0
+
+
 def _frontier(options: argparse.Namespace) -> int:
     if options.device is not None:
         read_board([]).device(options.device)  # a wrong name is answered before the history is read
@@ -154,7 +172,14 @@ def _session(options: argparse.Namespace) -> int:
 
 HISTORY_ADVICE = "give another folder with --history"
 ADVICE = {"publish": "give another folder with --output", "session": "give a file written by pytest --benchmark-save"}
-COMMANDS = {"publish": _publish, "keep": _keep, "frontier": _frontier, "compare": _compare, "session": _session}
+COMMANDS = {
+    "publish": _publish,
+    "keep": _keep,
+    "merge": _merge,
+    "frontier": _frontier,
+    "compare": _compare,
+    "session": _session,
+}
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ class NotKept(ValueError):
 
 def keep(path: Path, history: Path = COMMITTED, allow_smoke: bool = False) -> Path:
     """Copy a session's file to `<history>/<board>/`, byte for byte; where it went. Nothing is ever overwritten."""
-    text = _read(path)
-    cells = _cells(path, text)
+    text = read_session_text(path)
+    cells = read_cells(path, text)
     if not allow_smoke and (smoke := [cell.configuration for cell in cells if cell.smoke]):
         raise NotKept(
             f"{path}: a smoke run ({len(smoke)} of {len(cells)} cells, {smoke[0]} first); "
             "measure in full, or give --smoke to keep it all the same"
         )
-    folder = history / _board(path, cells)
+    folder = history / board_of(path, cells)
     for held in sorted(folder.glob("*.json")):
         if held.read_text(encoding="utf-8", errors="replace") == text:
             return held
@@ -36,7 +36,7 @@ def keep(path: Path, history: Path = COMMITTED, allow_smoke: bool = False) -> Pa
     return target
 
 
-def _read(path: Path) -> str:
+def read_session_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -45,7 +45,7 @@ def _read(path: Path) -> str:
         raise NotKept(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _cells(path: Path, text: str) -> list[Measurement]:
+def read_cells(path: Path, text: str) -> list[Measurement]:
     try:
         data = parse(text)
     except Unparsable as error:
@@ -74,7 +74,7 @@ def _cells(path: Path, text: str) -> list[Measurement]:
     return measurements
 
 
-def _board(path: Path, cells: list[Measurement]) -> str:
+def board_of(path: Path, cells: list[Measurement]) -> str:
     """The board that most cells were measured on: only a folder's name, every cell keeps its own."""
     boards = Counter(cell.board for cell in cells if cell.board)
     if not boards:
