@@ -28,16 +28,24 @@ class RunLock:
 
     def acquire(self, patience_s: float, waiting: Callable[[str], None]) -> None:
         """Wait for the board. BoardBusy after `patience_s`; HistoryError where there can be no lock file."""
-        for lock in self._locks:
-            try:
+        try:
+            for lock in self._locks:
+                _make(lock.path.parent)
                 lock.acquire(patience_s, waiting)
-            except (BoardBusy, HistoryError):
-                self.release()
-                raise
+        except (BoardBusy, HistoryError):
+            self.release()
+            raise
 
     def release(self) -> None:
         for lock in self._locks:
             lock.release()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HistoryError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def shared_folder() -> Path:
@@ -76,7 +84,6 @@ class FileLock:
                     refused = error
             if not isinstance(refused, FileNotFoundError):
                 raise refused
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 os.fchmod(handle, 0o666)  # whatever the umask says: the next user writes its own name
