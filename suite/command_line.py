@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
-Main = Callable[["list[str] | None"], int]
+Main = Callable[..., int]  # of argv, or of nothing
 
 
 def command(main: Main) -> Main:
@@ -20,7 +20,8 @@ def command(main: Main) -> Main:
     @wraps(main)
     def run(argv: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without "★" or "–" is no reason to fail
         try:
             status = main(argv)
             sys.stdout.flush()

@@ -56,7 +56,8 @@ class History:
 def read_folder(folder: Path) -> History:
     """All measurements below a folder, oldest first. What cannot be read is reported; a broken file of ours, in the
     project's own history, is set aside besides."""
-    history, held = History(), {}
+    history = History()
+    held: dict[tuple, tuple[Measurement, Path]] = {}
     for path in sorted(folder.rglob("*.json"), key=_journals_first):
         if QUARANTINE in path.parts:
             continue

@@ -58,7 +58,7 @@ def side_by_side(rows: Sequence[tuple[str, Sequence[Image.Image]]], captions: Se
     return sheet
 
 
-def _font(size_px: int = TEXT_PX) -> ImageFont.ImageFont:
+def _font(size_px: int = TEXT_PX) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size_px)
 
 

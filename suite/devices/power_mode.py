@@ -34,7 +34,7 @@ def _asked(root: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = ANSWER.search(answer)
-    return found and _named(found[1], found[2])
+    return _named(found[1], found[2]) if found else None
 
 
 def _recorded(root: Path) -> str | None:

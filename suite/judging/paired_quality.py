@@ -54,7 +54,7 @@ def _correlation(both: int, won: int, lost: int, neither: int) -> float:
         return 0.0
     cross = both * neither - won * lost
     if cross > 0:
-        cross = max(cross - (both + won + lost + neither) / 2, 0)
+        return max(cross - (both + won + lost + neither) / 2, 0) / math.sqrt(margins)
     return cross / math.sqrt(margins)
 
 

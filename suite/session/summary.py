@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from suite.judging.paired_quality import difference, hit_pairs
 from suite.records import Interval, Measurement, Quality, Status
@@ -84,7 +84,7 @@ def seconds(interval: Interval) -> str:
     return f"{interval.value * scale:.4g}{half} {unit}"
 
 
-def borrowed_notes(measurements: Sequence[Measurement]) -> list[str]:
+def borrowed_notes(measurements: Iterable[Measurement]) -> list[str]:
     """Which outcomes come from a committed session, and which few prompts did not agree with one."""
     scored = [m.quality for m in measurements if m.quality is not None]
     sessions = sorted({q.borrowed.session for q in scored if q.borrowed is not None})
