@@ -7,6 +7,7 @@ fro is written down in `docs/worker.md`.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -94,13 +95,17 @@ class ForkServer:
         ours = [c.model for c in configurations if not c.is_extension]
         server().set_forkserver_preload([PRELOADED, *dict.fromkeys(name for model in ours for name in model.modules)])
         try:
-            _started(lambda: server().Process(target=_nothing)).join()
+            process = _started(lambda: server().Process(target=_import_all))
+            process.join()
+            failed = f"exit code {process.exitcode}" if process.exitcode else None
         except (EOFError, OSError) as error:
+            failed = type(error).__name__
+        if failed:
             raise NoWorkers(
-                f"no worker can be started ({type(error).__name__}): the process that loads torch for them ended. "
+                f"no worker can be started ({failed}): the process that loads torch for them ended. "
                 "Is there enough memory for it (ulimit -v, the container's limit)? "
                 "`python -c 'import torch'` shows more"
-            ) from error
+            )
 
     def start(self, task: str, asked: tuple) -> Started:
         from_worker, to_parent = server().Pipe(duplex=False)
@@ -146,8 +151,9 @@ def _no_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _nothing() -> None:
-    pass
+def _import_all() -> None:
+    """The server leaves out what it cannot import; a worker without it would die of that, cell by cell."""
+    importlib.import_module(PRELOADED)
 
 
 def _run(task: str, asked: tuple, pipe: Connection, lifeline: Connection) -> None:
