@@ -68,7 +68,7 @@ def _device(configuration: str) -> str:
 def _reasons(skipped: Mapping[str, str]) -> str:
     if not skipped:
         return ""
-    reason, count = Counter(skipped.values()).most_common(1)[0]
-    others = f", and {len(set(skipped.values())) - 1} other reasons" if len(set(skipped.values())) > 1 else ""
+    (reason, _), *rest = Counter(skipped.values()).most_common()
+    others = f", and {len(rest)} other reasons" if rest else ""
     advice = "".join(f" ({text})" for part, text in ADVICE if part in reason)
     return f": {reason}{advice}{others} [{', '.join([*skipped][:3])}{', …' if len(skipped) > 3 else ''}]"

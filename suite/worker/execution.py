@@ -51,43 +51,13 @@ def measure(
     with Crew(job) as crew:
         parts, status, reason = _ask(launcher, "measure", (job, crew.lead), timeout_s, progress, crew.start)
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
+    kept = {"smoke": smoke, "extrapolated": job.extrapolate}
+    told = {"session": session, "board": board, "weights": job.weights}
     try:
-        return _measurement(job, parts, session, board, smoke, status, reason, artefacts)
+        return _row(configuration, status, reason, **told, **kept, artefacts=artefacts, **parts)
     except ValidationError as error:  # its answers are no measurement: out of range, or of a launcher's own making
         why = f"the worker's answer is refused: {first_error(error)}"
-        return _measurement(job, {}, session, board, smoke, Status.CRASHED, why, {})
-
-
-def _measurement(
-    job: Job,
-    parts: dict[str, Any],
-    session: str,
-    board: str | None,
-    smoke: bool,
-    status: Status,
-    reason: str | None,
-    artefacts: dict[str, str],
-) -> Measurement:
-    configuration = job.configuration
-    return Measurement(
-        configuration=configuration.id,
-        model=configuration.model.name,
-        optimization=configuration.optimization.name,
-        device=configuration.device.name,
-        board=board,
-        status=status,
-        reason=reason,
-        session=session,
-        measured_at=now(),
-        commit=commit(),
-        weights=job.weights,
-        output=configuration.model.output,
-        smoke=smoke,
-        simulated=configuration.optimization.simulated,
-        extrapolated=job.extrapolate,
-        artefacts=artefacts,
-        **parts,
-    )
+        return _row(configuration, Status.CRASHED, why, **told, **kept)
 
 
 def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, Fingerprint | str]:
@@ -114,20 +84,22 @@ def unmeasured(
     weights: str | None,
 ) -> Measurement:
     """The row of a configuration that was not run, with the reason and the weights that it would have used."""
+    return _row(configuration, status, reason, session=session, board=board, weights=weights)
+
+
+def _row(configuration: Configuration, status: Status, reason: str | None, **measured: Any) -> Measurement:
     return Measurement(
         configuration=configuration.id,
         model=configuration.model.name,
         optimization=configuration.optimization.name,
         device=configuration.device.name,
-        board=board,
         status=status,
         reason=reason,
-        session=session,
         measured_at=now(),
         commit=commit(),
-        weights=weights,
         output=configuration.model.output,
         simulated=configuration.optimization.simulated,
+        **measured,
     )
 
 
