@@ -19,12 +19,15 @@ from pydantic import ValidationError
 
 from suite.fields import lies_ahead, whole_text
 from suite.judging.borrowing import Committed
+from suite.machine import SessionMachine
 from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status, first_error
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ROOT / ".benchmarks"
 COMMITTED = ROOT / "leaderboards" / "history"
 CELLS = "cells"  # the key under which a session's JSON repeats its measurements
+MACHINE = "session_machine"  # the key of what the session kept of its machine; files of before have none
+MACHINE_FILE = "machine.json"  # the same in a journal
 QUARANTINE = "quarantine"
 ROW_KEYS = {"configuration", "source", "on_frontier"}  # of a published table
 UNREADABLE = (ValueError, KeyError, TypeError, OSError, RecursionError)  # of a file that anybody may have written
@@ -47,9 +50,11 @@ class NewerSchema(ValueError):
 class History:
     measurements: list[Measurement] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # one line a file or cell that could not be read
+    machines: dict[tuple[str | None, str], SessionMachine] = field(default_factory=dict)  # by board and session
 
     def extend(self, other: History) -> None:
         self.measurements += other.measurements
+        self.machines = other.machines | self.machines
         self.problems += other.problems
 
 
@@ -67,6 +72,7 @@ def read_folder(folder: Path) -> History:
             history.problems.append(whole_text(_set_aside(path, folder, error)))
             continue
         history.problems += map(whole_text, found.problems)
+        history.machines = found.machines | history.machines  # a journal's comes first, and is the truth
         history.problems += _take(held, found.measurements, path)
     history.measurements = sorted((m for m, _ in held.values()), key=lambda m: m.measured_at)
     return history
@@ -115,6 +121,8 @@ def _read_file(path: Path) -> History:
     data = parse(path.read_text(encoding="utf-8"))
     if _is_published_table(data):
         return History()
+    if isinstance(data, dict) and data.keys() == {MACHINE}:
+        return History(machines=_machines(machine_of(data[MACHINE])))
     if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
         raise ValueError("neither a measurement nor a pytest-benchmark file")
     if "configuration" in data:  # one journalled measurement
@@ -122,6 +130,10 @@ def _read_file(path: Path) -> History:
     if not isinstance(cells := data.get(CELLS, []), list):
         raise ValueError(f"{CELLS}: expected a list")
     history, errors = History(), []
+    try:
+        history.machines = _machines(machine_of(data[MACHINE])) if data.get(MACHINE) is not None else {}
+    except (ValueError, TypeError, RecursionError) as error:
+        history.problems.append(f"{path}: {MACHINE}: {_why(error)}; its cells are read")
     for number, cell in enumerate(cells):
         try:
             history.measurements.append(measurement_of(cell))
@@ -136,10 +148,24 @@ def _read_file(path: Path) -> History:
 
 def measurement_of(record: object) -> Measurement:
     """A record as it was read. NewerSchema, or pydantic's error with the field, where it is none."""
+    _refuse_newer(record)
+    return Measurement.model_validate(record)
+
+
+def _refuse_newer(record: object) -> None:
     version = record.get("schema_version") if isinstance(record, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchema(f"written by a newer text3d-bench (schema {version}, this one knows {SCHEMA_VERSION})")
-    return Measurement.model_validate(record)
+
+
+def machine_of(record: object) -> SessionMachine:
+    """What a session kept of its machine. NewerSchema, or pydantic's error with the field, where it is none."""
+    _refuse_newer(record)
+    return SessionMachine.model_validate(record)
+
+
+def _machines(machine: SessionMachine) -> dict[tuple[str | None, str], SessionMachine]:
+    return {(machine.board, machine.session): machine}
 
 
 def _is_published_table(data: object) -> bool:
@@ -282,6 +308,10 @@ class Journal:
 
     def write(self, slug: str, measurement: Measurement) -> None:
         write_atomically(self.folder / f"{slug}.json", measurement.model_dump_json(indent=1))
+
+    def write_machine(self, machine: SessionMachine) -> None:
+        content = {MACHINE: machine.model_dump(mode="json")}
+        write_atomically(self.folder / MACHINE_FILE, json.dumps(content, indent=1))
 
     def read(self) -> History:
         return read_folder(self.folder) if self.folder.is_dir() else History()

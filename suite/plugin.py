@@ -23,6 +23,7 @@ from suite.records import Budget, Measurement, Status, Verdict
 from suite.session import benchmark_bridge, habits, options, summary
 from suite.session.bench import UNRECORDED, Bench
 from suite.session.live import LiveLine
+from suite.session.looking import look_at_machine
 from suite.session.required import unmet
 
 BENCHMARK_FILE = Path(__file__).with_name("test_configurations.py")
@@ -84,7 +85,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
     bench = config.stash[BENCH]
     if bench.recorder is not None:
-        benchmark_bridge.repeat_cells(output_json, bench.recorder.measurements)
+        benchmark_bridge.repeat_cells(output_json, bench.recorder.measurements, bench.end_machine())
 
 
 # Selection.
@@ -156,6 +157,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench.selected = [item.callspec.params["configuration"] for item in session.items if item.path == BENCHMARK_FILE]
     if bench.selected:
         benchmark_bridge.save_whole(session.config, bench.failures.append)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With --preflight no test is run."""
+    if not session.config.getoption("preflight") or session.config.option.collectonly:
+        return None
+    session.testsfailed = look_at_machine(session.config.stash[BENCH])  # so the session ends with 0 or 1
+    return True
 
 
 # Measuring.
@@ -294,7 +304,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     elif exitstatus != pytest.ExitCode.INTERRUPTED:
         bench.finished = True
-    if not session.config.option.collectonly:
+    if not (session.config.option.collectonly or session.config.getoption("preflight")):
         measured = bench.recorder.measurements if bench.recorder is not None else {}
         lines = unmet(session.config.getoption("require_device"), bench.skips.reasons, measured)
         bench.failures += lines
@@ -321,4 +331,6 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     terminalreporter.section("text3d-bench", sep="-")
     for line in summary.table(bench.recorder.measurements):
         terminalreporter.write_line(line)
+    for reason in bench.machine.record.unsteady if bench.machine is not None else ():
+        terminalreporter.write_line(f"unsteady: {reason}", yellow=True)
     terminalreporter.write_line(f"journal: {bench.recorder.journal.folder}")

@@ -117,6 +117,13 @@ class StageExtrapolation(Record):
     rest_s: Seconds  # what the stage took besides them, once
 
 
+class SetAside(Record):
+    """A sample that was disturbed, and replaced by another."""
+
+    seconds: LatencySeconds
+    why: CleanText
+
+
 class Latency(Record):
     """Seconds from text to the model's output: one prompt, batch 1, synchronized, a sample a round.
 
@@ -130,6 +137,8 @@ class Latency(Record):
     median: LatencyInterval  # of samples_s
     stop_reason: Literal["interval", "rounds", "time"]
     warnings: list[str] = []
+    set_aside: list[SetAside] = Field(default=[], max_length=1000)  # none of samples_s
+    disturbed: list[Count] = Field(default=[], max_length=1000)  # places in samples_s: kept, as it was never quiet
     extrapolation: dict[str, StageExtrapolation] = {}  # by stage; empty where whole objects were timed
 
     @model_validator(mode="after")

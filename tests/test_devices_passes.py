@@ -84,7 +84,7 @@ def test_energy_is_counted_after_the_last_sample_and_the_board_is_looked_at_betw
         "call",  # warm-up
         "health",
         "marks",
-        *["call", "health"] * rounds,
+        *["marks", "call", "health", "marks"] * rounds,
         "marks",
         "start",
         "call",

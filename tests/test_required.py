@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from suite.preflight.clock import why_behind
 from suite.records import Status
-from suite.session.clock import why_behind
 from suite.session.required import Skips, unmet
 from tests.factories import measurement
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from suite.catalogue.devices import DEVICES, Device
 from suite.catalogue.extensions import extensions
 from suite.devices.health import Health
+from suite.devices.waits import Waits
 from suite.records import Energy, Memory
 
 BOARD_VARIABLE = "TEXT3D_BOARD"
@@ -84,6 +85,14 @@ class Backend(Protocol):
     def health(self) -> Health:
         """What the board says of itself just now; cheap, read between samples."""
 
+    # A backend of another's may lack these.
+
+    def waits(self) -> Waits:
+        """How long others kept the processor from this process so far. Left out where its work is done elsewhere."""
+
+    def other_processes(self) -> list[str] | None:
+        """Others that use the device, in words; None where nobody lists them."""
+
 
 def memory_of(
     kind: str, peak_bytes: int, load_peak_bytes: int | None, process_peak_bytes: int, stages: dict[str, int]
@@ -100,6 +109,11 @@ def memory_of(
         process_peak_memory_bytes=process_peak_bytes if process_peak_bytes > 0 else None,
         stage_peak_memory_bytes=seen,
     )
+
+
+def is_processor(device: Device) -> bool:
+    """Whether its work is done by the processor, whose clocks and neighbours are those of the machine."""
+    return device.kind == "cpu"
 
 
 def backend_of(device: Device) -> Backend:

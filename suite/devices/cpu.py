@@ -14,6 +14,7 @@ from suite.devices.cgroup import cpu_quota, throttled_us
 from suite.devices.health import Health
 from suite.devices.heap import keep_what_is_freed, return_what_is_freed
 from suite.devices.identity import identify
+from suite.devices.waits import Waits, waits
 from suite.records import Memory
 
 THREADS_VARIABLE = "TEXT3D_THREADS"
@@ -70,6 +71,9 @@ class Cpu:
 
     def health(self) -> Health:
         return Health()
+
+    def waits(self) -> Waits:
+        return waits(self.root)
 
     def energy_meter(self) -> None:
         return None  # RAPL is closed to users by default; missing is null

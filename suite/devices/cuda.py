@@ -5,6 +5,7 @@ NVML and torch number cards in orders of their own, so a card is known by its UU
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from suite.catalogue.devices import Device
@@ -139,7 +140,29 @@ class Cuda:
         return marks
 
     def health(self) -> Health:
-        return Health()
+        """Temperature, where it slows down, and the clock, as the driver tells them; counters tell the rest."""
+        import pynvml
+
+        handle = _asked(pynvml, lambda: self._handle(pynvml))
+        if handle is None:
+            return Health()
+        degrees = _asked(pynvml, lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+        slows = pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        limit = _asked(pynvml, lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, slows))
+        mhz = _asked(pynvml, lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_GRAPHICS))
+        return Health(
+            temperature_c=None if degrees is None else float(degrees),
+            slows_at_c=float(limit) if limit else None,
+            gpu_hz=None if mhz is None else mhz * 1_000_000,
+        )
+
+    def other_processes(self) -> list[str] | None:
+        import pynvml
+
+        found = _asked(pynvml, lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle(pynvml)))
+        if found is None:
+            return None
+        return [f"process {process.pid}" for process in found if process.pid != os.getpid()]
 
 
 def _asked(pynvml, question) -> str | None:

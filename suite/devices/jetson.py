@@ -57,11 +57,11 @@ class Jetson(Cuda):
         """Junction temperature, the GPU's clock and its limits, and what thermal management holds back."""
         gpu = gpu_folder(self.root)
         clock, lowest, highest = (read_number(gpu / f"{n}_freq") if gpu else None for n in ("cur", "min", "max"))
-        millidegrees = next(
-            (read_number(zone / "temp") for zone in thermal(self.root, "thermal_zone*", "tj-thermal")), None
-        )
+        zone = next(iter(thermal(self.root, "thermal_zone*", "tj-thermal")), None)
+        millidegrees = read_number(zone / "temp") if zone else None
         return Health(
             temperature_c=None if millidegrees is None else millidegrees / 1000,
+            slows_at_c=slows_at_c(zone) if zone else None,
             gpu_hz=clock,
             gpu_limit_hz=highest,
             pinned_hz=highest if lowest == highest else None,  # jetson_clocks sets both to the mode's limit
@@ -73,9 +73,19 @@ class Jetson(Cuda):
             ),
         )
 
+    def other_processes(self) -> None:
+        return None  # NVML lists none of an integrated GPU; the kernel's own list is for root
+
     def energy_meter(self) -> RailMeter | None:
         rails = find_rails(self.root)
         return RailMeter(rails) if rails else None
+
+
+def slows_at_c(zone: Path) -> float | None:
+    """The lowest trip point at which the kernel slows parts down (kind "passive"); 0 is one that is switched off."""
+    kinds = ((path, read_text(path)) for path in zone.glob("trip_point_*_type"))
+    passive = [read_number(path.with_name(path.name.replace("_type", "_temp"))) for path, k in kinds if k == "passive"]
+    return min((trip / 1000 for trip in passive if trip and trip > 0), default=None)
 
 
 def thermal(root: Path, pattern: str, kind: str | None = None) -> list[Path]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import mean, stdev
+from typing import Protocol
 
 from suite.judging.intervals import latency_interval, relative_half_width
-from suite.records import Latency
+from suite.records import Latency, SetAside
 
 MIN_ROUNDS = 5  # fewer give a Student-t interval too wide to stop on honestly
 MAX_ROUNDS = 20  # as in NVIDIA's nvbench and MLPerf, enough for a median and an interval, too few for percentiles
@@ -43,6 +45,50 @@ def time_call(call: Callable[[StageClock], object], synchronize: Callable[[], No
     return time.perf_counter() - started, clock.spent_s
 
 
+class Witness(Protocol):
+    """Tells whether a sample was disturbed. Asked outside the timed region, just before and just after it."""
+
+    def begin(self) -> None: ...
+    def disturbed(self, seconds: float) -> str | None:
+        """What disturbed a sample of so many seconds, or None."""
+
+    def set_aside(self) -> None:
+        """That sample is replaced by another."""
+
+
+@dataclass
+class Rounds:
+    """The samples so far: those that are kept, and disturbed ones that were set aside."""
+
+    samples_s: list[float] = field(default_factory=list)
+    stages_s: list[dict[str, float]] = field(default_factory=list)
+    disturbed: list[int] = field(default_factory=list)  # of those that are kept
+    reasons: list[str] = field(default_factory=list)  # why they were
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def may_set_aside(self, elapsed_s: float, time_budget_s: float) -> bool:
+        """No more samples than are kept, so that a busy machine comes to an end; nor beyond the time budget."""
+        return len(self.set_aside) < max(MIN_ROUNDS, len(self.samples_s)) and elapsed_s < time_budget_s
+
+    def keep(self, total_s: float, spent_s: dict[str, float], why: str | None) -> None:
+        if why is not None:
+            self.disturbed.append(len(self.samples_s))
+            self.reasons.append(why)
+        self.samples_s.append(total_s)
+        self.stages_s.append(spent_s)
+
+    def warnings(self) -> list[str]:
+        """What was set aside, and that it was never quiet."""
+        found = []
+        if self.set_aside:
+            last = self.set_aside[-1]
+            found.append(f"{len(self.set_aside)} disturbed samples were set aside (the last: {last.why})")
+        if self.disturbed:
+            count = f"{len(self.disturbed)} of {len(self.samples_s)} samples"
+            found.append(f"never quiet: {count} were disturbed and kept all the same (the last: {self.reasons[-1]})")
+        return found
+
+
 def measure_latency(
     call: Callable[[StageClock], object],
     synchronize: Callable[[], None],
@@ -50,31 +96,40 @@ def measure_latency(
     first_call_s: float,
     time_budget_s: float,
     progress: Callable[[int], None] = lambda rounds: None,
+    witness: Witness | None = None,
 ) -> Latency:
     """Repeat `call` until its median is known to ±2 %, at 20 rounds, or when the time is used up (5 rounds at least
-    unless that takes three times the budget)."""
-    samples: list[float] = []
-    stages: dict[str, list[float]] = {}
-    uneven = 0.0
+    unless that takes three times the budget). What the witness calls disturbed is replaced, as often as `Rounds` lets
+    it be."""
+    rounds = Rounds()
     started = time.perf_counter()
-    while True:
+    reason = None
+    while reason is None:
+        if witness is not None:
+            witness.begin()
         total, spent = time_call(call, synchronize)
-        samples.append(total)
-        for name, seconds in spent.items():
-            stages.setdefault(name, []).append(seconds)
-        uneven = max(uneven, abs(1 - sum(spent.values()) / total))
-        progress(len(samples))
+        why = witness.disturbed(total) if witness is not None else None
         elapsed = time.perf_counter() - started
-        reason = stop_reason(samples, elapsed, time_budget_s)
-        if reason:
-            break
+        if witness is not None and why is not None and rounds.may_set_aside(elapsed, time_budget_s):
+            rounds.set_aside.append(SetAside(seconds=total, why=why))
+            witness.set_aside()
+        else:
+            rounds.keep(total, spent, why)
+        progress(len(rounds.samples_s))
+        elapsed = time.perf_counter() - started
+        if rounds.samples_s:
+            reason = stop_reason(rounds.samples_s, elapsed, time_budget_s)
+    samples, names = rounds.samples_s, dict.fromkeys(name for spent in rounds.stages_s for name in spent)
+    uneven = max(abs(1 - sum(spent.values()) / total) for total, spent in zip(samples, rounds.stages_s))
     return Latency(
         samples_s=samples,
-        stage_samples_s=stages,
+        stage_samples_s={name: [spent[name] for spent in rounds.stages_s if name in spent] for name in names},
         first_call_s=first_call_s,
         median=latency_interval(samples),
         stop_reason=reason,
-        warnings=warnings_of(samples, uneven),
+        warnings=warnings_of(samples, uneven) + rounds.warnings(),
+        set_aside=rounds.set_aside,
+        disturbed=rounds.disturbed,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,10 +19,14 @@ from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, 
 from suite.judging.against_original import against_original
 from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
+from suite.machine import Check, SessionMachine
+from suite.preflight.clock import SESSION_TIME, why_behind
+from suite.preflight.place import Site
+from suite.preflight.run import cheap_checks, in_a_line, not_ok, places_of, probes
 from suite.records import Interval, Measurement, Reference, Status
 from suite.session import benchmark_bridge
-from suite.session.clock import SESSION_TIME, why_behind
 from suite.session.live import LiveLine
+from suite.session.machine import MachineLog
 from suite.session.options import FULL_PROMPTS, SessionOptions
 from suite.session.planning import Absent, Plan, plan
 from suite.session.recording import Recorder, Wanted, begin, differences
@@ -32,6 +36,11 @@ from suite.session.voice import Voice
 from suite.worker import execution
 from suite.worker.job import Job
 from suite.worker.launching import NoWorkers, launcher_of
+
+
+class MachineNotReady(RuntimeError):
+    """A check of the machine is not ok, and the session was asked to mind that."""
+
 
 UNRECORDED = {Status.NOT_HERE, Status.NEEDS_WEIGHTS}  # nothing happened
 
@@ -44,6 +53,7 @@ class Bench:
         self.options = SessionOptions.from_pytest(config)
         self.finished = False  # came to its end and saved; until then the journal stays open for --resume
         self.recorder: Recorder | None = None
+        self.machine: MachineLog | None = None
         self.references: dict[tuple[str, str], Reference | None] = {}
         self.failed_references: dict[tuple[str, str], Measurement] = {}
         self.selected: list[str] = []  # ids of the cells that this session runs
@@ -84,8 +94,10 @@ class Bench:
             self.lock = RunLock(machine_board(), self.folder)
             self.lock.acquire(self.options.lock_patience_s, self.say)
             self._get_ready()
+            checks = self._checks()
             self._begin()
-        except (BoardBusy, HistoryError, NoWorkers) as error:
+            self._begin_machine(checks)
+        except (BoardBusy, HistoryError, MachineNotReady, NoWorkers) as error:
             self._abandon()
             pytest.exit(f"text3d-bench: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
         except BaseException:
@@ -99,6 +111,39 @@ class Bench:
                 else "nothing to resume: a new session"
             )
         return self.recorder
+
+    @property
+    def devices(self) -> list[str]:
+        """Of the selected cells."""
+        return list(dict.fromkeys(find(name).device.name for name in self.selected))
+
+    @property
+    def site(self) -> Site:
+        return Site(history=self.folder, checkout=execution.ROOT)
+
+    def _checks(self) -> list[Check]:
+        """MachineNotReady where one is not ok and --strict-machine was given: then all are made, also slow ones."""
+        places = places_of(self.devices)
+        checks = cheap_checks(self.site, places)
+        if not self.options.strict_machine:
+            return checks
+        checks += probes(places)
+        if faults := not_ok(checks):
+            raise MachineNotReady(f"--strict-machine: nothing is measured, since {'; '.join(map(in_a_line, faults))}")
+        return checks
+
+    def _begin_machine(self, checks: Sequence[Check]) -> None:
+        self.machine = MachineLog(
+            self.recorder.journal, machine_board(), places_of(self.devices), held=self.recorder.machine
+        )
+        self.machine.begin(checks)
+
+    def end_machine(self) -> SessionMachine | None:
+        """What was kept of the machine, with its condition at the end. Once, before the session is saved."""
+        if self.machine is None:
+            return None
+        self.machine.end()
+        return self.machine.record
 
     def _begin(self) -> None:
         session = datetime.now(timezone.utc).strftime(SESSION_TIME) + f"-{os.getpid()}"
@@ -125,14 +170,15 @@ class Bench:
         history = journal.read()
         self.notes += history.problems
         if history.measurements:
-            path = self._store(f"recovered-{journal.session}", history.measurements)
+            machine = next(iter(history.machines.values()), None)
+            path = self._store(f"recovered-{journal.session}", history.measurements, machine)
             self.say(
                 f"session {journal.session} ended early: "
                 f"{len(history.measurements)} measurements recovered into {path.name}"
             )
         journal.close()
 
-    def _store(self, name: str, measurements: list[Measurement]) -> Path:
+    def _store(self, name: str, measurements: list[Measurement], machine: SessionMachine | None = None) -> Path:
         session = self.config._benchmarksession
         return benchmark_bridge.save_session(
             self.folder,
@@ -140,6 +186,7 @@ class Bench:
             measurements,
             session.get_machine_info(),
             self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+            machine,
         )
 
     def _drop_different(self) -> None:
@@ -261,7 +308,7 @@ class Bench:
 
     def _run(self, plan: Plan) -> Measurement:
         configuration = plan.configuration
-        return execution.measure(
+        measurement = execution.measure(
             self._job(plan),
             session=self.recorder.session,
             board=plan.board.id,
@@ -269,6 +316,8 @@ class Bench:
             timeout_s=self.options.cell_timeout_s,
             progress=lambda phase, fraction: self.live and self.live.show(configuration.id, phase, fraction),
         )
+        self.machine.look(measurement)
+        return measurement
 
     def _job(self, plan: Plan) -> Job:
         committed = self._committed.get((plan.configuration.recipe, plan.weights))
@@ -276,6 +325,7 @@ class Bench:
 
     def close(self) -> None:
         """Journal what is left, close the journal, free the board."""
+        self.end_machine()
         if self.recorder is not None:
             self.recorder.flush()
             if self.recorder.trouble:

@@ -18,7 +18,8 @@ import pytest_benchmark.session
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import safe_dumps
 
-from suite.history import CELLS, LOCAL, HistoryError, write_atomically
+from suite.history import CELLS, LOCAL, MACHINE, HistoryError, write_atomically
+from suite.machine import SessionMachine
 from suite.records import Measurement
 
 DEFAULT_NAME = "run"
@@ -49,9 +50,11 @@ def feed(benchmark, samples_s: Sequence[float]) -> None:
     benchmark.pedantic(lambda: CLOCK.advance(next(remaining)), rounds=len(samples_s), iterations=1)
 
 
-def repeat_cells(output_json: dict, measurements: dict[str, Measurement]) -> None:
+def repeat_cells(output_json: dict, measurements: dict[str, Measurement], machine: SessionMachine | None) -> None:
     """Put a session's measurements into the file that it saves: all of them as cells, and each row's as it is by now,
-    since the original's latency changes what was measured before it."""
+    since the original's latency changes what was measured before it. And what it kept of its machine."""
+    if machine is not None:
+        output_json[MACHINE] = machine.model_dump(mode="json")
     cells = {name: m.model_dump(mode="json") for name, m in measurements.items()}
     output_json[CELLS] = list(cells.values())
     rows = output_json["benchmarks"]
@@ -135,17 +138,24 @@ def save_whole(config: pytest.Config, failed: Callable[[str], None]) -> None:
     session.storage.save = save
 
 
-def save_session(folder: Path, name: str, measurements: Sequence[Measurement], machine: dict, commit: dict) -> Path:
+def save_session(
+    folder: Path,
+    name: str,
+    measurements: Sequence[Measurement],
+    machine_info: dict,
+    commit: dict,
+    machine: SessionMachine | None = None,
+) -> Path:
     """Write measurements as a pytest-benchmark file, for sessions that could not do so themselves."""
     path = next_file(folder, name)
     content = {
-        "machine_info": machine,
+        "machine_info": machine_info,
         "commit_info": commit,
         "benchmarks": [_row(m) for m in measurements if m.latency is not None],
         "datetime": datetime.now(timezone.utc).isoformat(),
         "version": pytest_benchmark.__version__,
         CELLS: [m.model_dump(mode="json") for m in measurements],
-    }
+    } | ({} if machine is None else {MACHINE: machine.model_dump(mode="json")})
     write_atomically(path, json.dumps(content, indent=1))
     return path
 

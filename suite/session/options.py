@@ -30,6 +30,7 @@ class SessionOptions:
     cell_timeout_s: float = TIMEOUT_S
     lock_patience_s: float = 600.0
     resume: bool = False
+    strict_machine: bool = False  # measure nothing where a check of the machine is not ok
     default_smoke: bool = False
 
     @classmethod
@@ -48,6 +49,7 @@ class SessionOptions:
             cell_timeout_s=asked("cell_timeout"),
             lock_patience_s=asked("lock_patience"),
             resume=asked("resume"),
+            strict_machine=asked("strict_machine"),
             default_smoke=default_smoke,
         )
 
@@ -56,6 +58,16 @@ def add_to(group: pytest.OptionGroup) -> None:
     """The options of the command line."""
     group.addoption(
         "--resume", action="store_true", help="Go on with the last unfinished session: measure only what it lacks."
+    )
+    group.addoption(
+        "--preflight",
+        action="store_true",
+        help="Look at the machine for the selected cells, say what to mend, and measure nothing (docs/preflight.md).",
+    )
+    group.addoption(
+        "--strict-machine",
+        action="store_true",
+        help="Measure nothing where a check of --preflight is not ok.",
     )
     group.addoption(
         "--require-device",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from suite.configurations import Configuration
 from suite.history import HistoryError, Journal, open_journals
+from suite.machine import SessionMachine
 from suite.records import PROTOCOL, Fingerprint, Measurement, Status
 
 
@@ -17,6 +18,7 @@ class Recorder:
     journal: Journal
     measurements: dict[str, Measurement] = field(default_factory=dict)  # by configuration id
     unsaved: dict[str, Measurement] = field(default_factory=dict)  # by slug: the disk was full, say
+    machine: SessionMachine | None = None  # what a resumed journal has of it, until this run adds its own
     trouble: str | None = None
 
     @property
@@ -53,6 +55,7 @@ def begin(board_folder: Path, session: str, resume: bool) -> tuple[Recorder, lis
         history = recorder.journal.read()
         problems = history.problems
         recorder.measurements = {m.configuration: m for m in history.measurements}
+        recorder.machine = next(iter(history.machines.values()), None)
     else:
         recorder = Recorder(Journal(board_folder / "journal" / session))
     recorder.journal.begin()

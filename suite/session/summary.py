@@ -30,7 +30,7 @@ def table(measurements: Mapping[str, Measurement]) -> list[str]:
             lines.append(f"{name:{width}}{GAP}{m.status.value}: {m.reason}")
     if any(m.extrapolated and m.status == Status.OK for m in measurements.values()):
         lines.append("≈ extrapolated from a few network evaluations (docs/measuring.md)")
-    return lines + borrowed_notes(measurements.values())
+    return lines + disturbed_notes(measurements.values()) + borrowed_notes(measurements.values())
 
 
 def line(measurement: Measurement, reference: Quality | None) -> str:
@@ -82,6 +82,19 @@ def seconds(interval: Interval) -> str:
     scale, unit = (1000, "ms") if interval.value < 0.1 else (1, "s")
     half = "" if interval.high is None else f" ±{(interval.high - interval.low) / 2 * scale:.2g}"
     return f"{interval.value * scale:.4g}{half} {unit}"
+
+
+def disturbed_notes(measurements: Iterable[Measurement]) -> list[str]:
+    """A line for each cell some of whose samples were disturbed: how many were replaced, and how many could not be."""
+    lines = []
+    for m in measurements:
+        if m.latency is None or not (m.latency.set_aside or m.latency.disturbed):
+            continue
+        kept = len(m.latency.samples_s)
+        why = f": {m.latency.set_aside[-1].why}" if m.latency.set_aside else ""
+        quiet = f", never quiet: {len(m.latency.disturbed)} of {kept} kept are disturbed" if m.latency.disturbed else ""
+        lines.append(f"{m.configuration}: {len(m.latency.set_aside)} disturbed samples set aside{quiet}{why}")
+    return lines
 
 
 def borrowed_notes(measurements: Iterable[Measurement]) -> list[str]:

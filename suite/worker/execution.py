@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from suite.catalogue.devices import Device
 from suite.configurations import Configuration
 from suite.devices.backend import backend_of
 from suite.metrics.sharing import Helper, Lead, fill, parts_of
 from suite.records import Fingerprint, Measurement, Status, first_error
+from suite.worker.clock import now
 from suite.worker.job import Job
 from suite.worker.launching import TIMEOUT_S, Launcher, Started, launcher_of
 
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 SERVER_DIED = 255  # multiprocessing's exit code for a worker whose fork server cannot tell it any more
 
 Progress = Callable[[str, float | None], None]
+Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
+LOOK_TIMEOUT_S = 120.0  # a card's first kernel may take half a minute on a cold board
 
 SIGNALS = {
     signal.SIGKILL: (Status.OUT_OF_MEMORY, "killed (SIGKILL), probably by the kernel for lack of memory"),
@@ -74,6 +77,12 @@ def identify(jobs: Sequence[Job], *, timeout_s: float = TIMEOUT_S) -> dict[str, 
     return found
 
 
+def look(device: Device, *, kernel: bool = False, timeout_s: float = LOOK_TIMEOUT_S) -> Answer:
+    """What a worker of this device finds out about its machine (`suite.worker.looking`): the parts, how it ended, why.
+    Without `kernel` the canary's samples are among them."""
+    return _ask(launcher_of(device), "look", (device, kernel), timeout_s)
+
+
 def unmeasured(
     configuration: Configuration,
     status: Status,
@@ -101,9 +110,6 @@ def _row(configuration: Configuration, status: Status, reason: str | None, **mea
         simulated=configuration.optimization.simulated,
         **measured,
     )
-
-
-Answer = tuple[dict[str, Any], Status, "str | None"]  # the parts, how it ended, why
 
 
 class Crew:
@@ -220,10 +226,6 @@ def _death(exitcode: int | None, phase: str) -> tuple[Status, str]:
 
 def _relative(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 @lru_cache(maxsize=1)

@@ -70,7 +70,7 @@ class Launcher(Protocol):
         """Whatever takes time, before the first cell is timed. configurations: those that will be asked for."""
 
     def start(self, task: str, asked: tuple) -> Started:
-        """Let a fresh worker do one of `suite.worker.process`'s tasks: `measure`, `help_scoring` or `identify`."""
+        """Let a fresh worker do one of `suite.worker.process`'s tasks (docs/worker.md)."""
 
 
 def launcher_of(device: Device) -> Launcher:

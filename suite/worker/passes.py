@@ -145,7 +145,6 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
     watch = Watch(run.backend)
 
     def between(rounds: int) -> None:
-        watch.look()
         if run.canary is not None:
             run.canary.run()
         run.answers.phase("latency", rounds / 20)
@@ -156,6 +155,7 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
         first_call_s=first_call_s,
         time_budget_s=run.job.time_budget_s,
         progress=between,
+        witness=watch,
     )
     throttle = watch.throttled()
     if run.canary is not None:

@@ -29,6 +29,7 @@ from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.pipeline import Pipeline
 from suite.records import Fingerprint, Status
 from suite.worker.job import Answers, Job
+from suite.worker.looking import look  # noqa: F401 - a task
 from suite.worker.passes import (
     Run,
     batch_size,
@@ -45,7 +46,7 @@ from suite.worker.passes import (
 
 
 def main(task: Callable[..., str | None], asked: tuple, pipe: Connection, lifeline: Connection) -> None:
-    """The process's whole life: one task, `measure`, `help_scoring` or `identify`. Every failure becomes a status."""
+    """The process's whole life: one task (docs/worker.md). Every failure becomes a status."""
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     _die_first()
     answers = Answers(pipe)
