@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from suite.fields import FileName, LatencySeconds, Seconds, UtcTime
+from suite.fields import FileName, LatencySeconds, UtcTime
 from suite.records import SCHEMA_VERSION, Record
 
 TEXT_LENGTH = 1000
@@ -40,7 +40,9 @@ class Condition(Record):
     """What must not change while a session measures."""
 
     at: UtcTime
-    clock_set_back_s: Seconds = 0.0  # since this run of pytest began, against the clock that nobody sets
+    clock_set_back_s: float = Field(
+        default=0.0, ge=0, le=1e10
+    )  # since this run of pytest began, against the clock that nobody sets
     boot_id: Words | None = None
     power_modes: dict[FileName, Words | None] = {}  # by device
     clocks: dict[FileName, Words | None] = {}  # by device

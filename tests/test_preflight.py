@@ -218,6 +218,13 @@ def test_a_board_that_is_held_back_already_fails_and_others_on_a_card_are_named(
     assert power_mode(made()).state == State.OK
 
 
+def test_a_backend_of_anothers_that_fails_ends_no_session(tmp_path):
+    backend = types.SimpleNamespace(device=DEVICES["t4"], health=lambda: 1 / 0)
+    checks = cheap_checks(site(tmp_path), [Place(backend, Board(id="t4", chip="T4"))])
+    (failed,) = [check for check in checks if check.name == "heat"]
+    assert failed.state == State.UNKNOWN and failed.found.startswith("ZeroDivisionError")
+
+
 # With torch and children.
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from suite.catalogue.devices import DEVICES
 from suite.devices.backend import Board, backend_of, board_of, is_processor
@@ -34,8 +34,17 @@ def cheap_checks(site: Site, places: Sequence[Place]) -> list[Check]:
     checks = [check(site) for check in MACHINE_CHECKS]
     for place in places:
         its = PROCESSOR_CHECKS if is_processor(place.backend.device) else BOARD_CHECKS
-        checks += [check(place) for check in its]
+        checks += [_tried(check, place) for check in its]
     return checks
+
+
+def _tried(check: Callable[[Place], Check], place: Place) -> Check:
+    """Another's backend ends no session of ours."""
+    try:
+        return check(place)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        name = check.__name__.replace("_", " ")
+        return told(name, State.UNKNOWN, f"{type(error).__name__}: {error}", device=place.name)
 
 
 def probes(places: Sequence[Place]) -> list[Check]:

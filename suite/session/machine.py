@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.catalogue.devices import DEVICES
-from suite.devices.backend import NotHere, read_text
+from suite.devices.backend import read_text
 from suite.history import HistoryError, Journal
 from suite.judging.steadiness import CLOCK_SLACK_S, changed, why_unsteady
 from suite.machine import Check, Condition, Run, SessionMachine
@@ -84,7 +84,7 @@ class MachineLog:
         for place in self.places:
             try:
                 boards[place.name] = place.backend.find_board()
-            except NotHere:
+            except Exception:  # noqa: BLE001 - its cells say what is wrong with it; here it is not known
                 continue
         return Condition(
             at=now(),
@@ -92,10 +92,11 @@ class MachineLog:
             boot_id=read_text(BOOT_ID),
             power_modes={name: board.power_mode for name, board in boards.items()},
             clocks={name: board.clocks for name, board in boards.items()},
-            canary_samples_s=_canary_samples_s(),
+            canary_samples_s=self._canary_samples_s(),
         )
 
-
-def _canary_samples_s() -> list[float]:
-    """Empty where no worker ran it."""
-    return execution.look(DEVICES["cpu"])[0].get("canary_samples_s", [])
+    def _canary_samples_s(self) -> list[float]:
+        """Of this machine's processor; empty where no worker ran it, as where all cells are measured elsewhere."""
+        processor = DEVICES["cpu"]
+        ready = {place.backend.device.launcher for place in self.places}
+        return execution.look(processor)[0].get("canary_samples_s", []) if processor.launcher in ready else []
