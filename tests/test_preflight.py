@@ -25,6 +25,7 @@ from suite.preflight.run import cheap_checks, not_ok, table
 from suite.worker import looking
 from tests.factories import measurement, session_file
 from tests.jetson_trees import device, orin, write  # noqa: F401 - a fixture
+from tests.test_cuda import card, nvml
 from tests.test_plugin import CELL, FAST, bench  # noqa: F401 - a fixture
 
 STEPS = CELL.format("steps-4")
@@ -216,6 +217,36 @@ def test_a_board_that_is_held_back_already_fails_and_others_on_a_card_are_named(
     assert heat(made(temperature_c=60.0, slowing=("cpu-throttle",))).state == State.FAIL
     assert others_on_it(made()).found == "process 7" and others_on_it(made()).state == State.WARN
     assert power_mode(made()).state == State.OK
+
+
+def a_card(monkeypatch, **answers) -> Place:
+    """A made driver that gives these answers beside those of every test."""
+    driver = nvml(["Tesla T4"])
+    driver.NVML_TEMPERATURE_GPU, driver.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 0, 1
+    for name in ("Temperature", "TemperatureThreshold", "ClockInfo", "ComputeRunningProcesses"):
+
+        def answer(*asked, name=name):
+            if name not in answers:
+                raise driver.NVMLError("Not Supported")
+            return answers[name]
+
+        setattr(driver, f"nvmlDeviceGet{name}", answer)
+    backend = card(monkeypatch, driver)
+    return Place(backend, backend.find_board())
+
+
+def test_a_card_tells_its_heat_and_its_other_processes(monkeypatch):
+    others = [types.SimpleNamespace(pid=os.getpid()), types.SimpleNamespace(pid=4711)]
+    place = a_card(monkeypatch, Temperature=88, TemperatureThreshold=93, ClockInfo=1590, ComputeRunningProcesses=others)
+    assert place.backend.health() == Health(temperature_c=88.0, slows_at_c=93.0, gpu_hz=1_590_000_000)
+    assert (heat(place).state, others_on_it(place).found) == (State.WARN, "process 4711")
+    assert pinned_clocks(place).state == State.UNKNOWN  # a driver says the highest, not whether it is held
+
+
+def test_a_card_whose_driver_keeps_that_to_itself_is_unknown_and_measured_all_the_same(monkeypatch):
+    place = a_card(monkeypatch)
+    assert place.backend.health() == Health()
+    assert {heat(place).state, others_on_it(place).state} == {State.UNKNOWN}
 
 
 def test_a_backend_of_anothers_that_fails_ends_no_session(tmp_path):

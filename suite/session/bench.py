@@ -126,6 +126,9 @@ class Bench:
         places = places_of(self.devices)
         checks = cheap_checks(self.site, places)
         if not self.options.strict_machine:
+            if faults := not_ok(checks):
+                names = ", ".join(f"{check.name} ({check.found})" for check in faults)
+                self.notes.append(f"this machine at the start: {names}; pytest --preflight says what to do")
             return checks
         checks += probes(places)
         if faults := not_ok(checks):
