@@ -27,7 +27,8 @@ LOCAL = ROOT / ".benchmarks"
 COMMITTED = ROOT / "leaderboards" / "history"
 CELLS = "cells"  # the key under which a session's JSON repeats its measurements
 MACHINE = "session_machine"  # the key of what the session kept of its machine; files of before have none
-MACHINE_FILE = "machine.json"  # the same in a journal
+MACHINE_FILE = "machine"  # the same in a journal; not called *.json, which earlier versions would take for a cell
+BEGUN = "begun"  # marks a journal
 QUARANTINE = "quarantine"
 ROW_KEYS = {"configuration", "source", "on_frontier"}  # of a published table
 UNREADABLE = (ValueError, KeyError, TypeError, OSError, RecursionError)  # of a file that anybody may have written
@@ -63,7 +64,8 @@ def read_folder(folder: Path) -> History:
     project's own history, is set aside besides."""
     history = History()
     held: dict[tuple, tuple[Measurement, Path]] = {}
-    for path in sorted(folder.rglob("*.json"), key=_journals_first):
+    machines = [path for path in folder.rglob(MACHINE_FILE) if (path.parent / BEGUN).exists()]
+    for path in sorted([*machines, *folder.rglob("*.json")], key=_journals_first):
         if QUARANTINE in path.parts:
             continue
         try:
@@ -304,7 +306,7 @@ class Journal:
 
     def begin(self) -> None:
         """Prove that the folder can be written before anything is measured."""
-        write_atomically(self.folder / "begun", f"{self.session}\n")
+        write_atomically(self.folder / BEGUN, f"{self.session}\n")
 
     def write(self, slug: str, measurement: Measurement) -> None:
         write_atomically(self.folder / f"{slug}.json", measurement.model_dump_json(indent=1))

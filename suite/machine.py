@@ -59,7 +59,7 @@ class Run(Record):
 
 
 class SessionMachine(Record):
-    """Of one session: `machine.json` in its journal, and the same under the key of its own in its file."""
+    """Of one session: the file `machine` in its journal, and the same under the key of its own in its file."""
 
     schema_version: int = SCHEMA_VERSION
     session: FileName

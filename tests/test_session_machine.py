@@ -120,12 +120,18 @@ def test_a_sessions_file_has_it_under_a_key_of_its_own_and_old_files_have_none(t
 @pytest.mark.parametrize("broken", ["{", '{"session_machine": {"session": "x"}}', '{"session_machine": 7}'])
 def test_a_broken_machine_file_is_reported_alone(tmp_path, broken):
     journal = Journal(tmp_path / "journal" / "20261128T090000-7")
+    journal.begin()
     journal.write("a", measurement())
     (journal.folder / MACHINE_FILE).write_text(broken)
     history = journal.read()
     assert len(history.measurements) == 1 and history.machines == {}
     (problem,) = history.problems
-    assert MACHINE_FILE in problem
+    assert str(journal.folder / MACHINE_FILE) in problem
+
+
+def test_a_file_of_that_name_in_no_journal_is_not_ours(tmp_path):
+    (tmp_path / MACHINE_FILE).write_text("a note")
+    assert read_folder(tmp_path).problems == []
 
 
 def test_a_broken_key_of_a_sessions_file_leaves_its_cells(tmp_path):
@@ -139,6 +145,7 @@ def test_a_broken_key_of_a_sessions_file_leaves_its_cells(tmp_path):
 
 def test_a_machine_of_a_newer_version_is_left_where_it_is(tmp_path):
     journal = Journal(tmp_path / "journal" / "20261128T090000-7")
+    journal.begin()
     journal.write_machine(kept())
     path = journal.folder / MACHINE_FILE
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
