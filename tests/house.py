@@ -20,8 +20,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.building", "suite.metrics", "suite.weights"),
     ("suite.worker", "suite.training", "suite.generate"),
     ("suite.session",),
-    ("suite.plugin",),
-    ("suite.test_configurations",),
+    ("suite.confirm", "suite.plugin"),
+    ("suite.bisect", "suite.test_configurations"),
 )
 WITHOUT_TORCH = (
     "suite.command_line",
