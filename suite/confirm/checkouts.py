@@ -26,7 +26,8 @@ class Repository:
 
     def git(self, *words: str) -> str:
         """What git prints. NoCheckout with its last line when it fails."""
-        asked = ["git", "-C", str(self.root), *words]
+        # Hooks are for people's checkouts.
+        asked = ["git", "-C", str(self.root), "-c", "core.hooksPath=/dev/null", *words]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook has others
         try:
             done = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=ours)
@@ -61,8 +62,7 @@ class Repository:
             path = Path(folder).resolve() / commit[:10]
             try:
                 try:
-                    # Hooks are for people's checkouts.
-                    self.git("-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(path), commit)
+                    self.git("worktree", "add", "--detach", str(path), commit)
                 except NoCheckout as error:
                     raise NoCheckout(f"{commit[:10]} cannot be checked out: {error}{self._shallow()}") from None
                 yield path

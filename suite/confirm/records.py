@@ -6,8 +6,6 @@ from typing import Literal
 
 from suite.records import SCHEMA_VERSION, Interval, Record, Verdict
 
-WORKING_TREE = "working tree"
-
 
 class Compared(Record):
     """One quantity, head against base."""
@@ -39,7 +37,7 @@ class Confirmation(Record):
     """All that were asked for."""
 
     schema_version: int = SCHEMA_VERSION
-    head: str  # a commit, or "working tree"
+    head: str  # a commit's hash, or "working tree at HASH", with a "+" where it is not clean
     base: str
     board: str
     precision: float
