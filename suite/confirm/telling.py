@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from suite.confirm.records import Compared, Confirmed
-from suite.records import Interval
+from suite.records import Interval, Verdict
 
 TITLES = {"latency_s": "latency", "peak_memory_bytes": "peak memory"}
 STOPS = {"precision": "as precise as asked", "time": "the time was up", "failed": "it could not go on"}
+ADVICE = {
+    "precision": ", and too near the tolerance: a smaller --precision tells",
+    "time": "; --time-limit allows more",
+}
 STAGE_CHANGE = 0.02  # a stage that differs by more is named
 
 
@@ -28,12 +32,14 @@ def lines_of(found: Confirmed) -> list[str]:
     if found.pairs:
         lines.append(f"{found.pairs} pairs of processes, {found.turns} turns, {found.elapsed_s:.0f} s")
         lines[-1] += f": {STOPS[found.stop_reason]}"
+        if found.verdict == Verdict.UNCERTAIN:
+            lines[-1] += ADVICE.get(found.stop_reason, "")
     if found.reason is not None:
         lines.append(found.reason)
     elif not found.pairs:
         lines.append(f"no pair of processes was done in {found.elapsed_s:.0f} s: --time-limit allows more")
     changed = {stage: ratio for stage, ratio in found.stage_ratios.items() if abs(ratio - 1) > STAGE_CHANGE}
-    if changed:
+    if changed and found.verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
         lines.append("stages: " + ", ".join(f"{stage} ×{ratio:.3f}" for stage, ratio in changed.items()))
     if found.weights_differ:
         lines.append("the two commits have other weights")
