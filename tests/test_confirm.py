@@ -21,6 +21,7 @@ from suite.bisect.__main__ import NotFound, commits_between
 from suite.bisect.search import Search, is_worse, precision_for
 from suite.confirm.checkouts import NoCheckout, Repository
 from suite.confirm.comparing import Found, Rules, judged
+from suite.confirm.processes import Driven, DriverFailed, Side
 from suite.confirm.records import Confirmation
 from suite.confirm.turns import MAX_TURNS, MIN_PAIRS, narrow, over_pairs, pair_is_known, pair_ratio, turns_each
 from suite.judging.latency_change import judge_ratio
@@ -202,6 +203,17 @@ def test_a_slower_working_tree_is_regressed_and_the_base_is_gone_afterwards(clon
     assert 1.7 < found.compared[0].ratio.low < found.compared[0].ratio.high < 2.3
     assert found.compared[0].tolerance == pytest.approx(0.2)
     assert clone.nothing_is_left()
+
+
+def test_a_module_that_a_commit_lacks_is_not_taken_from_an_installation(tmp_path):
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "__init__.py").touch()
+    driven = Driven(Side("base", tmp_path), {"configuration": CELL, "weights": "embedded", "prompt": "a red cube"})
+    try:
+        with pytest.raises(DriverFailed, match="base: ModuleNotFoundError: No module named 'suite.configurations'"):
+            driven.does("import", time.monotonic() + 120)
+    finally:
+        driven.end()
 
 
 @pytest.mark.slow
