@@ -25,8 +25,7 @@ from suite.metrics.quality import Judge
 from suite.metrics.scoring import generated
 from suite.metrics.sharing import CHUNK
 from suite.models.pipeline import Pipeline
-from suite.prompts import load_prompts
-from suite.worker.passes import TIMING_PROMPTS
+from suite.prompts import TIMING_PROMPTS, load_prompts
 
 MARGIN = 0.03
 CHOSEN_ON = 768  # distractors, the first of them (docs/fast-recipes.md)

@@ -19,7 +19,7 @@ from suite.building import build
 from suite.configurations import find
 from suite.devices.backend import backend_of
 from suite.metrics.latency import time_call
-from suite.worker.passes import TIMING_PROMPTS
+from suite.prompts import TIMING_PROMPTS
 
 
 def main() -> None:

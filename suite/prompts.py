@@ -20,7 +20,7 @@ from pathlib import Path
 from suite.catalogue.models import Model
 from suite.models.checkpoints.archives import ArchiveError, check_pictures
 from suite.models.checkpoints.download import Report, download
-from suite.models.checkpoints.embedded import WeightsError, sha256_of
+from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, sha256_of
 from suite.models.checkpoints.foreign import why_foreign
 from suite.models.checkpoints.official import cache_folder, locate, verified
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL
@@ -33,6 +33,7 @@ from suite.scenes import vocabulary
 from suite.scenes.captions import normalize
 from suite.scenes.gallery import GALLERY
 
+TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
 COCO_COUNT = 153
 RIVALS, RIVALS_LARGE = GALLERY_SIZE - 1, 3000  # captions beside an object's own, in the two galleries
 NANO = "clip-nano-judge"
@@ -83,6 +84,16 @@ def load_prompts(name: str, file: Path | None = None) -> PromptSet:
         raise unknown("prompt set", name, SETS)
     base = SETS[name]()
     return base if file is None else of_file(file, base)
+
+
+def timing_prompt(name: str) -> str:
+    """The prompt of this set that latency is told of; pictures on a disk are there for their captions only."""
+    if name in TIMING_PROMPTS:
+        return TIMING_PROMPTS[name]
+    try:
+        return load_prompts(name).prompts[0]
+    except WeightsAbsent:  # random weights need no captions, and any prompt takes as long
+        return "a red motorcycle"
 
 
 def find_judging(name: str, judge: str | None = None, file: Path | None = None) -> None:

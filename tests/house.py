@@ -22,8 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.worker", "suite.training", "suite.generate"),
     ("suite.preflight",),
     ("suite.session",),
-    ("suite.plugin",),
-    ("suite.test_configurations",),
+    ("suite.confirm", "suite.plugin"),
+    ("suite.bisect", "suite.test_configurations"),
 )
 WITHOUT_TORCH = (
     "suite.command_line",

@@ -37,11 +37,9 @@ from suite.metrics.sharing import Lead
 from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects, Pipeline, Stage
-from suite.prompts import load_prompts
 from suite.records import Latency
 from suite.worker.job import Answers, Job
 
-TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
 WARM_UP_CALLS = 1
 EXTRA_ROUNDS = 3  # after one that warms up; extra stages are shown, not ranked
 SLOW_S = 0.1  # an object: where outcomes are known, a recipe that takes longer scores FEW_PROMPTS and takes the others
@@ -73,17 +71,6 @@ class Run:
     def timed(self) -> tuple[float, Mapping[str, float]]:
         """Seconds of an object, and of its stages."""
         return time_call(self.make, self.backend.synchronize)
-
-
-def timing_prompt(job: Job) -> str:
-    """A prompt that the model knows: pictures on a disk are there for their captions only."""
-    name = job.configuration.model.prompts
-    if name in TIMING_PROMPTS:
-        return TIMING_PROMPTS[name]
-    try:
-        return load_prompts(name).prompts[0]
-    except WeightsAbsent:  # random weights need no captions, and any prompt takes as long
-        return "a red motorcycle"
 
 
 def outside_torch(pipeline: Pipeline) -> bool:

@@ -27,6 +27,7 @@ from suite.metrics.scoring import score_part
 from suite.metrics.sharing import Helper, Lead, parts_of, taken
 from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.pipeline import Pipeline
+from suite.prompts import timing_prompt
 from suite.records import Fingerprint, Status
 from suite.worker.job import Answers, Job
 from suite.worker.looking import look  # noqa: F401 - a task
@@ -41,7 +42,6 @@ from suite.worker.passes import (
     latency_pass,
     memory_pass,
     quality_pass,
-    timing_prompt,
 )
 
 
@@ -116,7 +116,7 @@ def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
     beginning_s = time.perf_counter() - started
 
     beside = canary if configuration.is_reference else None  # only its limit is in seconds
-    run = Run(job, pipeline, backend, answers, timing_prompt(job), meter, beside)
+    run = Run(job, pipeline, backend, answers, timing_prompt(configuration.model.prompts), meter, beside)
     if not job.extra_stages:
         pipeline.extra_stages = ()
     throttle = latency = None
