@@ -10,6 +10,7 @@ from suite.catalogue.extensions import extensions
 from suite.catalogue.models import MODELS, Model, find_model
 from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE, find_optimization
 from suite.catalogue.recipes import ORIGINAL, Optimization
+from suite.judging.baselines import Unit
 from suite.judging.budgets import FOLDER as BUDGETS
 from suite.judging.budgets import MalformedBudgets, load_budgets
 from suite.names import UnknownName as UnknownName  # what `find` raises, for those who ask it
@@ -46,6 +47,13 @@ class Configuration:
     @property
     def reference(self) -> Configuration:
         return Configuration(self.model, OPTIMIZATIONS[REFERENCE], self.device)
+
+    @property
+    def latency_unit(self) -> Unit:
+        """What its latency is divided by before it is compared with another session's, as for the budgets."""
+        if self.device.latency_limit == "latency_s":
+            return "second"
+        return "canary" if self.is_reference else "reference"
 
     @property
     def original(self) -> Configuration:

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.machine",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
-    ("suite.baselines", "suite.budgets", "suite.optimizations", "suite.prompts"),
+    ("suite.baselines", "suite.budgets", "suite.nights", "suite.optimizations", "suite.prompts"),
     ("suite.building", "suite.metrics", "suite.weights"),
     ("suite.worker", "suite.training", "suite.generate"),
     ("suite.preflight",),
@@ -39,6 +39,7 @@ WITHOUT_TORCH = (
     "suite.history",
     "suite.baselines",
     "suite.budgets",
+    "suite.nights",
     "suite.toml",
 )
 # What leaderboards and dashboard may use of the suite.

@@ -57,13 +57,6 @@ def read(paths: Iterable[Path]) -> Found:
     return sorted(found.values(), key=lambda pair: pair[0].measured_at)
 
 
-def unit(configuration: Configuration) -> Unit:
-    """What latencies are divided by before they are compared, as for the budgets."""
-    if configuration.device.latency_limit == "latency_s":
-        return "second"
-    return "canary" if configuration.is_reference else "reference"
-
-
 def pinned(configuration: Configuration, found: Found) -> Baseline | str:
     """The baseline of one configuration and one kind of weights, or why there is none."""
     newest = found[-1][0].fingerprint
@@ -71,7 +64,7 @@ def pinned(configuration: Configuration, found: Found) -> Baseline | str:
     series = {m.session: (m, source) for m, source in found if m.fingerprint == newest}
     if len(series) < MIN_SESSIONS:
         return f"measured in {len(series)} of at least {MIN_SESSIONS} comparable sessions"
-    per = unit(configuration)
+    per = configuration.latency_unit
     sessions = [_session(m, source, per) for m, source in series.values()]
     levels = latency_levels(sessions, per)
     peaks = [s.peak_memory_bytes for s in sessions if s.peak_memory_bytes]

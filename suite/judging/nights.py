@@ -1,0 +1,59 @@
+"""The verdict on a series of nights: one figure of one cell on one board under one fingerprint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from suite.judging.step_evidence import LENGTHS, MIN_PAST, Evidence, evidence, smallest_change
+from suite.records import Interval, Verdict
+
+SURPRISING = 0.05  # a newest night with less chance than this is measured again before anybody believes it
+RULE_STEP, RULE_NIGHT, RULE_NONE = "step", "surprising night", "none"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`change` is the newest level over the past's; `smallest` are the smallest steps, as fractions, that this series
+    shows within three and within ten nights (None: not even 60 %); `nights` is since when it is so."""
+
+    verdict: Verdict
+    rule: str
+    reason: str
+    change: Interval | None = None
+    nights: int | None = None
+    log_odds: float | None = None
+    smallest: tuple[float | None, float | None] = (None, None)
+
+
+def judge_nights(values: Sequence[float], *, with_smallest: bool = True) -> Judged:
+    """Judge the newest of a series of positive values, oldest first, of which a higher one is worse."""
+    if len(values) < MIN_PAST + LENGTHS[0]:
+        lacking = MIN_PAST + LENGTHS[0] - len(values)
+        reason = f"{len(values)} comparable nights; {lacking} more before a step can be told from noise"
+        return Judged(Verdict.NO_BASELINE, RULE_NONE, reason)
+    logs = [math.log(value) for value in values]
+    up, down = evidence(logs), evidence([-log for log in logs])
+    smallest = tuple(smallest_change(logs, n) for n in (LENGTHS[0], LENGTHS[-1])) if with_smallest else (None, None)
+    if up.fires or down.fires:
+        worse = up.fires and not (down.fires and down.log_odds > up.log_odds)
+        return _stepped(Verdict.REGRESSED if worse else Verdict.IMPROVED, up if worse else down, smallest)
+    if min(up.surprise, down.surprise) < SURPRISING:
+        chance = min(up.surprise, down.surprise)
+        reason = f"the newest night has a chance of {chance:.1%} if nothing changed: measure again"
+        return Judged(Verdict.UNCERTAIN, RULE_NIGHT, reason, up.newest, 1, up.log_odds, smallest)
+    reason = f"as in the {len(values) - 1} nights before"
+    return Judged(Verdict.PASS, RULE_NONE, reason, up.change, None, up.log_odds, smallest)
+
+
+def _stepped(verdict: Verdict, found: Evidence, smallest: tuple) -> Judged:
+    change = found.change
+    if verdict == Verdict.IMPROVED:  # its evidence is of the mirrored series
+        change = Interval(value=1 / change.value, low=1 / change.high, high=1 / change.low)
+    odds = math.exp(min(found.log_odds, 20))
+    reason = (
+        f"×{change.value:.3f} of the nights before (95 % interval ×{change.low:.3f} to ×{change.high:.3f}) for "
+        f"{found.nights} nights, odds {odds:,.0f} to 1 (needed {math.exp(found.needed):.0f})"
+    )
+    return Judged(verdict, RULE_STEP, reason, change, found.nights, found.log_odds, smallest)
