@@ -5,7 +5,8 @@ every past night (a kernel estimate) beside a heavy-tailed one around their medi
 past is not alarmed by the next one. For each number of last nights the odds say how much likelier these nights are as a
 step of 2 to 60 % than as more of the past: a Bayes factor (Kass and Raftery 1995, "Bayes Factors", JASA 90, 773–795),
 averaged over the sizes of a step. Three things keep it sober: a night counts for 16 to 1 at most, four of five nights
-must lie above the past's median, and where one night is like the next, several of them count for fewer. `benchmarks/judging.py` says what it finds and how often it cries wolf.
+must lie above the past's median, and where one night is like the next, several of them count for fewer.
+`benchmarks/judging.py` says what it finds and how often it cries wolf.
 """
 
 from __future__ import annotations
