@@ -17,15 +17,18 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import json
 import math
+import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.known_rules import PAST, RULES, Rule
+from benchmarks.peers import RULES as PEERS
 from suite.command_line import command
 from suite.judging.intervals import proportion
 from suite.judging.step_evidence import evidence
@@ -104,35 +107,57 @@ def with_step(nights: np.ndarray, step: float) -> np.ndarray:
     return np.concatenate([nights[:PAST], nights[PAST:] + math.log1p(step)])
 
 
-def row(rule: Rule, windows: Sequence[np.ndarray]) -> tuple[int, list[tuple[float, float]]]:
+Alarms = Callable[[Sequence[np.ndarray]], list[int | None]]  # of series, each its first alarm
+
+
+def of_rule(rule: Rule) -> Alarms:
+    return lambda series: [first_alarm(rule, nights, len(nights) - PAST) for nights in series]
+
+
+def of_peer(python: Path, name: str) -> Alarms:
+    """A rule of `benchmarks/peers.py`, run by a Python that has the peers' packages."""
+
+    def ask(series: Sequence[np.ndarray]) -> list[int | None]:
+        asked = json.dumps({"rule": name, "past": PAST, "nights": [nights.tolist() for nights in series]})
+        script = str(Path(__file__).with_name("peers.py"))
+        answer = subprocess.run([str(python), script], input=asked, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise Unreadable(f"{python} {script}: {answer.stderr.strip().splitlines()[-1:]}")
+        return json.loads(answer.stdout)
+
+    return ask
+
+
+def row(alarms: Alarms, windows: Sequence[np.ndarray]) -> tuple[int, list[tuple[float, float]]]:
     """Windows with a false alarm; for each step the share found soon and later."""
-    false = sum(first_alarm(rule, window, WINDOW - PAST) is not None for window in windows)
+    false = sum(first is not None for first in alarms(windows))
     shares = []
     for step in STEPS:
-        firsts = [first_alarm(rule, with_step(window, step), LATER) or math.inf for window in windows]
+        firsts = [
+            first or math.inf for first in alarms([with_step(window, step)[: PAST + LATER] for window in windows])
+        ]
         shares.append((np.mean([first <= SOON for first in firsts]), np.mean([first <= LATER for first in firsts])))
     return false, shares
 
 
-def table(windows: dict[str, list[np.ndarray]], rules: dict[str, Rule]) -> list[str]:
-    lines = [
+def table(windows: dict[str, list[np.ndarray]], rules: dict[str, Alarms]) -> Iterator[str]:
+    yield from (
         "| noise | windows | rule | false in 30 nights (95 % interval) | "
         + " | ".join(f"+{step:.0%} in {SOON} / {LATER}" for step in STEPS)
         + " |",
         "|---|---|---|---|" + "---|" * len(STEPS),
-    ]
+    )
     for name, its in windows.items():
         if not its:
             continue
         for rule_name, rule in rules.items():
             false, shares = row(rule, its)
             share = proportion(false, len(its))
-            lines.append(
+            yield (
                 f"| {name} | {len(its)} | {rule_name} | {share.value:.1%} ({share.low:.1%} to {share.high:.1%}) | "
                 + " | ".join(f"{soon:.0%} / {later:.0%}" for soon, later in shares)
                 + " |"
             )
-    return lines
 
 
 def synthetic(kind: str, level: float, count: int, chance: np.random.Generator) -> list[np.ndarray]:
@@ -180,21 +205,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--series", type=Path, metavar="FILE", help="real nights, as CSV or CSV.GZ")
     parser.add_argument("--synthetic", action="store_true", help="made-up nights of 1 to 6 %% noise")
     parser.add_argument("--month", type=int, metavar="SERIES", help="false reds of a board with so many series")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help=f"that has {', '.join(PEERS)}: their own code too")
     parser.add_argument("--only", choices=RULES, metavar="RULE", help=f"one of: {', '.join(RULES)}")
     options = parser.parse_args(argv)
     if not (options.series or options.synthetic):
         parser.error("name --series FILE or --synthetic")
-    rules = {options.only: RULES[options.only]} if options.only else RULES
-    chance = np.random.default_rng(SEED)
+    rules = {name: of_rule(rule) for name, rule in RULES.items() if options.only in (None, name)}
+    if options.peers:
+        rules |= {name: of_peer(options.peers, name) for name in PEERS}
     windows: dict[str, list[np.ndarray]] = {}
     try:
         if options.series:
             series = read_series(options.series)
             windows |= quiet_windows(series)
             print(f"{options.series.name}: {len(series)} series, {sum(map(len, series.values()))} nights")
+        return _print(options, windows, rules)
     except Unreadable as error:
         print(f"python -m benchmarks.judging: {error}", file=sys.stderr)
         return 2
+
+
+def _print(options: argparse.Namespace, windows: dict[str, list[np.ndarray]], rules: dict[str, Alarms]) -> int:
+    chance = np.random.default_rng(SEED)
     if options.synthetic:
         for kind in ("plain", "outliers", "drift", "two clocks"):
             for level in (0.01, 0.02, 0.04, 0.06):

@@ -12,6 +12,7 @@ must lie above the past's median, and where one night is like the next, several 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -33,7 +34,7 @@ PLAIN = 10  # spreads
 LEAST_SPREAD = 0.002  # of the logarithm; clocks and allocators are not steadier than 0.2 %
 BUMP, OWN_SHARE, ANYWHERE = 0.7, 0.6, 0.02  # width of a bump in spreads; weight of the bumps; of a wild night
 CLIPPED, LIKENESS_BY_CHANCE, MOST_LIKENESS = 2.5, 0.1, 0.6  # of one night and the next, as a correlation
-DETECTED = 0.8  # share of cases that the smallest detectable change is found in
+DETECTED, BLOCKS = 0.8, 12  # share of cases that the smallest detectable change is found in; cases tried
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,51 @@ def split(count: int) -> int:
     return max(min(SETTLED_PAST, count - LENGTHS[0]), count - LENGTHS[-1])
 
 
+class Past:
+    """The nights that tonight is held against, as logarithms, and what they lead one to expect."""
+
+    def __init__(self, logs: np.ndarray):
+        self.logs, self.middle, self.spread = logs, float(np.median(logs)), spread(logs)
+        residuals = np.clip((logs - self.middle) / self.spread, -CLIPPED, CLIPPED)
+        likeness = float(residuals[1:] @ residuals[:-1]) / max(float(residuals @ residuals), 1e-9)
+        self.likeness = min(max(likeness - LIKENESS_BY_CHANCE, 0.0), MOST_LIKENESS)
+
+    def density(self, at: np.ndarray) -> np.ndarray:
+        """Of a night's logarithm."""
+        bumps = _student(at[..., None] - self.logs, BUMP * self.spread).mean(axis=-1)
+        likely = OWN_SHARE * bumps + (1 - OWN_SHARE) * _student(at - self.middle, self.spread)
+        return (1 - ANYWHERE) * likely + ANYWHERE  # a wild night lies anywhere within a factor of e
+
+    def chance_above(self, night: float) -> float:
+        """The upper tail of the density, the wild nights left out."""
+        bumps = float(stdtr(3, (self.logs - night) / (BUMP * self.spread)).mean())
+        return OWN_SHARE * bumps + (1 - OWN_SHARE) * float(stdtr(3, (self.middle - night) / self.spread))
+
+    def change_to(self, last: np.ndarray) -> Interval:
+        """Ratio of the medians. Its interval is that of two medians of nights with this spread."""
+        moved = float(np.median(last)) - self.middle
+        reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * self.spread
+        reach *= math.sqrt(math.pi / 2 * (1 / len(last) + 1 / len(self.logs)))
+        return Interval(value=math.exp(moved), low=math.exp(moved - reach), high=math.exp(moved + reach))
+
+    def gain(self, without_step: np.ndarray, likely: np.ndarray) -> np.ndarray:
+        """The log likelihood of nights with a step taken off, less that of the nights as they are."""
+        return np.minimum(np.log(self.density(without_step)) - likely, NIGHT_COUNTS)
+
+
 def evidence(values: Sequence[float]) -> Evidence | None:
     """The strongest evidence of a step upwards at the end of a series of logarithms, oldest first; None where there
     are too few nights."""
     logs = np.asarray(values, dtype=float)
-    past, last = logs[: split(len(logs))], logs[split(len(logs)) :]
-    if len(past) < MIN_PAST:
+    border = split(len(logs))
+    if border < MIN_PAST:
         return None
+    past, last = Past(logs[:border]), logs[border:]
     odds = odds_by_nights(past, last)
     reached = {nights: odds[nights] - needed(nights) for nights in LENGTHS if nights <= len(last)}
     nights = max(reached, key=lambda n: reached[n])
-    change, newest = _change(past, last[-nights:]), _change(past, last[-1:])
-    return Evidence(odds[nights], nights, needed(nights), change, newest, _chance_above(past, logs[-1]))
+    change, newest = past.change_to(last[-nights:]), past.change_to(last[-1:])
+    return Evidence(odds[nights], nights, needed(nights), change, newest, past.chance_above(logs[-1]))
 
 
 def needed(nights: int) -> float:
@@ -77,51 +111,49 @@ def needed(nights: int) -> float:
     return FAST_ODDS if nights == LENGTHS[0] else SLOW_ODDS
 
 
-def odds_by_nights(past: np.ndarray, last: np.ndarray) -> dict[int, float]:
+def odds_by_nights(past: Past, last: np.ndarray) -> dict[int, float]:
     """Log odds of a step that began so many nights ago; −∞ where too few of these nights lie above the past."""
-    newest_first, middle = last[::-1], float(np.median(past))
-    inflation = _inflation(past, len(last))
-    likely = np.log(_density(past, newest_first))
-    grid = _gain(past, newest_first[:, None] - STEPS, likely[:, None])
-    joint = np.cumsum(grid, axis=0)  # nights × sizes of a step
+    newest_first = last[::-1]
+    likely = np.log(past.density(newest_first))
+    joint = np.cumsum(past.gain(newest_first[:, None] - STEPS, likely[:, None]), axis=0)  # nights × sizes of a step
     found = {}
-    for n in range(1, len(last) + 1):
-        nights = newest_first[:n]
-        own, sizes = float(np.median(nights)) - middle, joint[n - 1]
-        if own > PLAIN * spread(past):  # so far beyond the noise it would lie between the sizes that are tried
-            sizes = np.append(sizes, _gain(past, nights - own, likely[:n]).sum())
-        sizes = sizes / inflation[n - 1]
-        odds = float(sizes.max() + np.log(np.exp(sizes - sizes.max()).mean()))
-        found[n] = odds if np.sum(nights > middle) >= SHARE_ABOVE * n else -math.inf
+    for n in (n for n in LENGTHS if n <= len(last)):
+        nights, sizes = newest_first[:n], joint[n - 1]
+        own = float(np.median(nights)) - past.middle
+        if own > PLAIN * past.spread:  # so far beyond the noise it would lie between the sizes that are tried
+            sizes = np.append(sizes, past.gain(nights - own, likely[:n]).sum())
+        sizes = sizes / _inflation(past.likeness, n)
+        top = float(sizes.max())
+        odds = top + math.log(float(np.exp(sizes - top).mean()))
+        found[n] = odds if int((nights > past.middle).sum()) >= SHARE_ABOVE * n else -math.inf
     return found
+
+
+def _inflation(likeness: float, count: int) -> float:
+    """By how much a mean of so many nights varies more than that of independent ones, if nights follow AR(1)."""
+    return 1 + 2 * sum((1 - j / count) * likeness**j for j in range(1, count))
 
 
 def smallest_change(values: Sequence[float], nights: int) -> float | None:
     """The smallest step, as a fraction, that this series would show within so many nights in four of five cases: its
     own past nights are shifted by it. None where not even the largest step tried would be seen."""
     logs = np.asarray(values, dtype=float)
-    past = logs[: split(len(logs))]
-    if len(past) < MIN_PAST:
+    border = split(len(logs))
+    if border < MIN_PAST:
         return None
-    blocks = np.lib.stride_tricks.sliding_window_view(past, nights)
-    for step in STEPS:
-        if np.mean([_fires(past, block + step) for block in blocks]) >= DETECTED:
-            return float(np.expm1(step))
-    return None
+    past = Past(logs[:border])
+    blocks = np.lib.stride_tricks.sliding_window_view(past.logs, nights)
+    blocks = blocks[:: max(1, len(blocks) // BLOCKS)]
+
+    def seen(step: float) -> bool:
+        return sum(_fires(past, block + step) for block in blocks) >= DETECTED * len(blocks)
+
+    place = bisect_left(STEPS, True, key=seen)  # a larger step is seen where a smaller one is
+    return float(np.expm1(STEPS[place])) if place < len(STEPS) else None
 
 
-def _fires(past: np.ndarray, last: np.ndarray) -> bool:
-    odds = odds_by_nights(past, last)
-    return any(odds[n] > needed(n) for n in LENGTHS if n <= len(last))
-
-
-def _inflation(past: np.ndarray, count: int) -> np.ndarray:
-    """By how much a mean of 1, 2, … nights varies more than that of independent ones, if nights follow AR(1)."""
-    residuals = np.clip((past - np.median(past)) / spread(past), -CLIPPED, CLIPPED)
-    likeness = float(residuals[1:] @ residuals[:-1]) / max(float(residuals @ residuals), 1e-9)
-    likeness = min(max(likeness - LIKENESS_BY_CHANCE, 0.0), MOST_LIKENESS)
-    numbers = np.arange(1, count + 1)
-    return np.array([1 + 2 * sum((1 - j / n) * likeness**j for j in range(1, n)) for n in numbers])
+def _fires(past: Past, last: np.ndarray) -> bool:
+    return any(odds > needed(nights) for nights, odds in odds_by_nights(past, last).items())
 
 
 def spread(past: np.ndarray) -> float:
@@ -131,34 +163,6 @@ def spread(past: np.ndarray) -> float:
     return max(1.4826 * float(max(around, between)), LEAST_SPREAD)
 
 
-def _gain(past: np.ndarray, without_step: np.ndarray, likely: np.ndarray) -> np.ndarray:
-    """The log likelihood of nights with a step taken off, less that of the nights as they are."""
-    return np.minimum(np.log(_density(past, without_step)) - likely, NIGHT_COUNTS)
-
-
-def _density(past: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Of a night's logarithm, given the past."""
-    wide = spread(past)
-    bumps = _student(at[..., None] - past, BUMP * wide).mean(axis=-1)
-    likely = OWN_SHARE * bumps + (1 - OWN_SHARE) * _student(at - np.median(past), wide)
-    return (1 - ANYWHERE) * likely + ANYWHERE  # a wild night lies anywhere within a factor of e
-
-
 def _student(distance: np.ndarray, scale: float) -> np.ndarray:
     """Density of Student's t with three degrees of freedom."""
     return 2 / (math.pi * math.sqrt(3) * scale) * (1 + (distance / scale) ** 2 / 3) ** -2
-
-
-def _chance_above(past: np.ndarray, night: float) -> float:
-    """The upper tail of the past's density, the wild nights left out."""
-    wide = spread(past)
-    bumps = float(stdtr(3, (past - night) / (BUMP * wide)).mean())
-    return OWN_SHARE * bumps + (1 - OWN_SHARE) * float(stdtr(3, (np.median(past) - night) / wide))
-
-
-def _change(past: np.ndarray, last: np.ndarray) -> Interval:
-    """Ratio of the medians. Its interval is that of two medians of nights with the past's spread."""
-    middle = float(np.median(last) - np.median(past))
-    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * spread(past)
-    reach *= math.sqrt(math.pi / 2 * (1 / len(last) + 1 / len(past)))
-    return Interval(value=math.exp(middle), low=math.exp(middle - reach), high=math.exp(middle + reach))
