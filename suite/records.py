@@ -149,6 +149,11 @@ class Latency(Record):
         return self
 
 
+class MemoryPoint(Record):
+    at_s: Seconds  # since the object was begun
+    level_bytes: Bytes  # above the level before the model was loaded; 0 where it lay below
+
+
 class Memory(Record):
     """Bytes. `kind` says what was counted: `process` (resident set), `allocator` (CUDA) or `unified` (Jetson)."""
 
@@ -157,6 +162,7 @@ class Memory(Record):
     load_peak_memory_bytes: Bytes | None = None
     process_peak_memory_bytes: PeakBytes | None = None
     stage_peak_memory_bytes: dict[str, Bytes] = {}
+    timeline: list[MemoryPoint] = Field(default=[], max_length=1000)  # of one object; looked at now and then
 
 
 class Energy(Record):

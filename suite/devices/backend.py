@@ -48,6 +48,9 @@ class MemoryGauge(Protocol):
     def peak_bytes(self) -> int:
         """The highest level since the last restart, above the level before loading; 0 and less where it is below."""
 
+    def level_bytes(self) -> int:
+        """The level now, above the level before loading."""
+
     def record(self, stages: dict[str, int]) -> Memory | None:
         """The peaks, of each stage too; None where nothing was seen, which is no peak of 0."""
 

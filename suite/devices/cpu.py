@@ -120,6 +120,9 @@ class ResidentSet:
     def peak_bytes(self) -> int:
         return _status_bytes("VmHWM") - self.before
 
+    def level_bytes(self) -> int:
+        return _status_bytes("VmRSS") - self.before
+
     def record(self, stages: dict[str, int]) -> Memory | None:
         """The peaks in bytes. From here on what is freed is kept, as latency needs it."""
         highest = max(self.process_peak, _status_bytes("VmHWM"))

@@ -203,6 +203,11 @@ class AllocatorPeak:
 
         return torch.cuda.max_memory_allocated() - self.before
 
+    def level_bytes(self) -> int:
+        import torch
+
+        return torch.cuda.memory_allocated() - self.before
+
     def record(self, stages: dict[str, int]) -> Memory | None:
         import torch
 

@@ -34,6 +34,7 @@ from suite.metrics.quality import Judge, gallery_sha256
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
 from suite.metrics.seen import why_not_finite
 from suite.metrics.sharing import Lead
+from suite.metrics.timeline import Timeline
 from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects, Pipeline, Stage
@@ -98,13 +99,14 @@ def memory_pass(run: Run, gauge: MemoryGauge) -> float:
             return Around()
 
     started = time.perf_counter()
-    made = run.make(Peaks(run.backend.synchronize))
-    run.backend.synchronize()
+    with Timeline(getattr(gauge, "level_bytes", None)) as timeline:  # a gauge of another package may have none
+        made = run.make(Peaks(run.backend.synchronize))
+        run.backend.synchronize()
     first_call_s = time.perf_counter() - started
     memory = gauge.record(stages)
     # What an allocator missed is not known, rather than too little.
     if memory is not None and (memory.kind == "process" or not outside_torch(run.pipeline)):
-        run.answers.part("memory", memory)
+        run.answers.part("memory", memory.model_copy(update={"timeline": timeline.points}))
     look_at(run, made)
     return first_call_s
 
