@@ -106,10 +106,13 @@ import suite.worker.preload
 import sys, torch
 from suite.configurations import find
 from suite.building import build
+from suite.metrics.cost import object_counts
 from suite.metrics.judges import load_judge
-made = build(find("point-e-nano-text/steps-4@cpu"), "embedded", torch.device("cpu")).generate(["a red cube"])
+made = build(find("point-e-nano-text/steps-4@cpu"), "embedded", torch.device("cpu"))
+made.generate(["a red cube"])
+object_counts(made, "a red cube")
 load_judge("clip-nano-judge").captions(["a red cube"])
-print([name for name in ("open_clip", "torchvision", "timm", "torch._dynamo") if name in sys.modules])
+print([name for name in ("open_clip", "torchvision", "timm", "torch._dynamo", "sympy") if name in sys.modules])
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines()[-1:] == ["[]"], run.stdout + run.stderr[-3000:]
