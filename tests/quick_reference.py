@@ -1,6 +1,6 @@
-"""A pytest plugin for inner sessions (`-p tests.quick_reference`): the reference takes 8 steps instead of 64.
+"""A pytest plugin for inner sessions (`-p tests.quick_reference`): the reference takes 4 steps instead of 64.
 
-For tests of what a session does with a reference, whichever it is: the same networks and weights, an eighth of the
+For tests of what a session does with a reference, whichever it is: the same networks and weights, a sixteenth of the
 time. The project's ratios to the true reference, and its limits of it, do not hold then; a test's own budgets do.
 """
 
@@ -12,7 +12,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.judging.budgets import FOLDER, load_budgets
 from suite.records import Budget
 
-OPTIMIZATIONS[REFERENCE] = replace(OPTIMIZATIONS["steps-8"], name=REFERENCE)
+OPTIMIZATIONS[REFERENCE] = replace(OPTIMIZATIONS["steps-4"], name=REFERENCE)
 
 
 def those_that_hold(path: Path) -> dict[str, tuple[Budget, ...]]:

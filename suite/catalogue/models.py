@@ -28,7 +28,8 @@ class Model:
     def modules(self) -> tuple[str, ...]:
         """Whose code it runs. Imported before memory is read, since Python modules are not the model's memory."""
         painting = ("suite.models.conditioning.text_to_image",) if "text-to-image" in self.stages else ()
-        return (self.builder.partition(":")[0], *painting)
+        clip = ("suite.models.conditioning.with_open_clip",) if self.full_size else ()
+        return (self.builder.partition(":")[0], *painting, *clip)
 
 
 OPENAI_POINT_E = "github.com/openai/point-e, commit fc8a607; Nichol et al. 2022, arXiv:2212.08751"

@@ -63,6 +63,11 @@ class Optimization:
     needs: tuple[str, ...] = ()  # what some devices lack (`Device.lacks`)
     in_matrix_of: tuple[str, ...] | None = None  # kinds; None: every kind. Elsewhere it runs when it is named
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Whose code it runs. Imported before memory is read, since Python modules are not the recipe's memory."""
+        return tuple(technique.apply.partition(":")[0] for technique in self.techniques)
+
     def why_unsupported(self, device: Device) -> str | None:
         """Why this device cannot run it; None where it can. What only a run shows is no matter here."""
         for only in self.runs_on:

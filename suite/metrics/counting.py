@@ -51,18 +51,31 @@ class Counting(TorchDispatchMode):
         super().__init__()
         self.count = Count() if count is None else count
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import its compiler at the first operation, 2 s a worker, to keep it out of here."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         counter = COUNTERS.get(func._overloadpacket)
         if counter is None and func is not torch.ops.prim.device.default:
             with self:  # an operation made of others is counted by them
-                out = func.decompose(*args, **kwargs)
+                out = _taken_apart(func, args, kwargs)
             if out is not NotImplemented:
                 return out
         out = func(*args, **kwargs)
         if counter is not None:
             self.count.add(*counter(out, *args, **kwargs))
         return out
+
+
+def _taken_apart(func: torch._ops.OpOverload, args: tuple, kwargs: dict) -> object:
+    """By torch's compiled code. `func.decompose` prefers the same in Python, which imports 2 s of symbolic algebra."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
+        return NotImplemented
+    return func._op_dk(key, *args, **kwargs)
 
 
 def _bytes(*values: object) -> int:

@@ -98,7 +98,7 @@ def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
     canary = Canary() if backend.device.latency_limit == "latency_ratio" else None  # its limits travel between machines
     if canary is not None:
         answers.part("canary_s", canary.median_s)
-    for module in configuration.model.modules:
+    for module in (*configuration.model.modules, *configuration.optimization.modules):
         importlib.import_module(module)
     # A simulated recipe would show the imitation's memory and time, not its own.
     gauge = None if configuration.optimization.simulated else backend.memory_gauge()

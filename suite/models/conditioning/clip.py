@@ -1,4 +1,4 @@
-"""CLIP through open_clip: the embedded networks here, OpenAI's through open_clip's own registry."""
+"""The embedded CLIPs by a network of ours, and OpenAI's through open_clip, which is imported only for them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import load_embedded
+from suite.models.conditioning.clip_network import Clip
 from suite.scenes.tokenizer import tokenize
 
 EMBEDDED_CONFIG = Path(__file__).parents[2] / "embedded" / "clip-nano.json"
 
 
 def import_open_clip() -> ModuleType:
-    """open_clip, also where torchvision's compiled part does not load.
+    """open_clip, also where torchvision's compiled part does not load."""
+    import_torchvision()
+    import open_clip
+
+    return open_clip
+
+
+def import_torchvision() -> None:
+    """Before open_clip, or before diffusers' networks, which need it too: also where its compiled part does not load.
 
     A torchvision from the registry beside a CPU-only or vendor torch fails at import with "operator
     torchvision::nms does not exist". Only its Python transforms are needed here, so the two operator
@@ -30,9 +39,6 @@ def import_open_clip() -> ModuleType:
         if "nms" not in str(error) and not isinstance(error, OSError):
             raise
         _declare_torchvision_operators()
-    import open_clip
-
-    return open_clip
 
 
 _declared: list[torch.library.Library] = []  # a Library's operators vanish with it
@@ -47,15 +53,9 @@ def _declare_torchvision_operators() -> None:
     _declared.append(library)
 
 
-def build_clip_nano() -> nn.Module:
+def build_clip_nano() -> Clip:
     """The embedded CLIP (ViT 64 px / patch 8, 128 wide) with fresh weights."""
-    open_clip = import_open_clip()
-    config = json.loads(EMBEDDED_CONFIG.read_text())
-    return open_clip.model.CLIP(
-        embed_dim=config["embed_dim"],
-        vision_cfg=open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),
-        text_cfg=open_clip.model.CLIPTextCfg(**config["text_cfg"]),
-    )
+    return Clip(**json.loads(EMBEDDED_CONFIG.read_text()))
 
 
 OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
@@ -83,7 +83,7 @@ def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"these weights do not fit the CLIP: {'; '.join(wrong)}")
 
 
-def load_clip_nano(name: str = "clip-nano") -> nn.Module:
+def load_clip_nano(name: str = "clip-nano") -> Clip:
     """An embedded CLIP with its weights, for inference."""
     clip = build_clip_nano()
     load_clip(clip, load_embedded(name)[0])
@@ -91,13 +91,13 @@ def load_clip_nano(name: str = "clip-nano") -> nn.Module:
 
 
 @torch.inference_mode()
-def embed_captions(clip: nn.Module, captions: list[str]) -> Tensor:
+def embed_captions(clip: Clip, captions: list[str]) -> Tensor:
     """Unit vectors of captions of the embedded grammar [B, width]."""
     chunks = [captions[k : k + 512] for k in range(0, len(captions), 512)]
     return torch.cat([F.normalize(clip.encode_text(tokenize(chunk)), dim=-1) for chunk in chunks])
 
 
-def embed_views(clip: nn.Module, views: Tensor) -> Tensor:
+def embed_views(clip: Clip, views: Tensor) -> Tensor:
     """Pictures [B, V, 3, H, W] (fractions 0–1) -> unit vectors [B, width]: the mean of the views' unit vectors."""
     batch, count = views.shape[:2]
     vectors = F.normalize(clip.encode_image(views.flatten(0, 1) * 2 - 1), dim=-1)

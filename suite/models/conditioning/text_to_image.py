@@ -16,12 +16,12 @@ from torch import Tensor
 
 from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError, load_embedded
 from suite.models.checkpoints.hub_cache import snapshot_of
-from suite.models.conditioning.clip import import_open_clip
+from suite.models.conditioning.clip import import_open_clip, import_torchvision
 from suite.models.conditioning.reading import PAINTED
 from suite.models.sampling.noise import PromptNoise, generator
 from suite.names import unknown
 
-import_open_clip()  # declares what a torchvision without its compiled part lacks; diffusers needs it too
+import_torchvision()  # declares what a torchvision without its compiled part lacks, which diffusers asks for
 
 from diffusers import (  # noqa: E402
     AutoencoderTiny,

@@ -162,7 +162,8 @@ class PointDiffusionTransformer(nn.Module):
             self.cond_point_proj = nn.Linear(CHANNELS, width)
             self.register_buffer("channel_scales", torch.tensor(CHANNEL_SCALES))
             self.register_buffer("channel_biases", torch.tensor(CHANNEL_BIASES))
-        self._initialize()
+        if not self.output_proj.weight.is_meta:  # drawing there would import torch's compiler, for nothing
+            self._initialize()
 
     def _initialize(self):
         # Small residual branches and a silent head: the network begins as the prediction 0, which for v and for epsilon

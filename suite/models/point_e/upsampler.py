@@ -93,7 +93,8 @@ class PointUpsampler(nn.Module):
         self.blocks = nn.ModuleList(CrossBlock(width, settings.heads) for _ in range(settings.layers))
         self.ln_out = nn.LayerNorm(width)
         self.output_proj = Float32Linear(width, CHANNELS)
-        self._initialize()
+        if not self.output_proj.weight.is_meta:  # drawing there would import torch's compiler, for nothing
+            self._initialize()
 
     def _initialize(self) -> None:
         # The prediction starts as the input's own mean; each residual branch starts small.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from suite.models.conditioning.clip import import_open_clip
+from suite.models.conditioning.clip import import_torchvision
 from suite.models.shap_e.field import ALL_OCTAVES, encoding_columns
 
-import_open_clip()  # declares what a torchvision without its compiled part lacks; diffusers needs it too
+import_torchvision()  # declares what a torchvision without its compiled part lacks, which diffusers asks for
 
 from diffusers import PriorTransformer  # noqa: E402
 from diffusers.pipelines.shap_e.renderer import ShapERenderer  # noqa: E402
