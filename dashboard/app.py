@@ -14,6 +14,7 @@ st.navigation(
         st.Page("screens/frontier.py", title="Frontier", default=True),
         st.Page("screens/stages.py", title="Time and memory", url_path="stages"),
         st.Page("screens/history.py", title="History", url_path="history"),
+        st.Page("screens/compare.py", title="Compare", url_path="compare"),
     ],
     position="top",
 ).run()

@@ -11,7 +11,7 @@ from dashboard.data import ROOT
 from leaderboards.cells import DASH
 
 ABSENT = "not in this repository"
-SHOWN = 8  # characters
+SHOWN, WHOLE = 8, 41  # characters; a whole one may end with a plus
 PATIENCE_S = 20
 
 
@@ -36,8 +36,8 @@ def absent(commits: Iterable[str | None], root: Path = ROOT) -> frozenset[str]:
     return frozenset(asked) - found
 
 
-def told(commit: str | None, missing: frozenset[str] = frozenset()) -> str:
-    """A commit for people, marked where this repository does not have it."""
+def told(commit: str | None, missing: frozenset[str] = frozenset(), characters: int = SHOWN) -> str:
+    """The beginning of a commit for people, marked where this repository does not have it."""
     if not commit:
         return DASH
-    return commit[:SHOWN] + (f" ({ABSENT})" if commit in missing else "")
+    return commit[:characters] + (f" ({ABSENT})" if commit in missing else "")

@@ -18,6 +18,7 @@ BEFORE = "HEAD~30"  # a landing has had up to thirty commits; to look too far ba
 EVERYWHERE = ("pyproject.toml", "constraints.txt", "pytest.ini", "tests/conftest.py")
 SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the folders and files that they are about
     "tests/test_confirm.py": ("suite/confirm", "suite/bisect"),
+    "tests/test_dashboard_compare.py": ("dashboard", "suite/judging"),
     "tests/test_dashboard_history.py": ("dashboard", "suite/nights", "suite/judging"),
     "tests/test_dashboard_page.py": ("dashboard", "leaderboards/published"),
     "tests/test_dashboard_stages.py": ("dashboard", "leaderboards/published"),

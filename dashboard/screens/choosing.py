@@ -52,8 +52,9 @@ def select(where, label: str, options: Sequence[str], key: str, start: str | Non
 
 def segments(where, label: str, options: Sequence[str], key: str, **others) -> str:
     """The same for a few options side by side, the first at first."""
-    _take(key, options.__contains__, options[0], options)
-    chosen = where.segmented_control(label, options, default=options[0], required=True, key=key, bind=IN_URL, **others)
+    taken = _take(key, options.__contains__, options[0], options)
+    default = None if taken else options[0]  # Streamlit warns of a default beside a value that was set
+    chosen = where.segmented_control(label, options, default=default, required=True, key=key, bind=IN_URL, **others)
     return _keep(key, chosen)
 
 
@@ -66,24 +67,30 @@ def positive(where, label: str, key: str, least: float, **others) -> float | Non
     return _keep(key, number)
 
 
-def _take(key: str, accepts: Callable[[object], bool], shown: object, known: Sequence[str] = ()) -> None:
+def _take(key: str, accepts: Callable[[object], bool], shown: object, known: Sequence[str] = ()) -> bool:
     """Before the widget: a value of the address that it will refuse is said; on a page that was just turned to, what
-    was chosen on another page is taken over."""
+    was chosen on another page is taken over. Whether it was."""
     asked = st.query_params.get(key)
-    kept = st.session_state.get(KEPT, {}).get(key) if st.session_state[TURNED] else None
+    before = kept(key) if st.session_state[TURNED] else None
     if asked:
         if not accepts(asked):
             st.warning(links.not_here(key, asked, shown, known), icon=":material/link_off:")
-    elif kept is not None:
-        if accepts(kept):
-            st.session_state[key] = kept
-        else:
-            st.warning(links.not_here(key, kept, shown, known), icon=":material/link_off:")
+    elif before is not None:
+        if accepts(before):
+            st.session_state[key] = before
+            return True
+        st.warning(links.not_here(key, before, shown, known), icon=":material/link_off:")
+    return False
 
 
 def _keep(key: str, value):
     st.session_state.setdefault(KEPT, {})[key] = value
     return value
+
+
+def kept(key: str) -> str | None:
+    """What was chosen last, on whatever page."""
+    return st.session_state.get(KEPT, {}).get(key)
 
 
 def _at_least(text: object, least: float) -> bool:
