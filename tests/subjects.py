@@ -26,6 +26,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the fo
     "tests/test_embedded_quality.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
     "tests/test_sampling.py": ("suite/embedded", "suite/scenes", "suite/models"),
     "tests/test_setup.py": ("scripts", "Makefile", "pyproject.toml", "constraints.txt"),
+    "tests/test_site.py": ("dashboard", "leaderboards"),
     "tests/test_techniques_compiled.py": ("suite/optimizations", "suite/models"),
     "tests/test_training.py": ("suite/training", "suite/scenes", "suite/models"),
 }
