@@ -11,7 +11,6 @@ status   a cell that had ended well did not
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from dashboard.history import QUALITY, Line, Segment, lines_of, when
 from leaderboards import cells as text
 from suite.judging.baselines import BROKEN
 from suite.judging.nights import RULE_STEP, Judged, judge_nights, past_band
-from suite.judging.step_evidence import LENGTHS, MIN_PAST, spread
+from suite.judging.step_evidence import LENGTHS, MIN_PAST, SHARE_ABOVE, STEPS, split, spread
 from suite.judging.step_finder import SHORTEST
 from suite.judging.together import survivors
 from suite.nights.night import quality_finding
@@ -116,17 +115,26 @@ def _surviving(segments: Sequence[Segment]) -> list[list[_Firing]]:
 
 
 def _firings(segment: Segment) -> list[_Firing]:
-    """Each night by the nights up to it alone. A night within one spread of its past is no step's, and is passed by."""
+    """Each night by the nights up to it alone."""
     found = []
-    for night in range(MIN_PAST + LENGTHS[0] - 1, len(segment.values)):
-        values = segment.values[: night + 1]
-        past = np.log(values[: -LENGTHS[0]])
-        if abs(math.log(values[-1]) - float(np.median(past))) <= spread(past):
+    logs = np.log(segment.values)
+    for night in range(MIN_PAST + LENGTHS[0] - 1, len(logs)):
+        if not _may_be_a_step(logs[: night + 1]):
             continue
-        judged = judge_nights(values, with_smallest=False)
+        judged = judge_nights(segment.values[: night + 1], with_smallest=False)
         if judged.rule == RULE_STEP and judged.nights is not None:
             found.append(_Firing(night + 1 - judged.nights, night, judged))
     return found
+
+
+def _may_be_a_step(logs: np.ndarray) -> bool:
+    """A cheap look that spares most nights the dear one: the newest night stands out, and with it most of the last."""
+    past = logs[: split(len(logs))]
+    moved = logs - np.median(past)
+    if abs(moved[-1]) <= max(spread(past), STEPS[0] / 2):
+        return False
+    beside = np.cumsum(moved[::-1] * moved[-1] > 0)  # of the last 1, 2, … nights, those on the newest one's side
+    return any(beside[n - 1] >= SHARE_ABOVE * n for n in LENGTHS if n <= len(logs) - len(past))
 
 
 def _alarms(line: Line, segment: Segment, firings: Sequence[_Firing]) -> list[Change]:

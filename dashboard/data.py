@@ -41,8 +41,9 @@ def devices(rows: Sequence[PublishedRow]) -> list[str]:
 
 
 def first_device(rows: Sequence[PublishedRow]) -> str:
-    """The device to open on: the first that has measured something."""
-    return next((device for device in devices(rows) if boards(rows, device)), next(iter(DEVICES)))
+    """The device to open on: that of the board which comes first of all by the rule of `boards`."""
+    first = {device: max(found.values()) for device in devices(rows) if (found := _order(rows, device))}
+    return max(first, key=lambda device: first[device], default=next(iter(DEVICES)))
 
 
 def measured(rows: Iterable[PublishedRow], device: str) -> list[PublishedRow]:
@@ -57,12 +58,18 @@ def literature(rows: Iterable[PublishedRow], device: str | None = None) -> list[
 def boards(rows: Iterable[PublishedRow], device: str) -> list[str]:
     """The device's boards, the one with the most ranked rows first; of several the one that measured last. So the page
     opens on what is known best, and a short trial on another board does not take its place."""
+    order = _order(rows, device)
+    return sorted(order, key=lambda board: (order[board], board), reverse=True)
+
+
+def _order(rows: Iterable[PublishedRow], device: str) -> dict[str, tuple[int, str]]:
+    """Ranked rows and the newest time of each of the device's boards."""
     order: dict[str, tuple[int, str]] = {}
     for row in measured(rows, device):
         board = row.board or UNIDENTIFIED
         ranked, newest = order.get(board, (0, ""))
         order[board] = (ranked + (row.on_frontier is not None), max(newest, row.measured_at or ""))
-    return sorted(order, key=lambda board: (order[board], board), reverse=True)
+    return order
 
 
 def boards_measured(rows: Iterable[PublishedRow], measurements: Iterable[Measurement], device: str) -> list[str]:

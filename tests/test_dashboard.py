@@ -60,6 +60,8 @@ def test_the_board_with_the_most_ranked_rows_comes_first_and_of_several_the_newe
     rows += [row(f"{NANO}/bf16@cpu", board="large", measured_at=times["large"])]
     rows += [row(f"{NANO}/{name}@cpu", board="trial", measured_at=times["trial"], on_frontier=None) for name in "abc"]
     assert data.boards(rows, "cpu") == ["large", "new", "old", "trial"]
+    orin = [row(f"{NANO}/{name}@orin", board="module") for name in "abc"]
+    assert data.first_device(rows) == "cpu" and data.first_device([*rows, *orin]) == "orin"
 
 
 def test_prompt_sets_are_never_compared():
