@@ -131,7 +131,7 @@ def _may_be_a_step(logs: np.ndarray) -> bool:
     """A cheap look that spares most nights the dear one: the newest night stands out, and with it most of the last."""
     past = logs[: split(len(logs))]
     moved = logs - np.median(past)
-    if abs(moved[-1]) <= max(spread(past), STEPS[0] / 2):
+    if abs(moved[-1]) <= STEPS[0] / 2 or abs(moved[-1]) <= spread(past):
         return False
     beside = np.cumsum(moved[::-1] * moved[-1] > 0)  # of the last 1, 2, … nights, those on the newest one's side
     return any(beside[n - 1] >= SHARE_ABOVE * n for n in LENGTHS if n <= len(logs) - len(past))
@@ -201,7 +201,7 @@ def _quality(its: Sequence[Measurement]) -> list[Change]:
     found = []
     for night in range(1, len(good)):
         before, now = good[night - 1], good[night]
-        if now.quality.outcomes == before.quality.outcomes:
+        if _hits(now) == _hits(before):
             continue
         finding = quality_finding(good[:night], now)
         if finding is None or finding.judged.verdict not in (Verdict.REGRESSED, Verdict.IMPROVED):
@@ -212,6 +212,10 @@ def _quality(its: Sequence[Measurement]) -> list[Change]:
         size = finding.judged.change.value
         found.append(Change(QUALITY, finding.judged.verdict, "alarm", size, finding.then, now, now, healed))
     return found
+
+
+def _hits(m: Measurement) -> list[tuple[str, bool]]:
+    return [(outcome.prompt, outcome.rank_153 == 0) for outcome in m.quality.outcomes]
 
 
 def _as_before(after: Sequence[Measurement], then: Measurement, verdict: Verdict) -> Measurement | None:

@@ -43,7 +43,8 @@ def headline(report: NightReport, changes: Sequence[Change], missing: frozenset[
     if report.missing:
         said += f" Not measured this time: {in_markdown(listed(report.missing))}."
     open_, healed = _counted(changes)
-    return said + f" In its past: {open_} regressions that are still so, {healed} that healed."
+    plural = "regression that is" if open_ == 1 else "regressions that are"
+    return said + f" In its past: {open_} {plural} still so, {healed} that healed."
 
 
 def _counted(changes: Sequence[Change]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import changes, data, history, verdicts
 from dashboard.screens import choosing
+from dashboard.words import in_markdown
 from suite.nights.series import cells
 
 EVERYTHING, REGRESSIONS = "everything", "regressions only"
@@ -16,7 +17,7 @@ def judged(stamp: str, device: str, board: str, _measurements: list) -> tuple:
     return changes.of_board(_measurements), verdicts.newest(_measurements)
 
 
-@st.cache_data(max_entries=64)
+@st.cache_data(max_entries=64, show_spinner="Finding the smallest change that would show")
 def smallest(stamp: str, board: str, cell: str, quantity: str, _line) -> str:
     return verdicts.smallest(_line)
 
@@ -39,7 +40,7 @@ def show_changes(found: list, which: str, missing: frozenset) -> None:
 
 
 def show_cell(its: list, report, stamp: str, board: str, name: str, missing: frozenset) -> None:
-    st.markdown(f"##### `{name}` over {len(its)} nights")
+    st.markdown(f"##### {in_markdown(name)} over {len(its)} night{'s' if len(its) > 1 else ''}")
     newest = its[-1]
     if newest.session != report.session:
         st.caption(f"Not measured in the newest session; last on {history.when(newest)}.")
