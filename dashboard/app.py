@@ -1,6 +1,7 @@
 """`streamlit run dashboard/app.py`: the leaderboard, to look at. Each page is a file in screens/, for tests to open.
 
 Shown are the tables in `leaderboards/published`, or in the folder that the environment variable TEXT3D_PUBLISHED names.
+The runs behind them are the committed and the local ones, or those of the folder that TEXT3D_HISTORY names.
 """
 
 import streamlit as st
@@ -12,6 +13,8 @@ st.navigation(
     [
         st.Page("screens/frontier.py", title="Frontier", default=True),
         st.Page("screens/stages.py", title="Time and memory", url_path="stages"),
+        st.Page("screens/history.py", title="History", url_path="history"),
+        st.Page("screens/compare.py", title="Compare", url_path="compare"),
     ],
     position="top",
 ).run()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leaderboards.frontier import comparable
 from leaderboards.rows import PUBLISHED, literature_rows, load_published
 from suite.catalogue.devices import DEVICES
-from suite.records import PublishedRow, Status
+from suite.records import Measurement, PublishedRow, Status
 
 ROOT = Path(__file__).parents[1]
 VARIABLE = "TEXT3D_PUBLISHED"  # another folder of published tables than the committed one, for trials
@@ -40,8 +41,9 @@ def devices(rows: Sequence[PublishedRow]) -> list[str]:
 
 
 def first_device(rows: Sequence[PublishedRow]) -> str:
-    """The device to open on: the first that has measured something."""
-    return next((device for device in devices(rows) if boards(rows, device)), next(iter(DEVICES)))
+    """The device to open on: that of the board which comes first of all by the rule of `boards`."""
+    first = {device: max(found.values()) for device in devices(rows) if (found := _order(rows, device))}
+    return max(first, key=lambda device: first[device], default=next(iter(DEVICES)))
 
 
 def measured(rows: Iterable[PublishedRow], device: str) -> list[PublishedRow]:
@@ -54,12 +56,32 @@ def literature(rows: Iterable[PublishedRow], device: str | None = None) -> list[
 
 
 def boards(rows: Iterable[PublishedRow], device: str) -> list[str]:
-    """The device's boards, the one that measured last first."""
-    newest: dict[str, str] = {}
+    """The device's boards, the one with the most ranked rows first; of several the one that measured last. So the page
+    opens on what is known best, and a short trial on another board does not take its place."""
+    order = _order(rows, device)
+    return sorted(order, key=lambda board: (order[board], board), reverse=True)
+
+
+def _order(rows: Iterable[PublishedRow], device: str) -> dict[str, tuple[int, str]]:
+    """Ranked rows and the newest time of each of the device's boards."""
+    order: dict[str, tuple[int, str]] = {}
     for row in measured(rows, device):
         board = row.board or UNIDENTIFIED
-        newest[board] = max(newest.get(board, ""), row.measured_at or "")
-    return sorted(newest, key=lambda board: (newest[board], board), reverse=True)
+        ranked, newest = order.get(board, (0, ""))
+        order[board] = (ranked + (row.on_frontier is not None), max(newest, row.measured_at or ""))
+    return order
+
+
+def boards_measured(rows: Iterable[PublishedRow], measurements: Iterable[Measurement], device: str) -> list[str]:
+    """The boards of a history in the same order; those without published rows last, the newest of them first."""
+    newest: dict[str, str] = {}
+    for m in measurements:
+        if m.device == device:
+            board = m.board or UNIDENTIFIED
+            newest[board] = max(newest.get(board, ""), m.measured_at)
+    ordered = [board for board in boards(rows, device) if board in newest]
+    others = sorted(newest.keys() - set(ordered), key=lambda board: (newest[board], board), reverse=True)
+    return ordered + others
 
 
 def of_board(rows: Iterable[PublishedRow], device: str, board: str) -> list[PublishedRow]:
@@ -74,9 +96,19 @@ def comparisons(rows: Iterable[PublishedRow], device: str, board: str) -> dict[s
     return dict(sorted(by_prompts.items(), key=lambda item: -len(item[1])))
 
 
-def identity(row: PublishedRow) -> str:
+def identity(row: PublishedRow | Measurement) -> str:
     """What names a row on its board: the id, and the weights, which are no part of the id."""
     return row.configuration if row.weights is None else f"{row.configuration}, {row.weights} weights"
+
+
+def kind_of_weights(m: Measurement) -> str:
+    return m.weights or "none"
+
+
+def kinds_of_weights(measurements: Iterable[Measurement]) -> list[str]:
+    """The kinds that a board was measured with, the one with the most measurements first."""
+    counts = Counter(kind_of_weights(m) for m in measurements)
+    return sorted(counts, key=lambda kind: (-counts[kind], kind))
 
 
 def place(row: PublishedRow) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlencode
+
+from dashboard.words import in_markdown
+from suite.names import shortened, unknown
 
 DATA = "data"
 
@@ -19,3 +22,11 @@ def other_data(asked: str | None, digest: str) -> str | None:
     if asked in (None, "", digest):
         return None
     return f"This link was made from the data {asked}; shown is {digest}. Figures may differ."
+
+
+def not_here(name: str, asked: object, shown: object, known: Iterable[str] = ()) -> str:
+    """What to say of a value of a link that this page does not have (Markdown), and what it shows instead."""
+    known, text = list(known), str(asked)
+    what = str(unknown(name, text, known)) if known else f"{name}: {shortened(text)!r} cannot be shown"
+    instead = "none" if shown is None else in_markdown(shown)
+    return f"{in_markdown(what)}. Shown instead: {instead}."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas
 
+from dashboard.commits import told
 from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
 from leaderboards.rows import repeat_command
@@ -30,11 +31,11 @@ OPTIONAL = ("to the original", "over the floor", "R-Precision of 3,001, %", "div
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
+def measured_table(rows: Sequence[PublishedRow], missing: frozenset[str] = frozenset()) -> pandas.DataFrame:
     """All rows of a board, failed ones too, the best first.
 
     Figures are in the units that the column names, percent for fractions, so that columns sort as numbers.
-    The columns of OPTIONAL are left out where no row has a figure.
+    The columns of OPTIONAL are left out where no row has a figure. `missing`: commits that are not in this repository.
     """
     table = pandas.DataFrame(
         {
@@ -58,7 +59,7 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "diversity": row.diversity,
             "prompts": row.prompts,
             "measured at, UTC": _minute(row.measured_at),
-            "commit": cells.commit(row),
+            "commit": told(row.commit, missing),
             "repeat with": repeat_command(row),
         }
         for row in cells.best_first(list(rows))
@@ -80,7 +81,7 @@ def literature_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
     )
 
 
-def facts(row: PublishedRow) -> list[tuple[str, str]]:
+def facts(row: PublishedRow, missing: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """A row's details as (name, words), only what is known."""
     process = row.process_peak_memory_bytes
     found = {
@@ -104,7 +105,7 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "weights": row.weights,
         "prompts": None if row.prompts is None else str(row.prompts),
         "measured at": None if row.measured_at is None else f"{_minute(row.measured_at)} UTC",
-        "commit": cells.commit(row),
+        "commit": told(row.commit, missing),
         "protocol": row.protocol,
         "fingerprint": row.fingerprint_id,
     }

@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | compare | session`."""
+"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | compare | session | site OUT`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         "session", help="one session: its own frontier, what it means, its objects side by side, what to type next"
     )
     told.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the newest of the local runs")
+
+    site = commands.add_parser(
+        "site", parents=[source], help="write the boards as a static site, with badges and a feed of regressions"
+    )
+    site.add_argument("output", type=Path, metavar="OUT", help="the folder to write it to")
 
     change = commands.add_parser(
         "compare",
@@ -170,8 +175,21 @@ def _session(options: argparse.Namespace) -> int:
     return 0
 
 
+def _site(options: argparse.Namespace) -> int:
+    from dashboard.static.build import build  # the one way up: the site is the dashboard, drawn without a server
+
+    written = build(_read(options), options.output)
+    boards = sum(path.name.startswith("board-") for path in written)
+    print(f"wrote {len(written)} files to {options.output}: {boards} boards; open {options.output / 'index.html'}")
+    return 0
+
+
 HISTORY_ADVICE = "give another folder with --history"
-ADVICE = {"publish": "give another folder with --output", "session": "give a file written by pytest --benchmark-save"}
+ADVICE = {
+    "publish": "give another folder with --output",
+    "site": "give another folder",
+    "session": "give a file written by pytest --benchmark-save",
+}
 COMMANDS = {
     "publish": _publish,
     "keep": _keep,
@@ -179,6 +197,7 @@ COMMANDS = {
     "frontier": _frontier,
     "compare": _compare,
     "session": _session,
+    "site": _site,
 }
 
 

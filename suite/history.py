@@ -59,9 +59,9 @@ class History:
         self.problems += other.problems
 
 
-def read_folder(folder: Path) -> History:
+def read_folder(folder: Path, *, set_aside: bool = True) -> History:
     """All measurements below a folder, oldest first. What cannot be read is reported; a broken file of ours, in the
-    project's own history, is set aside besides."""
+    project's own history, is set aside besides, unless the caller only looks."""
     history = History()
     held: dict[tuple, tuple[Measurement, Path]] = {}
     machines = [path for path in folder.rglob(MACHINE_FILE) if (path.parent / BEGUN).exists()]
@@ -71,7 +71,8 @@ def read_folder(folder: Path) -> History:
         try:
             found = _read_file(path)
         except UNREADABLE as error:
-            history.problems.append(whole_text(_set_aside(path, folder, error)))
+            said = _set_aside(path, folder, error) if set_aside else f"{path}: {_why(error)}; not read"
+            history.problems.append(whole_text(said))
             continue
         history.problems += map(whole_text, found.problems)
         history.machines = found.machines | history.machines  # a journal's comes first, and is the truth

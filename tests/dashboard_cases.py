@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import answers, data, screenshot
+from dashboard import answers, data, runs, screenshot
 from leaderboards.publish import publish, read_board
 from suite.records import Cost, MachinePeak, Measurement, Memory, StageCost, Status, Verdict
 from tests.factories import measurement, session_file
@@ -67,14 +69,39 @@ def publish_runs(folder: Path, measurements: list[Measurement]) -> Path:
     return folder / "tables"
 
 
+def publish_nights(folder: Path, measurements: list[Measurement]) -> Path:
+    """The same, a file a session."""
+    for session in dict.fromkeys(m.session for m in measurements):
+        its = [m for m in measurements if m.session == session]
+        session_file(folder / "history" / str(its[0].board) / f"{session}.json", its)
+    publish(read_board([folder / "history"]), folder / "tables")
+    return folder / "tables"
+
+
+def when(night: int) -> str:
+    return (datetime(2026, 9, 1, 4, tzinfo=timezone.utc) + timedelta(days=night)).isoformat()
+
+
+def a_night(night: int, cell: str = f"{NANO}/fp32@orin", seconds: float = 2.0, **others) -> Measurement:
+    """Of a device whose latency is judged in seconds."""
+    others.setdefault("commit", f"{night:010x}")
+    return measurement(cell, seconds=seconds, session=f"night-{night}", measured_at=when(night), **others)
+
+
+def nights(count: int = 30, cell: str = f"{NANO}/fp32@orin", noise: float = 0.01, seed: int = 0, **others) -> list:
+    chance = np.random.default_rng(seed)
+    return [a_night(n, cell, 2.0 * float(np.exp(chance.normal(0, noise))), **others) for n in range(count)]
+
+
 def open_app(monkeypatch: pytest.MonkeyPatch, folder: Path, page: str | None = None, **query: str) -> AppTest:
-    """A page, run once on this folder of tables with this state in its address."""
+    """A page, run once on this folder of tables, and the runs beside it, with this state in its address."""
     monkeypatch.setenv(data.VARIABLE, str(folder))
+    if (folder.parent / "history").is_dir() and page is not None:
+        monkeypatch.setenv(runs.VARIABLE, str(folder.parent / "history"))
     app = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     for name, value in query.items():
         app.query_params[name] = value
     if page is not None:
-        app.run()
         app.switch_page(page)
     app.run()
     assert not app.exception

@@ -55,6 +55,7 @@ GROUND = (
     "suite.history",
     "suite.catalogue",
     "suite.names",
+    "suite.nights",
     "suite.toml",
 )
 

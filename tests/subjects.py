@@ -18,12 +18,15 @@ BEFORE = "HEAD~30"  # a landing has had up to thirty commits; to look too far ba
 EVERYWHERE = ("pyproject.toml", "constraints.txt", "pytest.ini", "tests/conftest.py")
 SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the folders and files that they are about
     "tests/test_confirm.py": ("suite/confirm", "suite/bisect"),
+    "tests/test_dashboard_compare.py": ("dashboard", "suite/judging"),
+    "tests/test_dashboard_history.py": ("dashboard", "suite/nights", "suite/judging"),
     "tests/test_dashboard_page.py": ("dashboard", "leaderboards/published"),
     "tests/test_dashboard_stages.py": ("dashboard", "leaderboards/published"),
     "tests/test_embedded_family.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
     "tests/test_embedded_quality.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
     "tests/test_sampling.py": ("suite/embedded", "suite/scenes", "suite/models"),
     "tests/test_setup.py": ("scripts", "Makefile", "pyproject.toml", "constraints.txt"),
+    "tests/test_site.py": ("dashboard", "leaderboards"),
     "tests/test_techniques_compiled.py": ("suite/optimizations", "suite/models"),
     "tests/test_training.py": ("suite/training", "suite/scenes", "suite/models"),
 }

@@ -48,10 +48,20 @@ def test_boards_devices_and_published_figures_are_told_apart(published):
     rows = data.load(published)
     assert data.first_device(rows) == "cpu"
     assert data.devices(rows) == ["cpu", "t4", "orin", "h100", "v100"]
-    assert data.boards(rows, "cpu") == ["laptop", "old-laptop"]  # the newest first
+    assert data.boards(rows, "cpu") == ["laptop", "old-laptop"]
     assert data.boards(rows, "orin") == []
     assert {row.board for group in data.comparisons(rows, "cpu", "laptop").values() for row in group} == {"laptop"}
     assert {row.source for row in data.literature(rows, "cpu")} == {"published"}
+
+
+def test_the_board_with_the_most_ranked_rows_comes_first_and_of_several_the_newest():
+    times = {board: f"2026-11-0{n}T04:00:00+00:00" for n, board in enumerate(("large", "old", "new", "trial"), 1)}
+    rows = [row(board=board, measured_at=times[board]) for board in times if board != "trial"]
+    rows += [row(f"{NANO}/bf16@cpu", board="large", measured_at=times["large"])]
+    rows += [row(f"{NANO}/{name}@cpu", board="trial", measured_at=times["trial"], on_frontier=None) for name in "abc"]
+    assert data.boards(rows, "cpu") == ["large", "new", "old", "trial"]
+    orin = [row(f"{NANO}/{name}@orin", board="module") for name in "abc"]
+    assert data.first_device(rows) == "cpu" and data.first_device([*rows, *orin]) == "orin"
 
 
 def test_prompt_sets_are_never_compared():

@@ -11,7 +11,7 @@ import streamlit
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import data, screenshot, tables
+from dashboard import commits, data, screenshot, tables
 from leaderboards.rows import literature_rows
 from suite import history
 from tests.dashboard_cases import (
@@ -128,9 +128,30 @@ def test_the_whole_state_comes_from_the_address(open_page, published):
     assert "made from the data" not in prose(again) and "Within 1 s" in prose(again)
 
 
-def test_nonsense_in_the_address_is_ignored(open_page, published):
-    page = open_page(published, device="abacus", board="none", seconds="-3", row="nothing", unranked="maybe")
-    assert "Without limits" in prose(page)
+def test_nonsense_in_the_address_is_said_and_what_is_shown_instead(open_page, published):
+    page = open_page(
+        published, device="abacus", board="labtop", seconds="-3", gigabytes="8GB", row="nothing", unranked="maybe"
+    )
+    said = prose(page).replace("\\", "")
+    assert "Without limits" in said
+    assert "unknown device 'abacus'" in said and "Shown instead: cpu." in said
+    assert "unknown board 'labtop'; nearest: laptop" in said and "unknown row 'nothing'" in said
+    assert "seconds: '-3' cannot be shown. Shown instead: none." in said and "gigabytes: '8GB'" in said
+    assert "unknown unranked 'maybe'" in said
+
+
+def test_what_a_link_names_cannot_be_markup(open_page, published):
+    page = open_page(published, board="![x](http://elsewhere/x.png) :red[y]")
+    (said,) = [warning.value for warning in page.warning]
+    assert "\\!\\[x\\]\\(http\\://elsewhere/x.png\\)" in said
+
+
+def test_a_commit_that_is_not_in_this_repository_is_marked(open_page, published, monkeypatch):
+    monkeypatch.setattr(commits, "absent", lambda of: frozenset(of))
+    streamlit.cache_data.clear()
+    page = open_page(published)
+    assert page.dataframe[0].value["commit"][0] == "01234567 (not in this repository)"
+    streamlit.cache_data.clear()
 
 
 @pytest.mark.parametrize("device", ["orin", "h100"])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard import data, links, tables
+from dashboard import commits, data, links, runs, tables
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
+from suite.history import History
 from suite.records import PublishedRow
 
 IN_URL = "query-params"
+KEPT, PAGE, TURNED = "kept choices", "page shown", "page turned"  # of the session, not of the address
 STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
 
@@ -19,6 +21,8 @@ def begin(heading: str) -> tuple[list[PublishedRow], str]:
     """The page's heading, all rows and the hash that names them. A broken table is said and ends the page."""
     st.html(STYLE)
     st.markdown(f"### {heading}")
+    st.session_state[TURNED] = st.session_state.get(PAGE) != heading
+    st.session_state[PAGE] = heading
     try:
         rows = data.load(data.published_folder())
     except MalformedRows as error:
@@ -35,19 +39,98 @@ def begin(heading: str) -> tuple[list[PublishedRow], str]:
     return rows, digest
 
 
+def select(where, label: str, options: Sequence[str], key: str, start: str | None = None, **others) -> str | None:
+    """A choice that stands in the address and goes along from page to page; `start` at first, else the first option
+    (none where there is a placeholder)."""
+    first = None if "placeholder" in others else start or options[0]
+    _take(key, options.__contains__, first, options)
+    if st.query_params.get(key) not in options and st.session_state.get(key) not in options:
+        st.session_state[key] = first  # also where the options changed under a choice
+    index = None if first is None else 0
+    return _keep(key, where.selectbox(label, options, index, key=key, bind=IN_URL, **others))
+
+
+def segments(where, label: str, options: Sequence[str], key: str, **others) -> str:
+    """The same for a few options side by side, the first at first."""
+    taken = _take(key, options.__contains__, options[0], options)
+    default = None if taken else options[0]  # Streamlit warns of a default beside a value that was set
+    chosen = where.segmented_control(label, options, default=default, required=True, key=key, bind=IN_URL, **others)
+    return _keep(key, chosen)
+
+
+def positive(where, label: str, key: str, least: float, **others) -> float | None:
+    """The same for a number that may be left open."""
+    _take(key, lambda text: _at_least(text, least), None)
+    number = where.number_input(
+        label, min_value=least, value=None, format="%g", placeholder="any", key=key, bind=IN_URL, **others
+    )
+    return _keep(key, number)
+
+
+def _take(key: str, accepts: Callable[[object], bool], shown: object, known: Sequence[str] = ()) -> bool:
+    """Before the widget: a value of the address that it will refuse is said; on a page that was just turned to, what
+    was chosen on another page is taken over. Whether it was."""
+    asked = st.query_params.get(key)
+    before = kept(key) if st.session_state[TURNED] else None
+    if asked:
+        if not accepts(asked):
+            st.warning(links.not_here(key, asked, shown, known), icon=":material/link_off:")
+    elif before is not None:
+        if accepts(before):
+            st.session_state[key] = before
+            return True
+        st.warning(links.not_here(key, before, shown, known), icon=":material/link_off:")
+    return False
+
+
+def _keep(key: str, value):
+    st.session_state.setdefault(KEPT, {})[key] = value
+    return value
+
+
+def kept(key: str) -> str | None:
+    """What was chosen last, on whatever page."""
+    return st.session_state.get(KEPT, {}).get(key)
+
+
+def _at_least(text: object, least: float) -> bool:
+    try:
+        return float(text) >= least
+    except (TypeError, ValueError):
+        return False
+
+
 def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, str | None]:
     """The choices, in these two columns; no board where the device has measured nothing."""
-    names = data.devices(rows)
-    device = first.selectbox("Device", names, names.index(data.first_device(rows)), key="device", bind=IN_URL)
+    device = select(first, "Device", data.devices(rows), "device", data.first_device(rows))
     boards = data.boards(rows, device)
-    return device, second.selectbox("Board", boards, key="board", bind=IN_URL) if boards else None
+    return device, select(second, "Board", boards, "board") if boards else None
 
 
 def prompt_set(groups: dict[str, list[PublishedRow]]) -> str:
     """The set of prompts to look at; asked only where there are several."""
-    if len(groups) == 1:
-        return next(iter(groups))
-    return st.selectbox("Prompt set", list(groups), key="prompts", bind=IN_URL)
+    return next(iter(groups)) if len(groups) == 1 else select(st, "Prompt set", list(groups), "prompts")
+
+
+def history() -> tuple[History, str]:
+    """All runs at hand, and what names this state of their files. What cannot be read is said on the page."""
+    stamp = runs.stamp(runs.folders())
+    found = _history(stamp)
+    if found.problems:
+        with st.expander(f"{len(found.problems)} remarks on the files of runs", icon=":material/warning:"):
+            st.code("\n".join(found.problems), language=None)
+    return found, stamp
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the runs")
+def _history(stamp: str) -> History:
+    return runs.read_all(runs.folders())
+
+
+@st.cache_data(max_entries=8, ttl=600)
+def absent_commits(of: frozenset[str]) -> frozenset[str]:
+    """Those that this repository does not have."""
+    return commits.absent(of)
 
 
 def show_nothing(device: str) -> None:

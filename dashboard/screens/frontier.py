@@ -4,11 +4,9 @@ import streamlit as st
 
 from dashboard import answers, data, figures, runs, tables
 from dashboard.screens import choosing
-from dashboard.screens.choosing import IN_URL
 from leaderboards.frontier import answer
 from leaderboards.rows import repeat_command
 from leaderboards.tables import to_csv
-from suite.history import COMMITTED, LOCAL
 
 MARKED, HIDDEN = "marked", "hidden"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
@@ -24,12 +22,12 @@ def choose_point(chart: str) -> None:
 @st.cache_resource(max_entries=16, ttl=600)
 def measurements(digest: str, device: str, board: str, prompts: str, _rows: list) -> dict:
     """The runs behind the rows that the other arguments name."""
-    return runs.measurements_of(_rows, (COMMITTED, LOCAL))
+    return runs.measurements_of(_rows, runs.folders())
 
 
-def show_details(row) -> None:
+def show_details(row, missing: frozenset[str]) -> None:
     """Facts in two columns; stages, and pictures that are at hand, in the third."""
-    facts = tables.facts(row)
+    facts = tables.facts(row, missing)
     half = (len(facts) + 1) // 2
     *columns, aside = st.columns([3, 3, 4])
     for column, part in zip(columns, (facts[:half], facts[half:])):
@@ -45,11 +43,11 @@ def show_details(row) -> None:
     st.code(repeat_command(row), language=None)
 
 
-def show_rows(shown: list, heading: str, digest: str, file_name: str) -> None:
+def show_rows(shown: list, missing: frozenset[str], heading: str, digest: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
     st.caption(f"{tables.summary(shown)} {tables.provenance(shown)} Data {digest}.")
     st.dataframe(
-        tables.measured_table(shown), hide_index=True, height="content", placeholder="–", column_config=FORMATS
+        tables.measured_table(shown, missing), hide_index=True, height="content", placeholder="–", column_config=FORMATS
     )
     st.download_button(
         "CSV: every field, fractions as 0–1", to_csv(shown), file_name, "text/csv", icon=":material/download:"
@@ -60,35 +58,27 @@ rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quali
 verdict = st.container(border=True)
 first, second, third, fourth, fifth = st.columns([2, 3, 2, 2, 3], vertical_alignment="bottom")
 device, board = choosing.device_and_board(rows, first, second)
-max_latency_s = third.number_input(
+max_latency_s = choosing.positive(
+    third,
     "At most, seconds",
-    min_value=0.001,
-    value=None,
+    "seconds",
+    0.001,
     step=0.1,
-    format="%g",
-    placeholder="any",
-    key="seconds",
-    bind=IN_URL,
     help="Held against the upper end of the latency's 95 % interval.",
 )
-gigabytes = fourth.number_input(
+gigabytes = choosing.positive(
+    fourth,
     "At most, GB",
-    min_value=0.001,
-    value=None,
+    "gigabytes",
+    0.001,
     step=0.01,
-    format="%g",
-    placeholder="any",
-    key="gigabytes",
-    bind=IN_URL,
     help="Peak memory above the level before the model was loaded. 1 GB is 1,000,000,000 bytes.",
 )
-unranked = fifth.segmented_control(
+unranked = choosing.segments(
+    fifth,
     "Not ranked, in the figure",
     [MARKED, HIDDEN],
-    default=MARKED,
-    required=True,
-    key="unranked",
-    bind=IN_URL,
+    "unranked",
     help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
     "other conditions. The table always has them, with the reason.",
 )
@@ -102,15 +92,14 @@ else:
     groups = data.comparisons(rows, device, board)
     prompts = choosing.prompt_set(groups)
     shown = groups[prompts]
+    missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
     behind = measurements(digest, device, board, prompts, shown)
     found = answer(shown, max_latency_s, max_memory_bytes, runs.qualities(behind))
     verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
 
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
-    chosen = st.selectbox(
-        "Details of", list(by_name), None, placeholder="click a point, or choose here", key="row", bind=IN_URL
-    )
+    chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
     chart = f"chart {device} {board} {prompts}"
     plot.plotly_chart(
         figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
@@ -123,8 +112,8 @@ else:
     plot.caption(tables.legend(shown, unranked == MARKED))
 
     if chosen is not None:
-        show_details(by_name[chosen])
-    show_rows(shown, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
+        show_details(by_name[chosen], missing)
+    show_rows(shown, missing, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
     state |= {"board": board, "prompts": prompts, "row": chosen}
 
 if published := data.literature(rows, device):

@@ -4,7 +4,6 @@ import streamlit as st
 
 from dashboard import data, stages
 from dashboard.screens import choosing
-from dashboard.screens.choosing import IN_URL
 from leaderboards.stages import FASTEST, reference_and_fastest, staged
 
 SECONDS, SHARES = "seconds", "shares"
@@ -15,15 +14,9 @@ FIGURE = {"displayModeBar": False}
 rows, digest = choosing.begin("Where the time and memory go")
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
 device, board = choosing.device_and_board(rows, first, second)
-unit = third.segmented_control("Time in", [SECONDS, SHARES], default=SECONDS, required=True, key="unit", bind=IN_URL)
-which = fourth.segmented_control(
-    "Rows of each model",
-    [FEW, ALL],
-    default=FEW,
-    required=True,
-    key="rows",
-    bind=IN_URL,
-    help=f"Few: the reference and the {FASTEST} fastest others.",
+unit = choosing.segments(third, "Time in", [SECONDS, SHARES], "unit")
+which = choosing.segments(
+    fourth, "Rows of each model", [FEW, ALL], "rows", help=f"Few: the reference and the {FASTEST} fastest others."
 )
 state = {"device": device, "unit": unit, "rows": which}
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
-from suite.judging.step_evidence import LENGTHS, MIN_PAST, Evidence, evidence, smallest_change
+import numpy as np
+
+from suite.judging.baselines import MIN_SESSIONS, one_more
+from suite.judging.intervals import CONFIDENCE
+from suite.judging.step_evidence import LENGTHS, MIN_PAST, Evidence, evidence, smallest_change, split, spread
 from suite.records import Interval, Verdict
 
 SURPRISING = 0.05  # a newest night with less chance than this is measured again before anybody believes it
@@ -57,3 +62,13 @@ def _stepped(verdict: Verdict, found: Evidence, smallest: tuple) -> Judged:
         f"{found.nights} nights, odds {odds:,.0f} to 1 (needed {math.exp(found.needed):.0f})"
     )
     return Judged(verdict, RULE_STEP, reason, change, found.nights, found.log_odds, smallest)
+
+
+def past_band(values: Sequence[float]) -> Interval | None:
+    """In which 19 of 20 nights lie if nothing changed, from a series' past: the nights that are not looked at for a
+    step. From fewer nights it is the interval for one more (None below MIN_SESSIONS)."""
+    if len(values) >= MIN_PAST + LENGTHS[0]:
+        past = np.log(np.asarray(values[: split(len(values))], dtype=float))
+        middle, reach = float(np.median(past)), NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * spread(past)
+        return Interval(value=math.exp(middle), low=math.exp(middle - reach), high=math.exp(middle + reach))
+    return one_more(values[:-1]) if len(values) > MIN_SESSIONS else None

@@ -68,9 +68,11 @@ def judge_session(
     session: str | None = None,
     confirmed: Mapping[str, Verdict] | None = None,
     unsteady: str | None = None,
+    with_smallest: bool = True,
 ) -> NightReport:
     """Judge the newest session of a board, or the named one, by its own and all earlier ones. `confirmed` holds what
-    base and head side by side gave, by configuration. NoSession when there is nothing to judge."""
+    base and head side by side gave, by configuration. NoSession when there is nothing to judge. The smallest change
+    that each series shows takes most of the time; `with_smallest` leaves it out."""
     everything = sorted(measurements, key=lambda m: m.measured_at)
     if not everything:
         raise NoSession("nothing was measured")
@@ -80,7 +82,7 @@ def judge_session(
         raise NoSession(f"no session {session!r}; the newest is {everything[-1].session!r}")
     until = tonight[-1].measured_at
     by_cell = {key: its for key, its in cells(m for m in everything if m.measured_at <= until).items()}
-    found = [finding for its in by_cell.values() if its[-1].session == session for finding in _cell(its)]
+    found = [finding for its in by_cell.values() if its[-1].session == session for finding in _cell(its, with_smallest)]
     found = _corrected(found)
     way = moved_together([_direction(f) for f in found if f.quantity.startswith("latency")])
     canaries = _canaries(everything)
@@ -97,7 +99,7 @@ def judge_session(
     )
 
 
-def _cell(its: Sequence[Measurement]) -> list[Finding]:
+def _cell(its: Sequence[Measurement], with_smallest: bool) -> list[Finding]:
     """The findings of one cell, whose measurements are oldest first and end with the judged one."""
     now = its[-1]
     good = [m for m in its[:-1] if m.status == Status.OK]
@@ -107,14 +109,14 @@ def _cell(its: Sequence[Measurement]) -> list[Finding]:
         verdict = Verdict.REGRESSED if now.status in BROKEN else Verdict.UNCERTAIN
         reason = f"{now.status.value}, where it ended well before: {now.reason}"
         return [Finding("status", Judged(verdict, RULE_STATUS, reason), now, good[-1])]
-    found = [_series(series) for series in series_of(its)]
-    return found + ([paired] if (paired := _quality(good, now)) else [])
+    found = [_series(series, with_smallest) for series in series_of(its)]
+    return found + ([paired] if (paired := quality_finding(good, now)) else [])
 
 
-def _series(series: Series) -> Finding:
+def _series(series: Series, with_smallest: bool) -> Finding:
     values, nights = series.values, series.nights
     enough = len(values) >= MIN_PAST + LENGTHS[0]
-    judged = judge_nights(values) if enough else _few(values)
+    judged = judge_nights(values, with_smallest=with_smallest) if enough else _few(values)
     since = judged.nights or 1
     then = nights[-1 - since].measurement if len(nights) > since else series.before and series.before.measurement
     if judged.verdict == Verdict.NO_BASELINE and series.before is not None:
@@ -140,7 +142,7 @@ def _few(values: Sequence[float]) -> Judged:
     return Judged(Verdict.PASS, RULE_FEW, inside, change)
 
 
-def _quality(good: Sequence[Measurement], now: Measurement) -> Finding | None:
+def quality_finding(good: Sequence[Measurement], now: Measurement) -> Finding | None:
     """Prompt by prompt: tonight's hit against the majority of the nights before."""
     if now.quality is None:
         return None

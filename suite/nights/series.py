@@ -55,7 +55,7 @@ def series_of(measurements: Sequence[Measurement]) -> list[Series]:
     unit = unit_of_cell(usable[-1].configuration)
     found = []
     for quantity in QUANTITIES:
-        nights = [Night(m, value) for m in usable if (value := _value(m, quantity, unit)) is not None]
+        nights = [Night(m, value) for m in usable if (value := value_of(m, quantity, unit)) is not None]
         if not nights or nights[-1].measurement is not usable[-1]:
             continue
         alike = [night for night in nights if _alike(night.measurement, usable[-1])]
@@ -77,7 +77,8 @@ def _alike(m: Measurement, newest: Measurement) -> bool:
     return m.fingerprint == newest.fingerprint and m.extrapolated == newest.extrapolated
 
 
-def _value(m: Measurement, quantity: str, unit: Unit) -> float | None:
+def value_of(m: Measurement, quantity: str, unit: Unit) -> float | None:
+    """One of QUANTITIES: a latency in the unit, bytes or joules. None where it was not measured."""
     if quantity == "peak_memory_bytes":
         return m.memory.peak_memory_bytes or None if m.memory else None
     if quantity == "energy_j":
