@@ -10,6 +10,7 @@ import pandas
 
 from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
+from leaderboards.kinds import kind
 from leaderboards.rows import repeat_command
 from leaderboards.stages import over_floor
 from suite.pictures import is_picture
@@ -18,6 +19,7 @@ from suite.records import PublishedRow, Status, Verdict
 FORMATS = {  # of the number columns, as sprintf writes them
     "latency, s": "%.3g",
     "speedup": "×%.2f",
+    "… of fp32's, s": "%.3g",
     "to the original": "×%.2f",
     "memory, MB": "%.1f",
     "R-Precision, %": "%.1f",
@@ -52,6 +54,7 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "remarks": remarks(row),
             "budgets": verdicts(row),
             "speedup": row.speedup,
+            "… of fp32's, s": cells.reference_latency(row),
             "to the original": row.speedup_vs_original,
             "over the floor": over_floor(row.latency_s, row.floor_s),
             "R-Precision of 3,001, %": _scaled(row.r_precision_3001, 100),
@@ -95,12 +98,13 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "difference to fp32": cells.quality_difference(row),
         "budgets": verdicts(row),
         "remarks": remarks(row),
-        "speedup to fp32": cells.times(row.speedup),
+        "speedup to fp32": cells.speedup(row),
         "… to the original code": cells.against_original(row),
         "energy an object": cells.energy(row),
         "Chamfer to the ground truth": cells.chamfer(row),
         "Chamfer between two of a prompt": cells.diversity(row),
         "output": row.output,
+        "kind": kind(row),
         "weights": row.weights,
         "prompts": None if row.prompts is None else str(row.prompts),
         "measured at": None if row.measured_at is None else f"{_minute(row.measured_at)} UTC",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from leaderboards.frontier import too_few_prompts, why_unranked
@@ -87,6 +87,30 @@ def quality_difference(row: PublishedRow) -> str:
 
 def times(value: float | None) -> str:
     return DASH if value is None else f"×{value:.2f}"
+
+
+def reference_latency(row: PublishedRow) -> float | None:
+    """Seconds of the reference in the row's own session; told from the ratio in tables of before it was kept."""
+    if row.reference_latency_s is not None or row.speedup is None or row.latency_s is None:
+        return row.reference_latency_s
+    return row.speedup * row.latency_s
+
+
+def speedup(row: PublishedRow) -> str:
+    """With what it is taken to: "×3.10 of 2.10 s"."""
+    of = reference_latency(row)
+    return times(row.speedup) if of is None or row.speedup is None else f"{times(row.speedup)} of {time(of)}"
+
+
+def sessions(rows: Iterable[PublishedRow]) -> str | None:
+    """What to say where a table's rows come from several sessions; None where they come from one, or none says so."""
+    count = len({row.session for row in rows if row.session is not None and row.speedup is not None})
+    if count < 2:
+        return None
+    return (
+        f"Rows of {count} sessions, between which the machine's speed may differ: each speed-up is to the fp32 of its "
+        "own session, whose seconds stand beside it, and not to the fp32 row of this table."
+    )
 
 
 def against_original(row: PublishedRow) -> str:

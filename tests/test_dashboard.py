@@ -12,7 +12,8 @@ import pytest
 
 from dashboard import answers, data, figures, links, runs, tables
 from leaderboards import cells
-from leaderboards.frontier import answer, key
+from leaderboards.choice import answer
+from leaderboards.frontier import key
 from leaderboards.rows import MalformedRows, literature_rows, measured_rows, newer_tables
 from suite.records import Status
 from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
@@ -301,10 +302,11 @@ def test_the_verdict_line():
         return answers.sentences(answer(rows, seconds, size), seconds, size).replace(answers.HARD_SPACE, " ")
 
     assert said().startswith(
-        f"**Without limits: best quality is `{NANO}/fp32@cpu`**, R-Precision 85.0 % (79.0 to 90.0)"
+        f"**Without limits: best is `{NANO}/steps-16@cpu`**, R-Precision 84.0 % (79.0 to 90.0), 0.500 s, 60.0 MB. "
+        "The fastest of 2 whose quality cannot be told from the highest; tied"
     )
-    assert "Tied with it within noise: `steps-16` (84.0 %, 0.500 s, 60.0 MB)." in said() and "steps-4" not in said()
-    assert f"**Within 1 s and 0.1 GB: best quality is `{NANO}/steps-16@cpu`**" in said(1.0, 1e8)
+    assert "tied with it within noise: `fp32` (85.0 %, 2.00 s, 60.0 MB)." in said() and "steps-4" not in said()
+    assert f"**Within 1 s and 0.1 GB: best is `{NANO}/steps-16@cpu`**" in said(1.0, 1e8)
     assert "Nearest miss: `fp32`, 85.0 %: latency up to 2.02 s is" in said(1.0, 1e8)
     assert said(0.01).startswith("**Within 0.01 s: nothing fits** of 3 ranked configurations. Nearest miss: ")
     assert "No configuration is ranked" in answers.sentences(answer([]), None, None)

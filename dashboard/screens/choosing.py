@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import data, links, tables
+from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.records import PublishedRow
@@ -48,6 +49,20 @@ def prompt_set(groups: dict[str, list[PublishedRow]]) -> str:
     if len(groups) == 1:
         return next(iter(groups))
     return st.selectbox("Prompt set", list(groups), key="prompts", bind=IN_URL)
+
+
+def kind(rows: Sequence[PublishedRow]) -> str:
+    """The kind of output to look at, at first the one with the most rows; asked only where there are several."""
+    kinds = list(by_kind(rows))
+    if len(kinds) == 1:
+        return kinds[0]
+    return st.selectbox(
+        "Kind",
+        [*kinds, ALL_KINDS],
+        key="kind",
+        bind=IN_URL,
+        help="What is delivered. Only rows of one kind are held against each other; copied points do not count.",
+    )
 
 
 def show_nothing(device: str) -> None:

@@ -5,8 +5,10 @@ import streamlit as st
 from dashboard import answers, data, figures, runs, tables
 from dashboard.screens import choosing
 from dashboard.screens.choosing import IN_URL
-from leaderboards.frontier import answer
-from leaderboards.rows import repeat_command
+from leaderboards import cells
+from leaderboards.choice import answer
+from leaderboards.kinds import ALL_KINDS, by_kind
+from leaderboards.rows import over_kinds, repeat_command
 from leaderboards.tables import to_csv
 from suite.history import COMMITTED, LOCAL
 
@@ -47,7 +49,8 @@ def show_details(row) -> None:
 
 def show_rows(shown: list, heading: str, digest: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
-    st.caption(f"{tables.summary(shown)} {tables.provenance(shown)} Data {digest}.")
+    said = [tables.summary(shown), tables.provenance(shown), cells.sessions(shown), f"Data {digest}."]
+    st.caption(" ".join(filter(None, said)))
     st.dataframe(
         tables.measured_table(shown), hide_index=True, height="content", placeholder="–", column_config=FORMATS
     )
@@ -101,9 +104,10 @@ if board is None:
 else:
     groups = data.comparisons(rows, device, board)
     prompts = choosing.prompt_set(groups)
-    shown = groups[prompts]
-    behind = measurements(digest, device, board, prompts, shown)
-    found = answer(shown, max_latency_s, max_memory_bytes, runs.qualities(behind))
+    behind = runs.qualities(measurements(digest, device, board, prompts, groups[prompts]))
+    kind = choosing.kind(groups[prompts])
+    shown = over_kinds(groups[prompts], behind) if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
+    found = answer(shown, max_latency_s, max_memory_bytes, behind)
     verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
 
     plot = st.container()
@@ -111,7 +115,7 @@ else:
     chosen = st.selectbox(
         "Details of", list(by_name), None, placeholder="click a point, or choose here", key="row", bind=IN_URL
     )
-    chart = f"chart {device} {board} {prompts}"
+    chart = f"chart {device} {board} {prompts} {kind}"
     plot.plotly_chart(
         figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
         key=chart,
@@ -124,8 +128,8 @@ else:
 
     if chosen is not None:
         show_details(by_name[chosen])
-    show_rows(shown, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
-    state |= {"board": board, "prompts": prompts, "row": chosen}
+    show_rows(shown, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}.csv")
+    state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):
     title = f"Published figures for `{device}`: {len(published)} rows, never ranked with measured ones"
