@@ -25,10 +25,12 @@ FORMATS = {  # of the number columns, as sprintf writes them
     "R-Precision, %": "%.1f",
     "R-Precision of 3,001, %": "%.1f",
     "prompts": "%d",
+    "tie band": "%d",
+    "P(frontier), %": "%.0f",
     "over the floor": "×%.2f",
     "diversity": "%.4g",
 }
-OPTIONAL = ("to the original", "over the floor", "R-Precision of 3,001, %", "diversity")
+OPTIONAL = ("tie band", "P(frontier), %", "to the original", "over the floor", "R-Precision of 3,001, %", "diversity")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -51,6 +53,9 @@ def measured_table(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
             "R-Precision, %": _scaled(row.r_precision, 100),
             "R-Precision, 95 %": _bounds(row.r_precision_low, row.r_precision_high, lambda share: f"{100 * share:.1f}"),
             "to fp32, points": cells.quality_difference(row).replace(" points", ""),
+            "rank": cells.rank(row),
+            "tie band": row.tie_band,
+            "P(frontier), %": _scaled(row.frontier_probability, 100),
             "remarks": remarks(row),
             "budgets": verdicts(row),
             "speedup": row.speedup,
@@ -95,6 +100,8 @@ def facts(row: PublishedRow) -> list[tuple[str, str]]:
         "… of the process": cells.DASH if process is None else cells.plain_bytes(process),
         "R-Precision of 153": cells.r_precision(row),
         "… of 3,001": cells.r_precision_3001(row),
+        "rank by quality": cells.rank(row),
+        "chance of the frontier": cells.frontier_probability(row),
         "difference to fp32": cells.quality_difference(row),
         "budgets": verdicts(row),
         "remarks": remarks(row),

@@ -177,6 +177,19 @@ def notes(row: PublishedRow) -> str:
     return "; ".join(said) or DASH
 
 
+def rank(row: PublishedRow) -> str:
+    """By quality within its kind, with its interval: "3 (1 to 9)"."""
+    return DASH if row.rank is None else f"{row.rank} ({row.rank_low} to {row.rank_high})"
+
+
+def tie_band(row: PublishedRow) -> str:
+    return DASH if row.tie_band is None else str(row.tie_band)
+
+
+def frontier_probability(row: PublishedRow) -> str:
+    return DASH if row.frontier_probability is None else f"{100 * row.frontier_probability:.0f} %"
+
+
 def date(row: PublishedRow) -> str:
     return DASH if row.measured_at is None else row.measured_at[:10]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import moocore
 import numpy as np
@@ -65,33 +66,41 @@ def _interval(intervals: Sequence[Interval]) -> np.ndarray:
 
 def hit_matrix(qualities: Sequence[Quality | None], gallery: int = GALLERY_SIZE) -> tuple[np.ndarray, np.ndarray]:
     """(hits, scored), each [rows, prompts] in float32: a prompt has the same column in every row."""
-    name = f"rank_{gallery}"
-    ranks = [{o.prompt: getattr(o, name) for o in quality.outcomes} if quality else {} for quality in qualities]
+    prompt_of, rank_of = attrgetter("prompt"), attrgetter(f"rank_{gallery}")
     columns: dict[str, int] = {}
-    for row in ranks:
-        if not columns.keys() >= row.keys():
-            for prompt in row:
-                columns.setdefault(prompt, len(columns))
-    hits = np.zeros((len(ranks), len(columns)), dtype=np.float32)
+    places: dict[tuple[str, ...], np.ndarray] = {}  # of prompts that many rows have in this order
+    rows = []
+    for quality in qualities:
+        outcomes = quality.outcomes if quality else []
+        prompts = tuple(map(prompt_of, outcomes))
+        if prompts not in places:
+            places[prompts] = np.array([columns.setdefault(p, len(columns)) for p in prompts], dtype=int)
+        ranks = list(map(rank_of, outcomes))
+        known = None not in ranks
+        rows.append((places[prompts], np.array(ranks, dtype=int if known else float)))  # a float's None is NaN
+    hits = np.zeros((len(rows), len(columns)), dtype=np.float32)
     scored = np.zeros_like(hits)
-    for n, row in enumerate(ranks):
-        found = [(columns[prompt], rank == 0) for prompt, rank in row.items() if rank is not None]
-        if found:
-            at, hit = np.array(found).T
-            scored[n, at], hits[n, at] = 1, hit
+    for n, (at, ranks) in enumerate(rows):
+        scored[n, at], hits[n, at] = ~np.isnan(ranks), ranks == 0
     return hits, scored
 
 
-def beats(a: Objectives, b: Objectives) -> np.ndarray:
-    """[A, B]: whether each of a removes each of b."""
-    first, second = _columns(a), b
+def removed(a: Objectives, b: Objectives) -> np.ndarray:
+    """[B]: whether any of a removes each of b."""
+    first = _columns(a)
     with np.errstate(invalid="ignore"):  # a comparison with NaN, which is not known, holds nothing
         common, gain = _gain(a, b)
-        worse = np.where(common, gain < 0, first.share - second.share < 0)
-        worse |= first.latency > second.latency * (1 + LATENCY_MARGIN)
-        worse |= first.memory > second.memory * (1 + MEMORY_MARGIN)
-        better = faster(a, b) | (first.memory * (1 + MEMORY_MARGIN) < second.memory)
-        return ~worse & (better | truer(a, b))
+        worse = np.where(common, gain < 0, first.share - b.share < 0)
+        worse |= first.latency > b.latency * (1 + LATENCY_MARGIN)
+        worse |= first.memory > b.memory * (1 + MEMORY_MARGIN)
+        cheaper = faster(a, b) | (first.memory * (1 + MEMORY_MARGIN) < b.memory)
+    gone = (~worse & cheaper).any(axis=0)
+    # The test in pairs takes longest: only for those that nothing else removes, by those that may.
+    open_ = ~worse & ~gone
+    rows, columns = np.flatnonzero(open_.any(axis=1)), np.flatnonzero(open_.any(axis=0))
+    if len(rows):
+        gone[columns] = (open_[np.ix_(rows, columns)] & truer(a[rows], b[columns])).any(axis=0)
+    return gone
 
 
 def faster(a: Objectives, b: Objectives) -> np.ndarray:
@@ -106,7 +115,7 @@ def truer(a: Objectives, b: Objectives) -> np.ndarray:
     common, gain = _gain(a, b)
     won = a.hits @ (b.scored - b.hits).T
     lost = won - gain
-    p = np.ones_like(gain)
+    p = np.ones(gain.shape)
     some = (won + lost > 0) & (gain > 0)
     # Two-sided exact McNemar, as `suite.judging.paired_quality.mcnemar_p` has it for one pair.
     p[some] = np.minimum(1, 2 * bdtr(np.minimum(won, lost)[some], (won + lost)[some].astype(int), 0.5))
@@ -116,7 +125,10 @@ def truer(a: Objectives, b: Objectives) -> np.ndarray:
 
 def _gain(a: Objectives, b: Objectives) -> tuple[np.ndarray, np.ndarray]:
     """[A, B]: whether any prompt was scored on both; hits of a more than of b on those."""
-    return a.scored @ b.scored.T > 0, np.round(a.hits @ b.scored.T - a.scored @ b.hits.T).astype(float)
+    if a.scored.size and a.scored.all() and b.scored.all():
+        gain = a.hits.sum(axis=1)[:, None] - b.hits.sum(axis=1)
+        return np.ones(gain.shape, dtype=bool), gain
+    return a.scored @ b.scored.T > 0, a.hits @ b.scored.T - a.scored @ b.hits.T
 
 
 def _columns(a: Objectives) -> Objectives:
@@ -142,6 +154,22 @@ def unbeaten(candidates: Sequence[Candidate]) -> np.ndarray:
     return kept
 
 
+def tie_bands(candidates: Sequence[Candidate]) -> list[int]:
+    """For each candidate, 1 where its quality cannot be told from the highest; 2 where it cannot be told from the
+    highest of those that are left, and so on."""
+    bands = [0] * len(candidates)
+    rows = objectives(candidates)
+    left = np.argsort(-rows.share, kind="stable")
+    band = 0
+    while len(left):
+        band += 1
+        same = ~truer(rows[left[:1]], rows[left])[0]
+        for n in left[same]:
+            bands[n] = band
+        left = left[~same]
+    return bands
+
+
 def _beaten(rivals: Objectives, rows: Objectives, which: np.ndarray) -> np.ndarray:
     blocks = [which[start : start + BLOCK] for start in range(0, len(which), BLOCK)]
-    return np.concatenate([beats(rivals, rows[block]).any(axis=0) for block in blocks] or [np.zeros(0, dtype=bool)])
+    return np.concatenate([removed(rivals, rows[block]) for block in blocks] or [np.zeros(0, dtype=bool)])

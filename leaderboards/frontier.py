@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from leaderboards.dominance import Candidate, beats, objectives, unbeaten
+from leaderboards.dominance import Candidate, objectives, removed, unbeaten
 from suite.catalogue.models import MODELS
 from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
@@ -108,7 +108,8 @@ def candidate(row: PublishedRow, quality: Quality | None = None, axis: str = "r_
 
 def dominates(a: Candidate, b: Candidate) -> bool:
     """Whether a removes b from the frontier: the rule at the head of this file."""
-    return bool(beats(objectives([a, b]), objectives([a, b]))[0, 1])
+    rows = objectives([a, b])
+    return bool(removed(rows[:1], rows[1:])[0])
 
 
 def taking_part(candidates: Sequence[Candidate | None]) -> list[bool]:

@@ -12,6 +12,7 @@ from leaderboards.cells import Column
 from leaderboards.frontier import comparable
 from leaderboards.kinds import by_kind
 from leaderboards.markdown import escaped
+from leaderboards.places import summary
 from suite.catalogue.devices import DEVICES
 from suite.records import Fingerprint, PublishedRow, Status
 
@@ -34,6 +35,9 @@ MEASURED = [
     Column("energy", cells.energy, optional=True),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference),
+    Column("rank", cells.rank, optional=True),
+    Column("tie band", cells.tie_band, optional=True),
+    Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("of 3,001", cells.r_precision_3001, optional=True),
     Column("Chamfer", cells.chamfer, optional=True),
     Column("diversity", cells.diversity, optional=True),
@@ -99,7 +103,8 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
             "★ is on the frontier: no other row of its table, which holds one kind of output, beats it on latency, "
             "peak memory and R-Precision at once, differences within noise aside (`leaderboards/frontier.py` has the "
             "rule). What is no better than chance has failed quality and is not ranked, nor is a smoke run beside full "
-            "ones. Rows are sorted by R-Precision, which is no rank: neighbours may be tied. Intervals are 95 %. A "
+            "ones. Rows are sorted by R-Precision; rows of one tie band cannot be told from its best. Intervals are "
+            "95 %. `P(frontier)` is the chance that no row of the kind beats it ([how](../../docs/choosing.md)). A "
             "cell is repeated by "
             '`pytest "suite/test_configurations.py::test_configuration[CONFIGURATION]"`.'
         )
@@ -109,7 +114,9 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
         parts += [f"## Board {board or 'unknown'}, {prompts} prompts", _conditions(group, fingerprints)]
         parts += [said] if (said := cells.sessions(group)) is not None else []
         for kind, alike in by_kind(group).items():
-            parts += [f"**{escaped(kind)}**", _table(cells.best_first(alike), MEASURED)]
+            said = summary(alike, kind)
+            parts += [f"**{escaped(kind)}**" + (f", {escaped(said)}" if said else "")]
+            parts += [_table(cells.best_first(alike), MEASURED)]
     for board in dict.fromkeys(row.board for row in measured):
         parts += stages.sections(board, [row for row in measured if row.board == board])
     if failed:

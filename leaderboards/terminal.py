@@ -12,6 +12,7 @@ from leaderboards.cells import Column
 from leaderboards.choice import Answer, Limits
 from leaderboards.frontier import Key, comparable
 from leaderboards.kinds import ALL_KINDS, by_kind
+from leaderboards.places import summary
 from leaderboards.publish import Board
 from leaderboards.rows import over_kinds, repeat_command
 from suite.records import PublishedRow, Quality, Status
@@ -24,6 +25,8 @@ COLUMNS = [
     Column("peak memory", cells.memory),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference, optional=True),
+    Column("rank", cells.rank, optional=True),
+    Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("notes", cells.notes, optional=True),
 ]
 
@@ -83,6 +86,7 @@ def show_frontier(
                 kept = cells.best_first([row for row in alike if row.on_frontier])
                 print(f"{kind}: {len(kept)} of {len(alike)} on its frontier")
                 show_table(kept)
+                print(summary(alike, kind) or "")
         if (said := cells.sessions(best)) is not None:
             print(said)
         _show_unranked([*group, *(failed if board not in told else [])])
@@ -159,7 +163,8 @@ def _show_answer(found: Answer, limits: Limits) -> None:
 
 def _choice(found: Answer, limits: Limits) -> str:
     if limits.min_quality is not None:
-        return f"the fastest of them first, then {len(found.tied)} whose latency cannot be told from its"
+        others = f", then {len(found.tied)} whose latency cannot be told from its" if found.tied else ""
+        return f"the fastest of them first{others}"
     if not found.tied:
         return "the best in quality beyond noise"
     others = f"{len(found.tied)} other{'s' if len(found.tied) > 1 else ''}"

@@ -25,6 +25,7 @@ from suite.fields import (
     Joules,
     LatencySeconds,
     PeakBytes,
+    Place,
     PlainName,
     Ratio,
     RecipeName,
@@ -355,6 +356,12 @@ class PublishedRow(Record):
     simulated: bool = False
     smoke: bool = False
     on_frontier: bool | None = None  # of its kind; None: not ranked
+    frontier_probability: Fraction | None = None  # P(no other of its kind beats it), by resampling
+    layer: Place | None = None  # 1: the frontier of the medians without regard to noise; 2: what is next without it
+    rank: Place | None = None  # by R-Precision within its kind, 1 is best
+    rank_low: Place | None = None
+    rank_high: Place | None = None
+    tie_band: Place | None = None  # rows of one band cannot be told from the band's best
     verdicts: dict[str, Verdict] = {}
     fingerprint_id: str | None = None
     measured_at: UtcTime | None = None
