@@ -18,7 +18,7 @@ import numpy as np
 from leaderboards import ranking
 from leaderboards.dominance import Candidate
 from leaderboards.frontier import frontier
-from leaderboards.ranking import MEMORY_SD, PROCESS_SD, Sampled
+from leaderboards.ranking import PROCESS_SD, Sampled
 from suite.judging.intervals import proportion
 from suite.records import Interval, PromptOutcome, Quality
 
@@ -46,7 +46,7 @@ def world(generator: np.random.Generator, spread: float) -> World:
         Sampled(
             samples_s=seconds[n] * np.exp(slow[n] + generator.normal(0, 0.05, int(generator.integers(5, 20)))),
             session=str(session[n]),
-            peak_memory_bytes=memory[n] * np.exp(generator.normal(0, MEMORY_SD)),
+            peak_memory_bytes=memory[n],
             hits=hits[n],
         )
         for n in range(ROWS)
@@ -75,7 +75,7 @@ def coverage(worlds: int, spread: float, seed: int = 1) -> dict[str, float]:
         places = ranking.places(made.rows, DRIFT, DRAWS, seed=number)
         truth = ranking.ranks(made.shares[None])[0]
         held["rank"] += [place.rank_low <= rank <= place.rank_high for place, rank in zip(places, truth)]
-        on = moocore.is_nondominated(np.column_stack([made.seconds, made.memory, -made.shares]))
+        on = moocore.is_nondominated(np.column_stack([made.seconds, ranking.snapped(made.memory), -made.shares]))
         unsure = [n for n, place in enumerate(places) if 0.2 < place.frontier_probability < 0.8]
         held["said"] += [places[n].frontier_probability for n in unsure]
         held["is"] += [on[n] for n in unsure]
@@ -90,14 +90,17 @@ def _within(drawn: np.ndarray, truth: np.ndarray) -> list[bool]:
 def many(count: int, seed: int = 1) -> list[Candidate]:
     """Candidates with outcomes, better where they cost more; most are beaten."""
     generator = np.random.default_rng(seed)
-    made, prompts = [], [f"prompt {n}" for n in range(PROMPTS)]
+    made = []
+    known = {
+        (n, hit): PromptOutcome(prompt=f"prompt {n}", rank_153=0 if hit else 1, margin_153=0.0)
+        for n in range(PROMPTS)
+        for hit in (True, False)
+    }
     for _ in range(count):
         effort = generator.random()
         hits = generator.random(PROMPTS) < 0.2 + 0.7 * effort * generator.random()
         seconds = float(np.exp(generator.normal(3 * effort, 0.5)))
-        outcomes = [  # without validation, which takes ten times as long as what is timed here
-            PromptOutcome.model_construct(prompt=prompt, rank_153=0 if hit else 1) for prompt, hit in zip(prompts, hits)
-        ]
+        outcomes = [known[n, bool(hit)] for n, hit in enumerate(hits)]
         share = proportion(int(hits.sum()), PROMPTS)
         made.append(
             Candidate(

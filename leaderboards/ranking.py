@@ -22,9 +22,8 @@ from suite.records import GALLERY_SIZE
 
 DRAWS = 1000
 SEED = 20261128
-# Two fresh processes of one build differ by up to the tolerance, two peaks by up to the margin: 95 % of differences.
+# 95 % of fresh processes of one build differ by no more than the tolerance from one another.
 PROCESS_SD = math.log1p(TOLERANCE) / float(ndtri((1 + CONFIDENCE) / 2)) / math.sqrt(2)
-MEMORY_SD = math.log1p(MEMORY_MARGIN) / float(ndtri((1 + CONFIDENCE) / 2)) / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -157,9 +156,7 @@ def places(rows: Sequence[Sampled], drift_sd: float, draws: int = DRAWS, seed: i
     hits = np.array([row.hits for row in rows])
     shares = draw_shares(hits, draws, generator)
     seconds = draw_latencies([r.samples_s for r in rows], [r.session for r in rows], drift_sd, draws, generator)
-    memory = np.array([r.peak_memory_bytes for r in rows]) * np.exp(
-        MEMORY_SD * generator.standard_normal((draws, len(rows)))
-    )
+    memory = np.broadcast_to(snapped(np.array([r.peak_memory_bytes for r in rows], dtype=float)), seconds.shape)
     points = np.stack([seconds, memory, -shares], axis=-1)
     on = np.mean([moocore.is_nondominated(drawn, keep_weakly=True) for drawn in points], axis=0)
     low, high = rank_interval(shares)
@@ -167,6 +164,16 @@ def places(rows: Sequence[Sampled], drift_sd: float, draws: int = DRAWS, seed: i
     return [
         Place(float(p), int(r), int(min(r, a)), int(max(r, b))) for p, r, a, b in zip(on, rank, low, high, strict=True)
     ]
+
+
+def snapped(memory: np.ndarray) -> np.ndarray:
+    """[N] peaks, those within the margin above a smaller one set equal to it: a difference that is noise keeps no row
+    on a frontier."""
+    order, equal, base = np.argsort(memory), np.array(memory, dtype=float), -math.inf
+    for n in order:
+        base = base if memory[n] <= base * (1 + MEMORY_MARGIN) else memory[n]
+        equal[n] = base
+    return equal
 
 
 def ranks(shares: np.ndarray) -> np.ndarray:

@@ -243,13 +243,20 @@ def test_what_failed_quality_and_a_smoke_run_beside_full_ones_say_so_in_table_an
 
 
 def test_optional_columns_are_shown_only_where_they_are_known(shown):
-    assert {*tables.OPTIONAL} & {*tables.measured_table(shown)} == {"R-Precision of 3,001, %"}
-    known = row(diversity=0.0123, floor_s=0.5, r_precision_3001=0.7, speedup_vs_original=2.5)
+    assert {*tables.OPTIONAL} & {*tables.measured_table(shown)} == {
+        "R-Precision of 3,001, %",
+        "tie band",
+        "P(frontier), %",
+    }
+    places = {"tie_band": 1, "frontier_probability": 0.5, "rank": 1, "rank_low": 1, "rank_high": 2}
+    known = row(diversity=0.0123, floor_s=0.5, r_precision_3001=0.7, speedup_vs_original=2.5, **places)
     table = tables.measured_table([known, row(f"{NANO}/bf16@cpu")]).set_index("configuration")
     assert table.loc[known.configuration, "diversity"] == 0.0123
     assert table.loc[known.configuration, "over the floor"] == 4.0
     assert table.loc[known.configuration, "R-Precision of 3,001, %"] == 70.0
     assert table.loc[known.configuration, "to the original"] == 2.5
+    assert table.loc[known.configuration, "P(frontier), %"] == 50.0
+    assert table.loc[known.configuration, "rank"] == "1 (1 to 2)"
     assert table.loc[f"{NANO}/bf16@cpu", list(tables.OPTIONAL)].isna().all()
     facts = dict(tables.facts(known))
     assert facts["Chamfer between two of a prompt"] == "0.0123" and facts["… over the roofline floor"] == "×4.00"

@@ -118,6 +118,12 @@ def test_what_is_slower_larger_and_worse_is_never_on_the_frontier():
     assert (better.rank_low, better.rank_high, worse.rank_low, worse.rank_high) == (1, 1, 2, 2)
 
 
+def test_a_peak_within_noise_keeps_no_slow_row_on_the_frontier():
+    assert ranking.snapped(np.array([105.0, 98.0, 100.5, 99.9, 101.0])).tolist() == [105.0, 98.0, 100.5, 98.0, 100.5]
+    slow, fast = sampled([1] * 90 + [0] * 60, 2.0, memory=1e8), sampled([1] * 150, 0.1, memory=1.01e8)
+    assert [p.frontier_probability for p in ranking.places([slow, fast], 0.0)] == [0, 1]
+
+
 def test_rows_with_equal_outcomes_are_tied_not_certain():
     twin, other = ranking.places([sampled([1] * 100 + [0] * 53), sampled([1] * 100 + [0] * 53)], 0.0)
     assert (twin.rank, twin.rank_low, twin.rank_high, other.rank_high) == (1, 1, 2, 2)
