@@ -1,11 +1,11 @@
-"""The verdict line: what fits the limits at the best quality, in a sentence or three (Markdown)."""
+"""The verdict line: the cheapest good row within the limits, in a sentence or three (Markdown)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from leaderboards import cells
-from leaderboards.frontier import Answer
+from leaderboards.choice import Answer
 from suite.records import PublishedRow
 
 HARD_SPACE = "\u00a0"  # keeps a figure and its unit on one line
@@ -21,12 +21,14 @@ def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: flo
     if best is None:
         said.append(f"**{limits}: nothing fits** of {answer.considered} ranked configurations.")
     else:
-        said.append(
-            f"**{limits}: best quality is `{best.configuration}`**, "
-            f"R-Precision {cells.r_precision(best)}, {_cost(best)}."
-        )
+        figures = f"R-Precision {cells.r_precision(best)}, {_cost(best)}"
+        said.append(f"**{limits}: best is `{best.configuration}`**, {figures}.")
         if answer.tied:
-            said.append(f"Tied with it within noise: {_listed(answer.tied, best)}.")
+            count = len(answer.tied) + 1
+            said.append(
+                f"The fastest of {count} whose quality cannot be told from the highest; "
+                f"tied with it within noise: {_listed(answer.tied, best)}."
+            )
     if miss is not None:
         said.append(f"Nearest miss: {_name(miss.row, best)}, {_quality(miss.row)}: {miss.why}.")
     return " ".join(said)

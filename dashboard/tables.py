@@ -11,6 +11,7 @@ import pandas
 from dashboard.commits import told
 from dashboard.data import ROOT, place, why_no_point
 from leaderboards import cells
+from leaderboards.kinds import kind
 from leaderboards.rows import repeat_command
 from leaderboards.stages import over_floor
 from suite.pictures import is_picture
@@ -19,15 +20,18 @@ from suite.records import PublishedRow, Status, Verdict
 FORMATS = {  # of the number columns, as sprintf writes them
     "latency, s": "%.3g",
     "speedup": "×%.2f",
+    "… of fp32's, s": "%.3g",
     "to the original": "×%.2f",
     "memory, MB": "%.1f",
     "R-Precision, %": "%.1f",
     "R-Precision of 3,001, %": "%.1f",
     "prompts": "%d",
+    "tie band": "%d",
+    "P(frontier), %": "%.0f",
     "over the floor": "×%.2f",
     "diversity": "%.4g",
 }
-OPTIONAL = ("to the original", "over the floor", "R-Precision of 3,001, %", "diversity")
+OPTIONAL = ("tie band", "P(frontier), %", "to the original", "over the floor", "R-Precision of 3,001, %", "diversity")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -50,9 +54,13 @@ def measured_table(rows: Sequence[PublishedRow], missing: frozenset[str] = froze
             "R-Precision, %": _scaled(row.r_precision, 100),
             "R-Precision, 95 %": _bounds(row.r_precision_low, row.r_precision_high, lambda share: f"{100 * share:.1f}"),
             "to fp32, points": cells.quality_difference(row).replace(" points", ""),
+            "rank": cells.rank(row),
+            "tie band": row.tie_band,
+            "P(frontier), %": _scaled(row.frontier_probability, 100),
             "remarks": remarks(row),
             "budgets": verdicts(row),
             "speedup": row.speedup,
+            "… of fp32's, s": cells.reference_latency(row),
             "to the original": row.speedup_vs_original,
             "over the floor": over_floor(row.latency_s, row.floor_s),
             "R-Precision of 3,001, %": _scaled(row.r_precision_3001, 100),
@@ -93,15 +101,18 @@ def facts(row: PublishedRow, missing: frozenset[str] = frozenset()) -> list[tupl
         "… of the process": cells.DASH if process is None else cells.plain_bytes(process),
         "R-Precision of 153": cells.r_precision(row),
         "… of 3,001": cells.r_precision_3001(row),
+        "rank by quality": cells.rank(row),
+        "chance of the frontier": cells.frontier_probability(row),
         "difference to fp32": cells.quality_difference(row),
         "budgets": verdicts(row),
         "remarks": remarks(row),
-        "speedup to fp32": cells.times(row.speedup),
+        "speedup to fp32": cells.speedup(row),
         "… to the original code": cells.against_original(row),
         "energy an object": cells.energy(row),
         "Chamfer to the ground truth": cells.chamfer(row),
         "Chamfer between two of a prompt": cells.diversity(row),
         "output": row.output,
+        "kind": kind(row),
         "weights": row.weights,
         "prompts": None if row.prompts is None else str(row.prompts),
         "measured at": None if row.measured_at is None else f"{_minute(row.measured_at)} UTC",

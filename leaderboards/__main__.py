@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | compare | session | site OUT`."""
+"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | best | compare | session | site OUT`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 from leaderboards import session
+from leaderboards.best import CONDITIONINGS, Question, ask, literature, to_json
+from leaderboards.choice import Limits
 from leaderboards.compare import compare, lines, regressed, without_baseline
+from leaderboards.frontier import AXES
 from leaderboards.keep import NotKept, keep
+from leaderboards.kinds import ALL_KINDS
 from leaderboards.literature import MalformedLiterature
 from leaderboards.merge import Altered, merge
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
-from suite.command_line import command, positive
+from suite.command_line import command, percent, positive
 from suite.configurations import UnknownName
 from suite.history import COMMITTED, HistoryError
 from suite.judging.baselines import FOLDER, MalformedBaselines
@@ -47,12 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     joined.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="such as .benchmarks of another checkout")
     joined.add_argument("--into", type=Path, default=COMMITTED, metavar="DIR", help="default: %(default)s")
 
-    best = commands.add_parser("frontier", parents=[source], help="print the frontier, or what fits given limits")
-    best.add_argument("--device", help="only this one, such as cpu or orin")
-    best.add_argument(
+    shown = commands.add_parser("frontier", parents=[source], help="print the frontier, or what fits given limits")
+    shown.add_argument("--device", help="only this one, such as cpu or orin")
+    shown.add_argument(
         "--max-latency-s", type=positive("seconds"), metavar="SECONDS", help="the whole 95 %% interval must fit"
     )
-    best.add_argument("--max-memory-gb", type=positive("GB"), metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+    shown.add_argument("--max-memory-gb", type=positive("GB"), metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+
+    shown.add_argument(
+        "--all-kinds", action="store_true", help="one frontier over meshes and clouds of any number of points"
+    )
+
+    _add_best(commands, source)
 
     told = commands.add_parser(
         "session", help="one session: its own frontier, what it means, its objects side by side, what to type next"
@@ -72,6 +82,29 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--device", help="only this one, such as cpu or orin")
     change.add_argument("--require-baseline", action="store_true", help="1 too when something was held against nothing")
     return parser
+
+
+def _add_best(commands: argparse._SubParsersAction, source: argparse.ArgumentParser) -> None:
+    best = commands.add_parser("best", parents=[source], help="the cheapest good configuration within limits")
+    best.add_argument("--device", help="only this one, such as cpu or orin")
+    best.add_argument(
+        "--max-latency", type=positive("seconds"), metavar="SECONDS", help="the whole 95 %% interval must fit"
+    )
+    best.add_argument("--max-memory", type=positive("GB"), metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
+    best.add_argument("--max-energy", type=positive("joules"), metavar="JOULES", help="of one object")
+    best.add_argument(
+        "--min-quality",
+        type=percent,
+        metavar="PERCENT",
+        help="the fastest that reaches this share; without it, the fastest that cannot be told from the best",
+    )
+    best.add_argument("--quality", choices=AXES, default="r_precision", help="default: %(default)s")
+    kinds = best.add_mutually_exclusive_group()
+    kinds.add_argument("--kind", help='only this kind of output, such as mesh or "point cloud (256)"')
+    kinds.add_argument("--all-kinds", action="store_true", help="one answer over all kinds of output")
+    best.add_argument("--conditioning", choices=CONDITIONINGS, help="image: a picture of the text is made first")
+    best.add_argument("--model", help="only this one, such as point-e-nano-text")
+    best.add_argument("--json", action="store_true", help="for programs: rows as in docs/published-rows.md")
 
 
 @command
@@ -146,12 +179,31 @@ def _frontier(options: argparse.Namespace) -> int:
     if options.device is not None:
         read_board([]).device(options.device)  # a wrong name is answered before the history is read
     board = _read(options)
-    limits = (options.max_latency_s, options.max_memory_gb and options.max_memory_gb * 1e9)
+    limits = Limits(options.max_latency_s, options.max_memory_gb and options.max_memory_gb * 1e9)
+    if limits != Limits():
+        kind = ALL_KINDS if options.all_kinds else None
+        show_answers(board, Question(limits, options.device, kind))
+        return 0
     for device in [options.device] if options.device is not None else board.rows:
-        if limits == (None, None):
-            show_frontier(device, board.device(device))
-        else:
-            show_answers(device, board.device(device), board.qualities, *limits)
+        show_frontier(device, board.device(device), qualities=board.qualities, all_kinds=options.all_kinds)
+    return 0
+
+
+def _best(options: argparse.Namespace) -> int:
+    limits = Limits(
+        options.max_latency,
+        options.max_memory and options.max_memory * 1e9,
+        options.max_energy,
+        options.min_quality,
+        options.quality,
+    )
+    kind = ALL_KINDS if options.all_kinds else options.kind
+    question = Question(limits, options.device, kind, options.conditioning, options.model)
+    board = _read(options)
+    if options.json:
+        print(to_json(question, ask(board, question), literature(board, question)))
+    else:
+        show_answers(board, question)
     return 0
 
 
@@ -195,6 +247,7 @@ COMMANDS = {
     "keep": _keep,
     "merge": _merge,
     "frontier": _frontier,
+    "best": _best,
     "compare": _compare,
     "session": _session,
     "site": _site,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from leaderboards.frontier import too_few_prompts, why_unranked
@@ -89,6 +89,30 @@ def times(value: float | None) -> str:
     return DASH if value is None else f"×{value:.2f}"
 
 
+def reference_latency(row: PublishedRow) -> float | None:
+    """Seconds of the reference in the row's own session; told from the ratio in tables of before it was kept."""
+    if row.reference_latency_s is not None or row.speedup is None or row.latency_s is None:
+        return row.reference_latency_s
+    return row.speedup * row.latency_s
+
+
+def speedup(row: PublishedRow) -> str:
+    """With what it is taken to: "×3.10 of 2.10 s"."""
+    of = reference_latency(row)
+    return times(row.speedup) if of is None or row.speedup is None else f"{times(row.speedup)} of {time(of)}"
+
+
+def sessions(rows: Iterable[PublishedRow]) -> str | None:
+    """What to say where a table's rows come from several sessions; None where they come from one, or none says so."""
+    count = len({row.session for row in rows if row.session is not None and row.speedup is not None})
+    if count < 2:
+        return None
+    return (
+        f"Rows of {count} sessions, between which the machine's speed may differ: each speed-up is to the fp32 of its "
+        "own session, whose seconds stand beside it, and not to the fp32 row of this table."
+    )
+
+
 def against_original(row: PublishedRow) -> str:
     """The original's own is 1 by definition, and published ones come without an interval."""
     low, high = row.speedup_vs_original_low, row.speedup_vs_original_high
@@ -151,6 +175,19 @@ def notes(row: PublishedRow) -> str:
     reason = why_not_ranked(row)
     said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]
     return "; ".join(said) or DASH
+
+
+def rank(row: PublishedRow) -> str:
+    """By quality within its kind, with its interval: "3 (1 to 9)"."""
+    return DASH if row.rank is None else f"{row.rank} ({row.rank_low} to {row.rank_high})"
+
+
+def tie_band(row: PublishedRow) -> str:
+    return DASH if row.tie_band is None else str(row.tie_band)
+
+
+def frontier_probability(row: PublishedRow) -> str:
+    return DASH if row.frontier_probability is None else f"{100 * row.frontier_probability:.0f} %"
 
 
 def date(row: PublishedRow) -> str:

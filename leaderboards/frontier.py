@@ -1,4 +1,4 @@
-"""The frontier of one board under noise, and the question "what fits 8 GB and 10 s at the best quality?".
+"""The frontier of one board and one kind of output under noise.
 
 Three objectives: latency (lower is better), peak memory (lower), CLIP R-Precision in the gallery of 153 (higher).
 
@@ -39,18 +39,14 @@ One comparison of equals in twenty looks significant; the frontier is a way to r
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
+from leaderboards.dominance import Candidate, objectives, removed, unbeaten
 from suite.catalogue.models import MODELS
-from suite.judging.latency_change import TOLERANCE as LATENCY_MARGIN
-from suite.judging.paired_quality import SIGNIFICANCE, hit_pairs, mcnemar_p
 from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
-MEMORY_MARGIN = 0.02  # allocators round and libraries load differently; the design calls less than this noise
-CHANCE = 1 / GALLERY_SIZE  # the share that objects made without looking at their prompts hit
-FAILED_QUALITY = f"failed quality: no better than chance (1 in {GALLERY_SIZE})"
+FAILED_QUALITY = "failed quality: no better than chance (1 in {gallery:,})"
+AXES = {"r_precision": GALLERY_SIZE, "r_precision_3001": 3001}  # of quality: by field, the captions in its gallery
 
 Key = tuple[str, str | None, str | None]
 
@@ -60,22 +56,17 @@ def key(row: PublishedRow | Measurement) -> Key:
     return (row.configuration, row.board, row.weights)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """The three objectives of one row that may be ranked."""
-
-    latency: Interval  # seconds
-    peak_memory_bytes: int
-    r_precision: Interval  # gallery of 153
-    quality: Quality | None = None  # outcomes a prompt, where they are at hand
-    smoke: bool = False
+def share(row: PublishedRow, axis: str = "r_precision") -> Interval | None:
+    """A row's quality on that axis with its interval, None where it was not scored."""
+    value, low, high = (getattr(row, f"{axis}{end}") for end in ("", "_low", "_high"))
+    return None if value is None else Interval(value=value, low=low, high=high)
 
 
-def no_better_than_chance(row: PublishedRow) -> bool:
-    """Whether a row was scored and its interval does not lie above chance. Without an interval the share counts."""
-    if row.r_precision is None:
-        return False
-    return (row.r_precision if row.r_precision_low is None else row.r_precision_low) <= CHANCE
+def no_better_than_chance(row: PublishedRow, axis: str = "r_precision") -> bool:
+    """Whether a row was scored and its interval does not lie above what objects that were made without looking at
+    their prompts hit. Without an interval the share counts."""
+    found = share(row, axis)
+    return found is not None and (found.value if found.low is None else found.low) <= 1 / AXES[axis]
 
 
 def too_few_prompts(row: PublishedRow) -> bool:
@@ -84,64 +75,41 @@ def too_few_prompts(row: PublishedRow) -> bool:
     return row.smoke and row.outcomes_from is None
 
 
-def why_unranked(row: PublishedRow) -> str | None:
+def why_unranked(row: PublishedRow, axis: str = "r_precision") -> str | None:
     """Why a row has no place on a frontier, whatever stands beside it, or None when it may be ranked."""
     if row.source != "measured":
         return "published elsewhere, not measured here"
     if row.status != Status.OK:
         return f"status {row.status.value}"
-    if no_better_than_chance(row):
-        return FAILED_QUALITY
+    if no_better_than_chance(row, axis):
+        return FAILED_QUALITY.format(gallery=AXES[axis])
     for flag in ("simulated", "extrapolated"):
         if getattr(row, flag):
             return flag
     if row.weights == "random":
         return "random weights"
-    missing = [name for name in ("latency_s", "peak_memory_bytes", "r_precision") if getattr(row, name) is None]
+    missing = [name for name in ("latency_s", "peak_memory_bytes", axis) if getattr(row, name) is None]
     return f"no {', no '.join(missing)}" if missing else None
 
 
-def candidate(row: PublishedRow, quality: Quality | None = None) -> Candidate | None:
+def candidate(row: PublishedRow, quality: Quality | None = None, axis: str = "r_precision") -> Candidate | None:
     """A row's objectives, or None when it may not be ranked."""
-    if why_unranked(row) is not None:
+    if why_unranked(row, axis) is not None:
         return None
     return Candidate(
         latency=Interval(value=row.latency_s, low=row.latency_low_s, high=row.latency_high_s),
         peak_memory_bytes=row.peak_memory_bytes,
-        r_precision=Interval(value=row.r_precision, low=row.r_precision_low, high=row.r_precision_high),
+        r_precision=share(row, axis),
         quality=quality,
         smoke=too_few_prompts(row),
+        gallery=AXES[axis],
     )
-
-
-def faster(a: Candidate, b: Candidate) -> bool:
-    """Beyond noise. A latency without an interval (one sample) shows nothing."""
-    return _apart(a.latency, b.latency) and a.latency.value * (1 + LATENCY_MARGIN) < b.latency.value
-
-
-def smaller(a: Candidate, b: Candidate) -> bool:
-    """Beyond noise."""
-    return a.peak_memory_bytes * (1 + MEMORY_MARGIN) < b.peak_memory_bytes
-
-
-def truer(a: Candidate, b: Candidate) -> bool:
-    """A higher R-Precision, beyond noise."""
-    pairs = _pairs(a, b)
-    if pairs:
-        return _gain(pairs) > 0 and mcnemar_p(pairs) < SIGNIFICANCE
-    return _apart(b.r_precision, a.r_precision)
 
 
 def dominates(a: Candidate, b: Candidate) -> bool:
     """Whether a removes b from the frontier: the rule at the head of this file."""
-    if a.latency.value > b.latency.value * (1 + LATENCY_MARGIN):
-        return False
-    if a.peak_memory_bytes > b.peak_memory_bytes * (1 + MEMORY_MARGIN):
-        return False
-    pairs = _pairs(a, b)
-    if (_gain(pairs) if pairs else a.r_precision.value - b.r_precision.value) < 0:
-        return False
-    return faster(a, b) or smaller(a, b) or truer(a, b)
+    rows = objectives([a, b])
+    return bool(removed(rows[:1], rows[1:])[0])
 
 
 def taking_part(candidates: Sequence[Candidate | None]) -> list[bool]:
@@ -153,46 +121,10 @@ def taking_part(candidates: Sequence[Candidate | None]) -> list[bool]:
 
 def frontier(candidates: Sequence[Candidate | None]) -> list[bool | None]:
     """For each candidate, whether no other removes it; None where it does not take part. Only candidates that may be
-    compared belong here: one board, one gallery and judge, the same conditions."""
-    ranked = [c for c, part in zip(candidates, taking_part(candidates)) if part]
-    return [
-        not any(dominates(a, b) for a in ranked) if part else None
-        for b, part in zip(candidates, taking_part(candidates))
-    ]
-
-
-def _apart(lower: Interval, higher: Interval) -> bool:
-    """Whether the whole first interval lies below the second."""
-    return lower.high is not None and higher.low is not None and lower.high < higher.low
-
-
-def _pairs(a: Candidate, b: Candidate) -> list[tuple[bool, bool]]:
-    return hit_pairs(a.quality, b.quality) if a.quality and b.quality else []
-
-
-def _gain(pairs: list[tuple[bool, bool]]) -> int:
-    """Hits of the first more than of the second."""
-    return sum(int(here) - int(there) for here, there in pairs)
-
-
-@dataclass(frozen=True)
-class Miss:
-    """A row that a limit excludes."""
-
-    row: PublishedRow
-    why: str
-    excess: float  # how far over the limit: 0.2 is 20 %; infinite without an upper bound
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What fits the limits. `tied` are the rows whose quality cannot be told from the best one's."""
-
-    best: PublishedRow | None
-    tied: tuple[PublishedRow, ...]
-    nearest_miss: Miss | None  # of those with more quality than the best; of all, when nothing fits
-    considered: int
-    fitting: int
+    compared belong here: one board and kind of output, one gallery and judge, the same conditions."""
+    part = taking_part(candidates)
+    kept = iter(unbeaten([c for c, ranked in zip(candidates, part) if ranked]))
+    return [bool(next(kept)) if ranked else None for ranked in part]
 
 
 def comparable(rows: Iterable[PublishedRow]) -> dict[tuple[str, str | None, str], list[PublishedRow]]:
@@ -215,60 +147,3 @@ def comparable(rows: Iterable[PublishedRow]) -> dict[tuple[str, str | None, str]
 
 def _place(row: PublishedRow) -> tuple[str, str | None, str]:
     return (row.device, row.board, MODELS[row.model].prompts if row.model in MODELS else row.model)
-
-
-def answer(
-    rows: Iterable[PublishedRow],
-    max_latency_s: float | None = None,
-    max_memory_bytes: float | None = None,
-    qualities: Mapping[Key, Quality] | None = None,
-) -> Answer:
-    """The configuration with the best quality within the limits (None: no limit).
-
-    A latency fits when the upper end of its 95 % interval does; a memory when the measured peak does. Only ranked
-    rows count: `on_frontier` is not None, and by today's rule they take part, since tables may be older than it. With
-    `qualities` (outcomes a prompt, by `key`), ties are found by the paired test, else by overlapping intervals. The
-    rows must be of one `comparable` group.
-    """
-    ranked = [row for row in rows if row.on_frontier is not None]
-    if len(groups := comparable(ranked)) > 1:
-        raise ValueError(
-            f"rows of {len(groups)} boards, prompt sets or judges cannot be compared: {sorted(map(str, groups))}"
-        )
-    known = qualities or {}
-    candidates = [candidate(row, known.get(key(row))) for row in ranked]
-    ranked = [row for row, part in zip(ranked, taking_part(candidates)) if part]
-    fitting, misses = [], []
-    for row in ranked:
-        miss = _miss(row, max_latency_s, max_memory_bytes)
-        fitting.append(row) if miss is None else misses.append(miss)
-    fitting.sort(key=lambda row: (-row.r_precision, row.latency_s, row.peak_memory_bytes, row.configuration))
-    best = fitting[0] if fitting else None
-    tied = ()
-    if best is not None:
-        top = candidate(best, known.get(key(best)))
-        tied = tuple(row for row in fitting[1:] if not truer(top, candidate(row, known.get(key(row)))))
-        misses = [miss for miss in misses if miss.row.r_precision > best.r_precision]
-    nearest = min(misses, key=lambda miss: (miss.excess, -miss.row.r_precision, miss.row.configuration), default=None)
-    return Answer(best, tied, nearest, considered=len(ranked), fitting=len(fitting))
-
-
-def _miss(row: PublishedRow, max_latency_s: float | None, max_memory_bytes: float | None) -> Miss | None:
-    """Why a row does not fit, or None when it does."""
-    excess, reasons = 0.0, []
-    if max_latency_s is not None:
-        if row.latency_high_s is None:
-            excess = math.inf
-            reasons.append("its latency has no upper bound (one sample)")
-        elif row.latency_high_s > max_latency_s:
-            over = row.latency_high_s / max_latency_s - 1
-            excess = max(excess, over)
-            reasons.append(f"latency up to {row.latency_high_s:.4g} s is {100 * over:.1f} % over {max_latency_s:.4g} s")
-    if max_memory_bytes is not None and row.peak_memory_bytes > max_memory_bytes:
-        over = row.peak_memory_bytes / max_memory_bytes - 1
-        excess = max(excess, over)
-        reasons.append(
-            f"peak memory {row.peak_memory_bytes / 1e9:.4g} GB is {100 * over:.1f} % over "
-            f"{max_memory_bytes / 1e9:.4g} GB"
-        )
-    return Miss(row, "; ".join(reasons), excess) if reasons else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from leaderboards import reproduction, tables
 from leaderboards.frontier import Key
+from leaderboards.places import with_places
 from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities
 from suite.catalogue.devices import DEVICES
 from suite.configurations import unknown
@@ -45,7 +46,7 @@ def read_board(history_folders: Sequence[Path]) -> Board:
     for folder in history_folders:
         if folder.is_dir():
             history.extend(read_folder(folder))
-    rows = [*measured_rows(history.measurements), *literature_rows()]
+    rows = [*with_places(measured_rows(history.measurements), history.measurements), *literature_rows()]
     order = [*DEVICES, *sorted({row.device for row in rows} - set(DEVICES))]
     return Board(
         rows={name: found for name in order if (found := [row for row in rows if row.device == name])},

@@ -116,7 +116,7 @@ def _namer(rows: Sequence[PublishedRow]) -> Callable[[PublishedRow], str]:
 def _ours(row: PublishedRow | None, name: Callable[[PublishedRow], str]) -> list[str]:
     if row is None:
         return [cells.DASH] * 4
-    return [name(row), cells.times(row.speedup), cells.r_precision(row), cells.quality_difference(row)]
+    return [name(row), cells.speedup(row), cells.r_precision(row), cells.quality_difference(row)]
 
 
 def _measured(rows: Sequence[PublishedRow], recipes: Sequence[str]) -> list[PublishedRow]:

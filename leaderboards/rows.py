@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from pydantic import ValidationError
 
-from leaderboards.frontier import candidate, frontier, key, taking_part
+from leaderboards.frontier import Key, candidate, frontier, key, taking_part
+from leaderboards.kinds import kind_of
 from leaderboards.literature import literature_rows  # noqa: F401
 from suite.catalogue.models import MODELS
 from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
+from suite.judging.intervals import ratio
 from suite.judging.paired_quality import difference, hit_pairs
-from suite.records import NOT_RUN, SCHEMA_VERSION, Interval, Measurement, PublishedRow, Quality, Status, first_error
+from suite.records import (
+    NOT_RUN,
+    SCHEMA_VERSION,
+    Interval,
+    Measurement,
+    PublishedRow,
+    Quality,
+    Reference,
+    Status,
+    first_error,
+)
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -78,6 +90,8 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         reason=m.reason,
         weights=m.weights,
         output=m.output,
+        kind=None if m.output is None else kind_of(m.configuration, m.output),
+        session=m.session,
         **_interval("latency{}_s", latency),
         stage_latency_s={} if latency is None else _medians(m.latency.stage_samples_s),
         extra_stage_latency_s={} if m.simulated else _medians(m.extra_stage_samples_s),
@@ -87,14 +101,14 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_cost(m, timed=latency is not None),
         energy_j=_finite(energy),
         **_interval("r_precision{}", quality and quality.r_precision),
-        r_precision_3001=quality and quality.r_precision_3001 and _finite(quality.r_precision_3001.value),
+        **_interval("r_precision_3001{}", quality and quality.r_precision_3001),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
         prompts=len(quality.outcomes) if quality else None,
         **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
-        speedup=None if latency is None else _finite(m.speedup),
+        **({} if latency is None or m.reference is None else _against_reference(latency, m.reference)),
         **_interval("speedup_vs_original{}", None if latency is None else m.speedup_vs_original),
         **_interval("quality_difference{}", quality_difference),
         extrapolated=m.extrapolated,
@@ -132,6 +146,19 @@ def _cost(m: Measurement, timed: bool) -> dict[str, object]:
         "floor_s": sum(floors) if floors and None not in floors else None,
         "peak_flops_per_s": m.cost.peak.flops_per_s,
         "peak_bytes_per_s": m.cost.peak.bytes_per_s,
+    }
+
+
+def _against_reference(latency: Interval, reference: Reference) -> dict[str, object]:
+    """The speed-up and what it is taken to: a reference's own is 1, whatever its spread."""
+    if reference.latency == latency:
+        speedup = Interval(value=1.0, low=1.0, high=1.0)
+    else:
+        speedup = ratio(reference.latency, latency)
+    return {
+        **_interval("speedup{}", speedup),
+        "reference_latency_s": reference.latency.value,
+        "reference_measured_at": reference.measured_at,
     }
 
 
@@ -192,7 +219,7 @@ def _same_judging(m: Measurement, other: Measurement) -> bool:
 
 
 def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -> list[PublishedRow]:
-    """The rows with `on_frontier` set: one frontier a board, gallery and judge.
+    """The rows with `on_frontier` set: one frontier a board, gallery, judge and kind of output.
 
     Only measurements taken under the same conditions are ranked together: the whole fingerprint but the weights.
     Where a board has rows of several conditions, those that most rows share are ranked (the newest, when as many),
@@ -214,8 +241,17 @@ def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -
         members = max(
             conditions.values(), key=lambda group: (len(group), max(measurements[n].measured_at for n in group))
         )
-        marks.update(zip(members, frontier([candidates[n] for n in members])))
+        for kind in {rows[n].kind for n in members}:
+            alike = [n for n in members if rows[n].kind == kind]
+            marks.update(zip(alike, frontier([candidates[n] for n in alike])))
     return [row.model_copy(update={"on_frontier": marks.get(n)}) for n, row in enumerate(rows)]
+
+
+def over_kinds(rows: Sequence[PublishedRow], qualities: Mapping[Key, Quality]) -> list[PublishedRow]:
+    """The rows of one board and prompt set with `on_frontier` of a frontier over all kinds of output."""
+    ranked = [row for row in rows if row.on_frontier is not None]
+    marks = iter(frontier([candidate(row, qualities.get(key(row))) for row in ranked]))
+    return [row if row.on_frontier is None else row.model_copy(update={"on_frontier": next(marks)}) for row in rows]
 
 
 def _conditions(m: Measurement) -> tuple:

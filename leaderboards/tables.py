@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from leaderboards import cells, markdown, stages
 from leaderboards.cells import Column
 from leaderboards.frontier import comparable
+from leaderboards.kinds import by_kind
 from leaderboards.markdown import escaped
+from leaderboards.places import summary
 from suite.catalogue.devices import DEVICES
 from suite.records import Fingerprint, PublishedRow, Status
 
@@ -26,13 +28,16 @@ MEASURED = [
     Column("", cells.mark),
     Column("configuration", lambda row: row.configuration),
     Column("latency", cells.latency),
-    Column("speed-up", lambda row: cells.times(row.speedup)),
+    Column("speed-up", cells.speedup),
     Column("against the original", cells.against_original, optional=True),
     Column("over the floor", cells.over_floor, optional=True),
     Column("peak memory", cells.memory),
     Column("energy", cells.energy, optional=True),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference),
+    Column("rank", cells.rank, optional=True),
+    Column("tie band", cells.tie_band, optional=True),
+    Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("of 3,001", cells.r_precision_3001, optional=True),
     Column("Chamfer", cells.chamfer, optional=True),
     Column("diversity", cells.diversity, optional=True),
@@ -95,17 +100,23 @@ def to_markdown(device: str, rows: Sequence[PublishedRow], fingerprints: Mapping
     ]
     if measured:
         parts.append(
-            "★ is on the frontier: no other row of its table beats it on latency, peak memory and R-Precision at once, "
-            "differences within noise aside (`leaderboards/frontier.py` has the rule). What is no better than chance "
-            "has failed quality and is not ranked, nor is a smoke run beside full ones. Rows are sorted by "
-            "R-Precision, which is no rank: neighbours may be tied. Intervals are 95 %. A cell is repeated by "
+            "★ is on the frontier: no other row of its table, which holds one kind of output, beats it on latency, "
+            "peak memory and R-Precision at once, differences within noise aside (`leaderboards/frontier.py` has the "
+            "rule). What is no better than chance has failed quality and is not ranked, nor is a smoke run beside full "
+            "ones. Rows are sorted by R-Precision; rows of one tie band cannot be told from its best. Intervals are "
+            "95 %. `P(frontier)` is the chance that no row of the kind beats it ([how](../../docs/choosing.md)). A "
+            "cell is repeated by "
             '`pytest "suite/test_configurations.py::test_configuration[CONFIGURATION]"`.'
         )
     else:
         parts.append("Nothing was measured on this device yet.")
     for (_, board, prompts), group in comparable(row for row in measured if row.status == Status.OK).items():
         parts += [f"## Board {board or 'unknown'}, {prompts} prompts", _conditions(group, fingerprints)]
-        parts += [_table(cells.best_first(group), MEASURED)]
+        parts += [said] if (said := cells.sessions(group)) is not None else []
+        for kind, alike in by_kind(group).items():
+            said = summary(alike, kind)
+            parts += [f"**{escaped(kind)}**" + (f", {escaped(said)}" if said else "")]
+            parts += [_table(cells.best_first(alike), MEASURED)]
     for board in dict.fromkeys(row.board for row in measured):
         parts += stages.sections(board, [row for row in measured if row.board == board])
     if failed:

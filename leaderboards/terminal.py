@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from leaderboards import cells
+from leaderboards.best import Question, ask, literature, published_words
 from leaderboards.cells import Column
-from leaderboards.frontier import Answer, Key, answer, comparable
-from leaderboards.rows import repeat_command
+from leaderboards.choice import Answer, Limits
+from leaderboards.frontier import Key, comparable
+from leaderboards.kinds import ALL_KINDS, by_kind
+from leaderboards.places import summary
+from leaderboards.publish import Board
+from leaderboards.rows import over_kinds, repeat_command
 from suite.records import PublishedRow, Quality, Status
 
 COLUMNS = [
     Column("configuration", lambda row: row.configuration.partition("@")[0]),  # the device stands above the table
     Column("latency", cells.latency),
-    Column("speed-up", lambda row: cells.times(row.speedup), optional=True),
+    Column("speed-up", cells.speedup, optional=True),
     Column("against the original", cells.against_original, optional=True),
     Column("peak memory", cells.memory),
     Column("R-Precision", cells.r_precision),
     Column("against fp32", cells.quality_difference, optional=True),
+    Column("rank", cells.rank, optional=True),
+    Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("notes", cells.notes, optional=True),
 ]
 
@@ -46,28 +54,55 @@ def show_table(rows: Sequence[PublishedRow], wanted: Sequence[Column] = COLUMNS)
         print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
 
 
-def show_frontier(device: str, rows: Sequence[PublishedRow], commands: bool = True) -> None:
-    """Each board's frontier, how many rows it leaves out and why, and what repeats its cells."""
+def show_frontier(
+    device: str,
+    rows: Sequence[PublishedRow],
+    commands: bool = True,
+    qualities: Mapping[Key, Quality] | None = None,
+    all_kinds: bool = False,
+) -> None:
+    """Each board's frontiers, one a kind of output, how many rows they leave out and why, and what repeats their cells.
+
+    all_kinds: one frontier over all kinds instead. It is not kept in the rows, and needs the outcomes a prompt.
+    """
     if not any(row.on_frontier is not None for row in rows):
         print(f"{device}: no ranked rows ({_why_none(rows)})")
         return
+    told: set[str | None] = set()
     for (_, board, prompts), group in comparable(row for row in rows if row.status == Status.OK).items():
+        group = over_kinds(group, qualities or {}) if all_kinds else group
         ranked = [row for row in group if row.on_frontier is not None]
-        if not ranked:
-            continue
-        best = cells.best_first([row for row in ranked if row.on_frontier])
-        failed = sum(row.board == board and row.status != Status.OK for row in rows)
-        beaten = len(ranked) - len(best)
-        print(
-            f"\n{device}, board {board or 'unknown'}, {prompts} prompts: {len(best)} on the frontier, {beaten} beaten"
-            + (f", {failed} failed" if failed else "")
-        )
-        show_table(best)
-        for reason, found in _unranked(group).items():
-            if reason not in cells.SAID_ANYHOW:
-                print(f"not ranked, {reason}: {', '.join(row.configuration.partition('@')[0] for row in found)}")
-        if commands:
+        best = [row for row in ranked if row.on_frontier]
+        failed = [row for row in rows if row.board == board and row.status != Status.OK]
+        if ranked:
+            print(
+                f"\n{device}, board {board or 'unknown'}, {prompts} prompts: {len(best)} on the frontier, "
+                f"{len(ranked) - len(best)} beaten" + (f", {len(failed)} failed" if failed else "")
+            )
+        elif any(row.source == "measured" for row in group):
+            print(f"\n{device}, board {board or 'unknown'}, {prompts} prompts: no ranked rows")
+        for kind, alike in ({ALL_KINDS: ranked} if all_kinds else by_kind(ranked)).items():
+            if alike:
+                kept = cells.best_first([row for row in alike if row.on_frontier])
+                print(f"{kind}: {len(kept)} of {len(alike)} on its frontier")
+                show_table(kept)
+                print(summary(alike, kind) or "")
+        if (said := cells.sessions(best)) is not None:
+            print(said)
+        _show_unranked([*group, *(failed if board not in told else [])])
+        told.add(board)
+        if commands and best:
             _show_commands(best)
+
+
+def _show_unranked(rows: Sequence[PublishedRow]) -> None:
+    for reason, found in _unranked(rows).items():
+        print(f"{len(found)} not ranked, {reason}: {', '.join(_named_with_reason(row) for row in found)}")
+
+
+def _named_with_reason(row: PublishedRow) -> str:
+    name = row.configuration.partition("@")[0]
+    return name if row.reason is None else f"{name} ({' '.join(row.reason.split())})"
 
 
 def _unranked(rows: Iterable[PublishedRow]) -> dict[str, list[PublishedRow]]:
@@ -93,34 +128,44 @@ def _show_commands(rows: Sequence[PublishedRow]) -> None:
         print(f"  {repeat_command(row)}")
 
 
-def show_answers(
-    device: str,
-    rows: Sequence[PublishedRow],
-    qualities: Mapping[Key, Quality],
-    max_latency_s: float | None,
-    max_memory_bytes: float | None,
-) -> None:
-    """For each board: the best quality within the limits, what is tied with it, the nearest miss."""
-    limits = [f"at most {max_latency_s:g} s"] if max_latency_s is not None else []
-    limits += [f"at most {max_memory_bytes / 1e9:g} GB"] if max_memory_bytes is not None else []
-    ranked = comparable(row for row in rows if row.on_frontier is not None)
-    if not ranked:
-        print(f"{device}: no ranked rows ({_why_none(rows)})")
-    for (_, board, prompts), group in ranked.items():
-        print(f"\n{device}, board {board or 'unknown'}, {prompts} prompts, {' and '.join(limits)}:")
-        _show_answer(answer(group, max_latency_s, max_memory_bytes, qualities))
+def show_answers(board: Board, question: Question) -> None:
+    """For each board and kind of output: the cheapest good row within the limits, what is tied with it, the nearest
+    miss; for a device without rows, what others published."""
+    found = ask(board, question)
+    for one in found:
+        print(f"\n{one.device}, board {one.board or 'unknown'}, {one.prompts} prompts, {one.kind}, {question.words()}:")
+        _show_answer(one.answer, question.limits)
+        if one.unranked:
+            reasons = Counter(one.unranked.values())
+            print("not ranked: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    told = literature(board, question)
+    silent = {device for device, _ in told}
+    for device, row in told:
+        print(published_words(device, row, question.limits.max_latency_s))
+    for device in [question.device] if question.device is not None else board.rows:
+        if device not in silent and not any(one.device == device for one in found):
+            print(f"{device}: no ranked rows ({_why_none(board.rows.get(device, []))})")
 
 
-def _show_answer(found: Answer) -> None:
+def _show_answer(found: Answer, limits: Limits) -> None:
     if found.best is None:
         print(f"none of {found.considered} ranked rows fits")
     else:
-        print(
-            f"{found.fitting} of {found.considered} ranked rows fit; "
-            "best quality first, then those tied with it within noise"
-        )
+        print(f"{found.fitting} of {found.considered} ranked rows fit; {_choice(found, limits)}")
         show_table([found.best, *found.tied])
+        if (said := cells.sessions([found.best, *found.tied])) is not None:
+            print(said)
         _show_commands([found.best])
     if found.nearest_miss is not None:
         miss = found.nearest_miss
         print(f"nearest miss: {miss.row.configuration}, R-Precision {cells.r_precision(miss.row)}: {miss.why}")
+
+
+def _choice(found: Answer, limits: Limits) -> str:
+    if limits.min_quality is not None:
+        others = f", then {len(found.tied)} whose latency cannot be told from its" if found.tied else ""
+        return f"the fastest of them first{others}"
+    if not found.tied:
+        return "the best in quality beyond noise"
+    others = f"{len(found.tied)} other{'s' if len(found.tied) > 1 else ''}"
+    return f"the fastest first of those that cannot be told from the best in quality, with {others} tied"

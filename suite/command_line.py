@@ -36,6 +36,17 @@ def command(main: Main) -> Main:
     return run
 
 
+def percent(text: str) -> float:
+    """An argument's type: per cent, from 0 to 100, as a fraction."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"expected per cent from 0 to 100, such as 90, got {text!r}")
+    return value / 100
+
+
 def positive(unit: str) -> Callable[[str], float]:
     """An argument's type: a number above 0, without its unit."""
 

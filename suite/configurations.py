@@ -49,6 +49,13 @@ class Configuration:
         return Configuration(self.model, OPTIMIZATIONS[REFERENCE], self.device)
 
     @property
+    def output(self) -> str:
+        """What it is timed to deliver, and how many of its points a network made where the others are copies."""
+        counts = [self.model.points_without.get(stage) for stage in sorted(self.optimization.leaves_out)]
+        made = min((count for count in counts if count is not None), default=None)
+        return self.model.output if made is None else f"{self.model.output}, {made:,} of them generated"
+
+    @property
     def latency_unit(self) -> Unit:
         """What its latency is divided by before it is compared with another session's, as for the budgets."""
         if self.device.latency_limit == "latency_s":

@@ -58,6 +58,7 @@ LatencySeconds = Annotated[float, Field(ge=1e-6, le=1e9)]  # no network makes an
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 PeakBytes = Annotated[int, Field(gt=0, le=2**50)]  # a gauge that shows nothing does not know: null
 Count = Annotated[int, Field(ge=0, le=2**80)]
+Place = Annotated[int, Field(ge=1, le=2**31)]  # in an order
 Joules = Annotated[float, Field(gt=0, le=1e9)]
 Ratio = Annotated[float, Field(gt=0, le=1e9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

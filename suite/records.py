@@ -25,6 +25,7 @@ from suite.fields import (
     Joules,
     LatencySeconds,
     PeakBytes,
+    Place,
     PlainName,
     Ratio,
     RecipeName,
@@ -260,7 +261,7 @@ class Measurement(Record):
     measured_at: UtcTime
     commit: str | None = None
     weights: str | None = None  # embedded, official, random
-    output: str | None = None  # what was timed to its end: "point cloud (256)"
+    output: str | None = None  # what was timed to its end: "point cloud of 256 points"
     smoke: bool = False
     simulated: bool = False
     extrapolated: bool = False  # its latency is told from a few of these:
@@ -314,6 +315,8 @@ class PublishedRow(Record):
     reason: str | None = None
     weights: str | None = None
     output: str | None = None
+    kind: PlainName | None = None  # of output: "mesh", "point cloud (256)"; rows of one kind share a frontier
+    session: FileName | None = None  # the reference's too
     latency_s: LatencySeconds | None = None
     latency_low_s: float | None = None
     latency_high_s: float | None = None
@@ -335,6 +338,8 @@ class PublishedRow(Record):
     r_precision_low: Fraction | None = None
     r_precision_high: Fraction | None = None
     r_precision_3001: Fraction | None = None
+    r_precision_3001_low: Fraction | None = None
+    r_precision_3001_high: Fraction | None = None
     chamfer: float | None = None
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
     prompts: Count | None = None
@@ -342,7 +347,11 @@ class PublishedRow(Record):
     outcomes_from: str | None = None  # that session
     judge: str | None = None  # name and weights of what scored it
     gallery_sha256: str | None = None
-    speedup: Ratio | None = None
+    speedup: Ratio | None = None  # reference_latency_s / latency_s
+    speedup_low: Ratio | None = None
+    speedup_high: Ratio | None = None
+    reference_latency_s: LatencySeconds | None = None  # of the reference in the same session
+    reference_measured_at: UtcTime | None = None
     speedup_vs_original: Ratio | None = None
     speedup_vs_original_low: float | None = None
     speedup_vs_original_high: float | None = None
@@ -352,7 +361,13 @@ class PublishedRow(Record):
     extrapolated: bool = False
     simulated: bool = False
     smoke: bool = False
-    on_frontier: bool | None = None  # None: not ranked
+    on_frontier: bool | None = None  # of its kind; None: not ranked
+    frontier_probability: Fraction | None = None  # P(no other of its kind beats it), by resampling
+    layer: Place | None = None  # 1: the frontier of the medians without regard to noise; 2: what is next without it
+    rank: Place | None = None  # by R-Precision within its kind, 1 is best
+    rank_low: Place | None = None
+    rank_high: Place | None = None
+    tie_band: Place | None = None  # rows of one band cannot be told from the band's best
     verdicts: dict[str, Verdict] = {}
     fingerprint_id: str | None = None
     measured_at: UtcTime | None = None

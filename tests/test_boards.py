@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from dashboard import data, runs
+from leaderboards.best import Question
+from leaderboards.choice import Limits
 from leaderboards.compare import compare
 from leaderboards.publish import publish, read_board
 from leaderboards.rows import load_published, measured_rows
@@ -76,7 +78,7 @@ def test_a_slower_host_of_the_same_image_keeps_its_rows_and_its_frontier(boards,
     show_frontier("cpu", rows)
     said = capsys.readouterr().out
     assert [f"board {b}, embedded prompts: 2 on the frontier, 1 beaten" in said for b in boards] == [True, True]
-    show_answers("cpu", rows, board.qualities, 0.7, None)
+    show_answers(board, Question(Limits(max_latency_s=0.7), device="cpu"))
     one, other = capsys.readouterr().out.split("\ncpu, board ")[1:]
     answers = {text.split(",")[0]: text for text in (one, other)}
     assert "1 of 3 ranked rows fit" in answers[fast] and "none of 3 ranked rows fits" in answers[slow]

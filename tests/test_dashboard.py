@@ -12,7 +12,8 @@ import pytest
 
 from dashboard import answers, data, figures, links, runs, tables
 from leaderboards import cells
-from leaderboards.frontier import answer, key
+from leaderboards.choice import answer
+from leaderboards.frontier import key
 from leaderboards.rows import MalformedRows, literature_rows, measured_rows, newer_tables
 from suite.records import Status
 from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
@@ -252,13 +253,20 @@ def test_what_failed_quality_and_a_smoke_run_beside_full_ones_say_so_in_table_an
 
 
 def test_optional_columns_are_shown_only_where_they_are_known(shown):
-    assert {*tables.OPTIONAL} & {*tables.measured_table(shown)} == {"R-Precision of 3,001, %"}
-    known = row(diversity=0.0123, floor_s=0.5, r_precision_3001=0.7, speedup_vs_original=2.5)
+    assert {*tables.OPTIONAL} & {*tables.measured_table(shown)} == {
+        "R-Precision of 3,001, %",
+        "tie band",
+        "P(frontier), %",
+    }
+    places = {"tie_band": 1, "frontier_probability": 0.5, "rank": 1, "rank_low": 1, "rank_high": 2}
+    known = row(diversity=0.0123, floor_s=0.5, r_precision_3001=0.7, speedup_vs_original=2.5, **places)
     table = tables.measured_table([known, row(f"{NANO}/bf16@cpu")]).set_index("configuration")
     assert table.loc[known.configuration, "diversity"] == 0.0123
     assert table.loc[known.configuration, "over the floor"] == 4.0
     assert table.loc[known.configuration, "R-Precision of 3,001, %"] == 70.0
     assert table.loc[known.configuration, "to the original"] == 2.5
+    assert table.loc[known.configuration, "P(frontier), %"] == 50.0
+    assert table.loc[known.configuration, "rank"] == "1 (1 to 2)"
     assert table.loc[f"{NANO}/bf16@cpu", list(tables.OPTIONAL)].isna().all()
     facts = dict(tables.facts(known))
     assert facts["Chamfer between two of a prompt"] == "0.0123" and facts["… over the roofline floor"] == "×4.00"
@@ -311,10 +319,11 @@ def test_the_verdict_line():
         return answers.sentences(answer(rows, seconds, size), seconds, size).replace(answers.HARD_SPACE, " ")
 
     assert said().startswith(
-        f"**Without limits: best quality is `{NANO}/fp32@cpu`**, R-Precision 85.0 % (79.0 to 90.0)"
+        f"**Without limits: best is `{NANO}/steps-16@cpu`**, R-Precision 84.0 % (79.0 to 90.0), 0.500 s, 60.0 MB. "
+        "The fastest of 2 whose quality cannot be told from the highest; tied"
     )
-    assert "Tied with it within noise: `steps-16` (84.0 %, 0.500 s, 60.0 MB)." in said() and "steps-4" not in said()
-    assert f"**Within 1 s and 0.1 GB: best quality is `{NANO}/steps-16@cpu`**" in said(1.0, 1e8)
+    assert "tied with it within noise: `fp32` (85.0 %, 2.00 s, 60.0 MB)." in said() and "steps-4" not in said()
+    assert f"**Within 1 s and 0.1 GB: best is `{NANO}/steps-16@cpu`**" in said(1.0, 1e8)
     assert "Nearest miss: `fp32`, 85.0 %: latency up to 2.02 s is" in said(1.0, 1e8)
     assert said(0.01).startswith("**Within 0.01 s: nothing fits** of 3 ranked configurations. Nearest miss: ")
     assert "No configuration is ranked" in answers.sentences(answer([]), None, None)

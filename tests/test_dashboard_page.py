@@ -44,7 +44,7 @@ def spec(page: AppTest) -> dict:
 
 def test_the_page_opens_on_the_frontier_and_the_table(open_page, published):
     page = open_page(published)
-    assert "Without limits: best quality is" in prose(page)
+    assert "Without limits: best is" in prose(page)
     traces = {trace.get("name"): trace for trace in spec(page)["data"]}
     assert len(traces["on the frontier"]["customdata"]) == 2
     everything = json.dumps(spec(page))
@@ -59,7 +59,7 @@ def test_the_page_opens_on_the_frontier_and_the_table(open_page, published):
 def test_limits_change_the_answer_and_the_figure(open_page, published):
     page = open_page(published)
     page.number_input(key="seconds").set_value(1.0).run()
-    assert f"Within 1 s: best quality is `{NANO}/steps-16@cpu`" in prose(page)
+    assert f"Within 1 s: best is `{NANO}/steps-16@cpu`" in prose(page)
     assert "Nearest miss: `fp32`" in prose(page)
     assert spec(page)["layout"]["shapes"][0]["x0"] == 1.0
     page.number_input(key="gigabytes").set_value(0.001).run()
@@ -106,12 +106,12 @@ def test_the_run_behind_a_row_gives_ties_prompt_by_prompt_and_pictures_are_shown
     for name in ("COMMITTED", "LOCAL"):
         monkeypatch.setattr(history, name, tmp_path / "empty")
     without = open_page(folder, row=chosen)
-    assert "Tied with it within noise: `steps-16`" in prose(without)
+    assert "tied with it within noise: `fp32`" in prose(without)
 
     streamlit.cache_resource.clear()
     monkeypatch.setattr(history, "COMMITTED", tmp_path / "history")
     page = open_page(folder, row=chosen)
-    assert "Tied" not in prose(page)
+    assert "tied" not in prose(page)
     assert len(page.get("image")) == 1
 
 
@@ -123,7 +123,7 @@ def test_the_whole_state_comes_from_the_address(open_page, published):
     assert "made from the data 0123" in prose(page)
     link = next(code.value for code in page.code if "data=" in code.value)
     query = parse_qs(urlsplit(link).query, keep_blank_values=True)
-    assert set(query) == {"device", "board", "prompts", "seconds", "gigabytes", "unranked", "row", "data"}
+    assert set(query) == {"device", "board", "prompts", "kind", "seconds", "gigabytes", "unranked", "row", "data"}
     again = open_page(published, **{name: values[0] for name, values in query.items() if values[0]})
     assert "made from the data" not in prose(again) and "Within 1 s" in prose(again)
 
@@ -206,7 +206,7 @@ def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_
     screenshot.open_page(page, url)
     assert page.locator(POINTS).count() == 4  # two on the frontier, one dominated, one without latency
     assert page.locator("[data-testid=stDataFrame] canvas").first.is_visible()
-    assert "best quality is" in page.inner_text("[data-testid=stMain]")
+    assert "best is" in page.inner_text("[data-testid=stMain]")
     page.screenshot(path=tmp_path / "frontier.png")
     assert (tmp_path / "frontier.png").stat().st_size > 20_000  # an empty page has some 5,000
     assert page.elsewhere == []

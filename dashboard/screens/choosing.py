@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from dashboard import commits, data, links, runs, tables
+from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.history import History
@@ -131,6 +132,15 @@ def _history(stamp: str) -> History:
 def absent_commits(of: frozenset[str]) -> frozenset[str]:
     """Those that this repository does not have."""
     return commits.absent(of)
+
+
+def kind(rows: Sequence[PublishedRow]) -> str:
+    """The kind of output to look at, at first the one with the most rows; asked only where there are several."""
+    kinds = list(by_kind(rows))
+    if len(kinds) == 1:
+        return kinds[0]
+    told = "What is delivered. Only rows of one kind are held against each other; copied points do not count."
+    return select(st, "Kind", [*kinds, ALL_KINDS], "kind", help=told)
 
 
 def show_nothing(device: str) -> None:

@@ -4,8 +4,10 @@ import streamlit as st
 
 from dashboard import answers, data, figures, runs, tables
 from dashboard.screens import choosing
-from leaderboards.frontier import answer
-from leaderboards.rows import repeat_command
+from leaderboards import cells
+from leaderboards.choice import answer
+from leaderboards.kinds import ALL_KINDS, by_kind
+from leaderboards.rows import over_kinds, repeat_command
 from leaderboards.tables import to_csv
 
 MARKED, HIDDEN = "marked", "hidden"
@@ -45,7 +47,8 @@ def show_details(row, missing: frozenset[str]) -> None:
 
 def show_rows(shown: list, missing: frozenset[str], heading: str, digest: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
-    st.caption(f"{tables.summary(shown)} {tables.provenance(shown)} Data {digest}.")
+    said = [tables.summary(shown), tables.provenance(shown), cells.sessions(shown), f"Data {digest}."]
+    st.caption(" ".join(filter(None, said)))
     st.dataframe(
         tables.measured_table(shown, missing), hide_index=True, height="content", placeholder="–", column_config=FORMATS
     )
@@ -91,16 +94,17 @@ if board is None:
 else:
     groups = data.comparisons(rows, device, board)
     prompts = choosing.prompt_set(groups)
-    shown = groups[prompts]
+    behind = runs.qualities(measurements(digest, device, board, prompts, groups[prompts]))
+    kind = choosing.kind(groups[prompts])
+    shown = over_kinds(groups[prompts], behind) if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
-    behind = measurements(digest, device, board, prompts, shown)
-    found = answer(shown, max_latency_s, max_memory_bytes, runs.qualities(behind))
+    found = answer(shown, max_latency_s, max_memory_bytes, behind)
     verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
 
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
     chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
-    chart = f"chart {device} {board} {prompts}"
+    chart = f"chart {device} {board} {prompts} {kind}"
     plot.plotly_chart(
         figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
         key=chart,
@@ -113,8 +117,8 @@ else:
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    show_rows(shown, missing, f"All rows of `{board}`", digest, f"{device}-{digest}.csv")
-    state |= {"board": board, "prompts": prompts, "row": chosen}
+    show_rows(shown, missing, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}.csv")
+    state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):
     title = f"Published figures for `{device}`: {len(published)} rows, never ranked with measured ones"

@@ -15,7 +15,9 @@ import plotly.graph_objects as go
 from dashboard import answers, changes, data, figures, history, tables, verdicts
 from dashboard.words import in_html
 from leaderboards import cells
-from leaderboards.frontier import Answer, Key, answer
+from leaderboards.choice import answer
+from leaderboards.frontier import Key
+from leaderboards.kinds import by_kind
 from suite.nights.night import NightReport
 from suite.nights.series import cells as nights_by_cell
 from suite.records import Measurement, PublishedRow, Quality
@@ -46,8 +48,10 @@ class BoardPage:
         return f"board-{self.stem}.html"
 
     @cached_property
-    def groups(self) -> dict[str, list[PublishedRow]]:
-        return data.comparisons(self.rows, self.device, self.board)
+    def groups(self) -> dict[tuple[str, str], list[PublishedRow]]:
+        """Rows that are held against each other, by prompt set and kind, the kind with the most rows first."""
+        sets = data.comparisons(self.rows, self.device, self.board)
+        return {(prompts, kind): its for prompts, rows in sets.items() for kind, its in by_kind(rows).items()}
 
     @cached_property
     def changes(self) -> list[changes.Change]:
@@ -56,9 +60,6 @@ class BoardPage:
     @cached_property
     def report(self) -> NightReport:
         return verdicts.newest(self.measurements)
-
-    def answer(self, prompts: str) -> Answer:
-        return answer(self.groups[prompts], qualities=self.qualities)
 
 
 def index(boards: Sequence[BoardPage]) -> str:
@@ -85,7 +86,7 @@ def index(boards: Sequence[BoardPage]) -> str:
 
 
 def _board_line(board: BoardPage) -> dict[str, object]:
-    best = board.answer(next(iter(board.groups))).best if board.groups else None
+    best = answer(next(iter(board.groups.values())), qualities=board.qualities).best if board.groups else None
     chips = sorted({m.fingerprint.chip for m in board.measurements if m.fingerprint})
     return {
         "board": board.board,
@@ -112,8 +113,8 @@ def board_page(board: BoardPage) -> str:
         )
         + "</p>",
     ]
-    for number, (prompts, rows) in enumerate(board.groups.items()):
-        said += _rows(board, f"frontier-{number}", prompts, rows)
+    for number, ((prompts, kind), rows) in enumerate(board.groups.items()):
+        said += _rows(board, f"frontier-{number}", f"{kind}, prompts {prompts}", rows)
     said.append('<h2 id="changes">What changed last</h2>')
     shown = changes.table(board.changes, board.missing)
     said.append("<p>No change in this board's history.</p>" if shown.empty else table_html(shown))
@@ -121,10 +122,10 @@ def board_page(board: BoardPage) -> str:
     return page(board.board, said)
 
 
-def _rows(board: BoardPage, name: str, prompts: str, rows: Sequence[PublishedRow]) -> list[str]:
-    sentence = answers.sentences(board.answer(prompts), None, None)
+def _rows(board: BoardPage, name: str, what: str, rows: Sequence[PublishedRow]) -> list[str]:
+    sentence = answers.sentences(answer(rows, qualities=board.qualities), None, None)
     said = [
-        f"<h2>Frontier, prompts {in_html(prompts)}</h2>",
+        f"<h2>Frontier of {in_html(what)}</h2>",
         f'<p class="verdict">{markdown_html(sentence)}</p>',
     ]
     if any(data.has_point(row) for row in rows):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from suite.names import unknown
@@ -21,6 +22,8 @@ class Model:
     prompts: str  # which prompt set and gallery score it
     weights: tuple[str, ...]  # kinds that exist: embedded, official, random
     source: str
+    # By stage: how many points the networks make where a recipe leaves that one out, and fills up with copies.
+    points_without: Mapping[str, int] = field(default_factory=dict, hash=False)
     full_size: bool = False  # published weights of hundreds of MB; becomes the mark `fullsize`
     smoke: tuple[str, ...] = ()  # recipes of the default run: the reference, one of the paper's techniques, the best
 
@@ -37,7 +40,12 @@ OPENAI_SHAP_E = "github.com/openai/shap-e, commit 5013101; Jun & Nichol 2023, ar
 
 
 NANO_CLOUD = dict(family="point-e", output="point cloud of 256 points", stages=("base diffusion",))
-NANO_FINE_CLOUD = dict(family="point-e", output="point cloud of 1,024 points", stages=("base diffusion", "upsampler"))
+NANO_FINE_CLOUD = dict(
+    family="point-e",
+    output="point cloud of 1,024 points",
+    stages=("base diffusion", "upsampler"),
+    points_without={"upsampler": 256},
+)
 NANO_MESH = dict(family="shap-e", output="coloured mesh of a grid of 64", stages=("latent diffusion", "mesh decoder"))
 
 

@@ -199,6 +199,7 @@ OPTIMIZATIONS = {
                     "suite.optimizations.sampling.copied_points:copy_points",
                     {"scatter": 0.05},
                     place=Place.NETWORKS,
+                    leaves_out="upsampler",
                 ),
             ),
             source="no upsampler: its new points are copies of the base's, scattered; what an upsampler has to beat",

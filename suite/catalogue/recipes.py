@@ -40,6 +40,7 @@ class Technique:
     place: Place | None = None  # None: anywhere
     samples: bool = False  # it says how objects are sampled (steps, guidance, pictures)
     looks: bool = False  # at how objects are sampled, so that what says how must come before
+    leaves_out: str | None = None  # a stage whose network it does without
     one_at_a_time: bool = False  # it finds ranges in the batch at hand, or is made anew for each size of batch
 
 
@@ -83,6 +84,11 @@ class Optimization:
     def one_at_a_time(self) -> bool:
         """Whether what it makes would depend on the objects that are made beside it."""
         return any(technique.one_at_a_time for technique in self.techniques)
+
+    @property
+    def leaves_out(self) -> frozenset[str]:
+        """The stages whose networks it does without."""
+        return frozenset(t.leaves_out for t in self.techniques if t.leaves_out is not None)
 
 
 class ImpossibleComposition(UnknownName):

@@ -106,7 +106,7 @@ def _row(configuration: Configuration, status: Status, reason: str | None, **mea
         reason=reason,
         measured_at=now(),
         commit=commit(),
-        output=configuration.model.output,
+        output=configuration.output,
         simulated=configuration.optimization.simulated,
         **measured,
     )
