@@ -98,6 +98,8 @@ def failed_cells(junit: Path) -> tuple[list[str], list[str]]:
     for case in tree.iter("testcase"):
         for found in [*case.iter("failure"), *case.iter("error")]:
             words = (found.get("message") or "failed").removeprefix("Failed: ").splitlines()[0]
+            if words.startswith("contains "):  # pytest counts the failed subtests, which are said themselves
+                continue
             name = case.get("name", "").removeprefix("test_configuration[").removesuffix("]")
             (absent if words.startswith(ABSENT) else broken).append(f"{name}: {words}")
     return list(dict.fromkeys(broken)), list(dict.fromkeys(absent))
