@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +21,8 @@ GREEN, REGRESSED, NOT_MEASURED, ANOTHER_NIGHT = 0, 1, 2, 3  # exit statuses
 TOLD = {GREEN: "green", REGRESSED: "regressed", NOT_MEASURED: "not measured"}
 FILE = "night.json"
 ABSENT = ("needs-weights:", "not-here:")  # a cell that fails so was not measured
+SKIPPED = ("throttled:", "its reference ")
+COUNTED = re.compile(r"--require-device \S+: (\d+) of its cells were skipped")  # suite/session/required.py
 PYTEST_SAYS = {2: "it was interrupted", 3: "it could not keep everything", 4: "refused", 5: "no cell is selected"}
 SAID_LINES = 40  # of a step
 
@@ -77,7 +81,7 @@ def read_night(folder: Path) -> NightRecord | None:
 
 def to_resume(results: Path, wanted: NightRecord) -> Path | None:
     """The folder of the newest night, where it was cut short and is like the wanted one."""
-    folders = sorted(path.parent for path in results.glob(f"*/{FILE}"))
+    folders = sorted(path.parent for path in results.glob(f"[0-9]*/{FILE}"))  # not `latest`, a link
     last = read_night(folders[-1]) if folders else None
     return folders[-1] if last is not None and last.cut_short and last.is_like(wanted) else None
 
@@ -87,33 +91,54 @@ def exit_status(regressed: Sequence[str], troubles: Sequence[str]) -> int:
     return REGRESSED if regressed else NOT_MEASURED if troubles else GREEN
 
 
-def failed_cells(junit: Path) -> tuple[list[str], list[str]]:
-    """(lines of cells that broke a limit or died, lines of cells that could not be measured) of a session's JUnit XML.
-    Both are empty where it was not written: the session's exit status tells then."""
+@dataclass(frozen=True)
+class Cells:
+    """Of a session's JUnit XML: a reason each, by configuration."""
+
+    broken: dict[str, str]  # over a limit, or dead
+    absent: dict[str, str]  # not here, without weights, or skipped
+    unsupported: dict[str, str]  # this board cannot run them, which is an answer
+
+
+def read_cells(junit: Path) -> Cells:
+    """All are empty where it was not written: the session's exit status tells then."""
     try:
-        tree = ElementTree.parse(junit)
+        cases = list(ElementTree.parse(junit).iter("testcase"))
     except (OSError, ElementTree.ParseError):
-        return [], []
-    broken, absent = [], []
-    for case in tree.iter("testcase"):
-        for found in [*case.iter("failure"), *case.iter("error")]:
-            words = (found.get("message") or "failed").removeprefix("Failed: ").splitlines()[0]
-            if words.startswith("contains "):  # pytest counts the failed subtests, which are said themselves
-                continue
-            name = case.get("name", "").removeprefix("test_configuration[").removesuffix("]")
-            (absent if words.startswith(ABSENT) else broken).append(f"{name}: {words}")
-    return list(dict.fromkeys(broken)), list(dict.fromkeys(absent))
+        cases = []
+    found = Cells({}, {}, {})
+    for case in cases:
+        name = case.get("name", "").removeprefix("test_configuration[").removesuffix("]")
+        for node in [*case.iter("failure"), *case.iter("error")]:
+            words = _words(node)
+            if not words.startswith("contains "):  # pytest counts the failed subtests, which are said themselves
+                (found.absent if words.startswith(ABSENT) else found.broken).setdefault(name, words)
+        for words in map(_words, case.iter("skipped")):  # of subtests too: a limit that is not set is no skipped cell
+            if words.startswith(("unsupported:", *SKIPPED)):
+                (found.unsupported if words.startswith("unsupported:") else found.absent).setdefault(name, words)
+    return found
 
 
-def of_measuring(status: int, said: Sequence[str], junit: Path) -> tuple[list[str], list[str]]:
-    """(lines that make the night red, lines why not all was measured), of how a session of pytest ended."""
-    broken, absent = failed_cells(junit)
-    if status in (0, 1):
-        unmet = [line.removeprefix("text3d-bench: ") for line in said if "--require-device" in line]
-        nothing_else = ["measure: pytest ended with status 1; measure.log says why"]
-        return broken, absent + unmet + nothing_else * (status == 1 and not (broken or absent or unmet))
-    why = PYTEST_SAYS.get(status) or f"it was ended by signal {-status}"
-    return broken, [f"measure: {why} (pytest's exit status {status})", *absent, *said[-3:]]
+def _words(node: ElementTree.Element) -> str:
+    return (node.get("message") or "failed").removeprefix("Failed: ").splitlines()[0]
+
+
+def of_measuring(status: int, said: Sequence[str], cells: Cells) -> tuple[list[str], list[str]]:
+    """(lines that make the night red, lines why not all was measured), of how a session of pytest ended.
+
+    `--require-device` minds every skip. A cell that this board cannot run is none here: the judge names it where it was
+    measured before.
+    """
+    broken, troubles = ([f"{name}: {why}" for name, why in its.items()] for its in (cells.broken, cells.absent))
+    unmet = [line.removeprefix("text3d-bench: ") for line in said if "--require-device" in line]
+    counts = [int(found[1]) if (found := COUNTED.match(line)) else None for line in unmet]
+    troubles += [line for line, count in zip(unmet, counts) if count is None or count != len(cells.unsupported)]
+    if status not in (0, 1):
+        why = PYTEST_SAYS.get(status) or f"it was ended by signal {-status}"
+        troubles = [f"measure: {why} (pytest's exit status {status})", *said[-1:], *troubles]
+    elif status == 1 and not (broken or troubles or unmet):
+        troubles = ["measure: pytest ended with status 1; measure.log says why"]
+    return broken, troubles
 
 
 class Suspect(Record):

@@ -128,11 +128,16 @@ class Night:
             resume = ["--resume"] if self.resumed else []
             status, lines = self.run("measure.log", *self.cells, *kept, *resume, *self.record.pytest_options)
             self.update(session=self._session())
-            self.end("measure", status, [line for line in lines if line.startswith(SAID)] or _tail(lines))
+            said = [line.strip("! ") for line in lines if any(word in line for word in SAID)]
+            self.end("measure", status, said or _tail(lines))
         ended = self.record.steps["measure"]
-        broken, troubles = night_record.of_measuring(ended.exit_status, ended.said, self.folder / JUNIT)
+        broken, troubles = night_record.of_measuring(ended.exit_status, ended.said, self.cells_told)
         self.update(regressed=broken)
         self.trouble(*troubles)
+
+    @property
+    def cells_told(self) -> night_record.Cells:
+        return night_record.read_cells(self.folder / JUNIT)
 
     def _session(self) -> str | None:
         """The newest that began in this night: its journal is named by its time."""
@@ -155,7 +160,11 @@ class Night:
         if status not in (0, 1):
             self.trouble(f"judge: {(lines or ['no word'])[-1]}")
             return []
-        return json.loads(found.read_text(encoding="utf-8"))
+        reports = json.loads(found.read_text(encoding="utf-8"))
+        unsupported = self.cells_told.unsupported
+        lost = [name for report in reports for name in report["missing"] if name in unsupported]
+        self.trouble(*(f"{name}: measured the night before, and now {unsupported[name]}" for name in lost))
+        return reports
 
     def confirm(self, reports: Sequence[dict]) -> list[str]:
         """Cells beside their last good commit, worst first; the options with the answers for the judge. A cell that was

@@ -16,19 +16,20 @@ from scripts.night_record import (
     GREEN,
     NOT_MEASURED,
     REGRESSED,
+    Cells,
     NightRecord,
     Step,
     exit_status,
-    failed_cells,
     of_measuring,
+    read_cells,
     read_night,
     summary,
     suspects,
     to_resume,
 )
 from suite.history import open_journals, read_folder
-from suite.records import Interval, Measurement, Status
-from tests.factories import session_file
+from suite.records import Measurement, Status
+from tests.factories import latency, session_file
 from tests.test_confirm import Clone
 
 ROOT = Path(__file__).parents[1]
@@ -77,17 +78,29 @@ JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 <testcase name="test_configuration[a/fp32@cpu]"><failure message="Failed: over budget: 3 s&#10;Repeat"/>
 <failure message="contains 1 failed subtest"/></testcase>
 <testcase name="test_configuration[b/fp32@cpu]"><failure message="Failed: needs-weights: none&#10;x"/></testcase>
-<testcase name="test_configuration[c/fp32@cpu]"><skipped message="throttled"/></testcase>
+<testcase name="test_configuration[c/fp32@cpu]"><skipped message="throttled: hot"/></testcase>
+<testcase name="test_configuration[d/fp32@cpu]"><skipped message="unsupported: no such kernel"/></testcase>
+<testcase name="test_configuration[e/fp32@cpu]"><skipped message="latency_s: no limit is set"/></testcase>
 </testsuite></testsuites>"""
+NOTHING = Cells({}, {}, {})
 
 
-def test_a_broken_limit_is_red_and_an_absent_cell_is_not_measured(tmp_path):
+def test_a_broken_limit_is_red_an_absent_cell_is_not_measured_and_an_unsupported_one_is_an_answer(tmp_path):
     (tmp_path / "junit.xml").write_text(JUNIT)
-    assert failed_cells(tmp_path / "junit.xml") == (
-        ["a/fp32@cpu: over budget: 3 s"],
-        ["b/fp32@cpu: needs-weights: none"],
-    )
-    assert failed_cells(tmp_path / "absent.xml") == ([], [])
+    cells = read_cells(tmp_path / "junit.xml")
+    assert cells.broken == {"a/fp32@cpu": "over budget: 3 s"}
+    assert cells.absent == {"b/fp32@cpu": "needs-weights: none", "c/fp32@cpu": "throttled: hot"}
+    assert cells.unsupported == {"d/fp32@cpu": "unsupported: no such kernel"}
+    assert read_cells(tmp_path / "absent.xml") == NOTHING
+    said = ["text3d-bench: --require-device cpu: 2 of its cells were skipped: throttled: hot"]
+    red, troubles = of_measuring(1, said, cells)
+    assert red == ["a/fp32@cpu: over budget: 3 s"]
+    assert troubles[:2] == ["b/fp32@cpu: needs-weights: none", "c/fp32@cpu: throttled: hot"] and len(troubles) == 3
+    only = Cells({}, {}, cells.unsupported)
+    assert of_measuring(1, said, only)[1] == [said[0].removeprefix("text3d-bench: ")]
+    assert of_measuring(1, [said[0].replace("2 of", "1 of")], only) == ([], [])
+    nothing = ["text3d-bench: --require-device cpu: no cell has a latency that can be trusted: unsupported"]
+    assert of_measuring(1, nothing, only)[1] == [nothing[0].removeprefix("text3d-bench: ")]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +115,11 @@ def test_a_broken_limit_is_red_and_an_absent_cell_is_not_measured(tmp_path):
         (-9, [], "ended by signal 9"),
     ],
 )
-def test_each_end_of_a_session_but_0_is_a_trouble_in_words(tmp_path, status, said, trouble):
-    broken, troubles = of_measuring(status, said, tmp_path / "junit.xml")
+def test_each_end_of_a_session_but_0_is_a_trouble_in_words(status, said, trouble):
+    broken, troubles = of_measuring(status, said, NOTHING)
     assert broken == [] and trouble in troubles[0]
-    assert of_measuring(0, said=[], junit=tmp_path / "junit.xml") == ([], [])
+    assert status == 1 or troubles[1:] == said
+    assert of_measuring(0, [], NOTHING) == ([], [])
 
 
 def row(configuration: str, verdict: str, ratio: float, good: str | None = "abc+", quantity: str = "latency_s") -> dict:
@@ -264,8 +278,8 @@ def one_night(tmp_path_factory) -> Board:
     return board
 
 
-def after_measuring(board: Board, folder: Path, commit: str, seconds: float, nights: int) -> Board:
-    """The same night, killed when it had measured, after made-up nights that took so many times as long."""
+def after_measuring(board: Board, folder: Path, commit: str, nights: int) -> Board:
+    """The same night, killed when it had measured, after made-up nights that took a third of its time."""
     copy = Board(folder, name=board.name)
     shutil.copytree(board.history, copy.history)
     shutil.copytree(board.results, copy.results, symlinks=True)
@@ -274,24 +288,20 @@ def after_measuring(board: Board, folder: Path, commit: str, seconds: float, nig
     NightRecord.model_validate(was | cut).write(copy.results / "latest")
     (tonight,) = board.measured()
     for night in range(nights):
-        times = seconds * (1 + 0.01 * (-1) ** night)
+        times = (1 + 0.01 * (-1) ** night) / 3
         past = {
             "session": f"202610{night + 1:02}T020000-7",
             "measured_at": f"2026-10-{night + 1:02}T02:00:00+00:00",
             "commit": commit,
-            "latency": tonight.latency.model_copy(update={"median": scaled(tonight.latency.median, times)}),
+            "latency": latency(times * tonight.latency.median.value),
         }
         session_file(copy.history / copy.name / f"{9000 + night}_made.json", [tonight.model_copy(update=past)])
     return copy
 
 
-def scaled(interval: Interval, times: float) -> Interval:
-    return Interval(value=times * interval.value, low=times * interval.low, high=times * interval.high)
-
-
 def test_a_cell_that_lastingly_got_slower_ends_red(one_night, tmp_path):
     """Thirty nights of a third of the time, and then three of tonight's, of which tonight is the last."""
-    board = after_measuring(one_night, tmp_path, "0123456789", 0.33, nights=28)
+    board = after_measuring(one_night, tmp_path, "0123456789", nights=28)
     (tonight,) = one_night.measured()
     for night in (29, 30):
         slow = {"session": f"202610{night}T020000-7", "measured_at": f"2026-10-{night}T02:00:00+00:00"}
@@ -304,7 +314,7 @@ def test_a_cell_that_lastingly_got_slower_ends_red(one_night, tmp_path):
 
 
 def test_what_cannot_be_compared_with_its_base_stays_uncertain_and_is_not_red(one_night, tmp_path):
-    board = after_measuring(one_night, tmp_path, "deadbeef00", 0.33, nights=6)
+    board = after_measuring(one_night, tmp_path, "deadbeef00", nights=6)
     status, said = board.run()
     assert status == GREEN, said
     assert f"{CELL}: uncertain: unknown commit 'deadbeef00'" in said
@@ -317,7 +327,7 @@ def test_a_disk_that_fills_up_while_cells_are_measured_is_not_green_and_keeps_wh
     two = ("-k", "sleeper-1 or sleeper-2", "-p", "tests.full_disk")
     status, said = board.run("--confirm", "never", pytest=two)
     assert status == NOT_MEASURED, said
-    assert "could not keep everything" in said and "not journalled" in said
+    assert "could not keep everything" in said and "cannot write" in said
     assert CELL in {m.configuration for m in board.measured()}
     assert board.last.exit_status == NOT_MEASURED
 
