@@ -322,6 +322,7 @@ def test_what_cannot_be_compared_with_its_base_stays_uncertain_and_is_not_red(on
     assert "Not confirmed, so not red" in (board.results / "latest" / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_cells_are_measured_is_not_green_and_keeps_what_there_is(tmp_path):
     board = Board(tmp_path)
     two = ("-k", "sleeper-1 or sleeper-2", "-p", "tests.full_disk")
@@ -341,6 +342,7 @@ def test_a_machine_that_is_not_in_order_measures_nothing(tmp_path):
     assert "free disk" in (board.results / "latest" / "preflight.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_throttled_board_is_not_green(tmp_path):
     board = Board(tmp_path)
     status, said = board.run(pytest=("-p", "tests.odd_night"), TEXT3D_TEST_NIGHT="held-back")
