@@ -8,7 +8,9 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 
+from suite.history import MACHINE
 from suite.judging.cause import Circumstances, cause
+from suite.machine import Condition, Run, SessionMachine
 from suite.nights.__main__ import main
 from suite.nights.night import RULE_BOARD, RULE_FEW, RULE_PAIRED, RULE_STATUS, NoSession, judge_session
 from suite.records import Energy, Measurement, Status, Verdict
@@ -213,3 +215,34 @@ def test_the_command_answers_wrong_names_with_near_ones(tmp_path, capsys):
     assert "laptop" in capsys.readouterr().err
     assert main(["--history", str(tmp_path / "nothing")]) == 2
     assert "nothing was measured" in capsys.readouterr().err
+
+
+def an_unsteady(session: str, *why: str) -> SessionMachine:
+    run = Run(start=Condition(at=when(0)))
+    return SessionMachine(session=session, board="laptop", runs=[run], unsteady=list(why))
+
+
+def test_an_unsteady_night_has_the_machine_as_its_cause_and_is_no_past_of_others():
+    past = [*history(30), *(a_night(n, seconds=2.4) for n in (30, 31, 32))]
+    report = judge_session(past, unsteady={"night-32": "the machine was rebooted"})
+    assert report.unsteady == "the machine was rebooted"
+    assert finding(report, "latency_s").cause.kind == "machine"
+    others = {"night-30": "rebooted", "night-31": "rebooted"}
+    alone = judge_session(past, unsteady=others)  # of three slow nights one can be trusted
+    assert alone.unsteady is None
+    assert finding(alone, "latency_s").judged.verdict == Verdict.UNCERTAIN
+    assert finding(alone, "latency_s").then.session == "night-29"
+
+
+def test_the_command_reads_which_sessions_were_unsteady(tmp_path, capsys):
+    for m in [*history(30), *(a_night(n, seconds=2.4) for n in (30, 31, 32))]:
+        path = session_file(tmp_path / "laptop" / f"{m.session}.json", [m])
+        if m.session in ("night-30", "night-31"):
+            machine = an_unsteady(m.session, "the clock was set back by 60 s").model_dump(mode="json")
+            path.write_text(json.dumps(json.loads(path.read_text()) | {MACHINE: machine}))
+    assert main(["--history", str(tmp_path)]) == 0
+    assert "uncertain: point-e-nano-text/fp32@orin, latency_s" in capsys.readouterr().out
+    told = tmp_path / "night.json"
+    main(["--history", str(tmp_path), "--session", "night-31", "--json", str(told)])
+    assert "unsteady session: the clock was set back by 60 s" in capsys.readouterr().out
+    assert json.loads(told.read_text())[0]["unsteady"] == "the clock was set back by 60 s"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.command_line import command
-from suite.history import COMMITTED, LOCAL, HistoryError, read_folder, write_atomically
+from suite.history import COMMITTED, LOCAL, History, HistoryError, read_folder, write_atomically
 from suite.names import unknown
 from suite.nights.night import NoSession, judge_session
 from suite.nights.report import as_json, lines, markdown
@@ -47,19 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary for a job's page there")
     options = parser.parse_args(argv)
     by_board: dict[str, list[Measurement]] = defaultdict(list)
+    history = History()
     for folder in options.history or [COMMITTED, LOCAL]:
-        history = read_folder(folder) if folder.is_dir() else None
-        for problem in history.problems if history else ():
-            print(f"warning: history file {problem}", file=sys.stderr)
-        for m in history.measurements if history else ():
-            if m.board is not None:
-                by_board[m.board].append(m)
+        if folder.is_dir():
+            history.extend(read_folder(folder))
+    for problem in history.problems:
+        print(f"warning: history file {problem}", file=sys.stderr)
+    for m in history.measurements:
+        if m.board is not None:
+            by_board[m.board].append(m)
     try:
         if options.board is not None and options.board not in by_board:
             raise NoSession(str(unknown("board", options.board, by_board)) if by_board else "nothing was measured")
         confirmed = read_confirmations(options.confirmed) if options.confirmed else {}
         boards = [options.board] if options.board else _with_session(by_board, options.session)
-        reports = [judge_session(by_board[board], options.session, confirmed) for board in boards]
+        reports = [
+            judge_session(by_board[board], options.session, confirmed, _unsteady(history, board)) for board in boards
+        ]
         if not reports:
             raise NoSession(f"no session {options.session!r}" if options.session else "nothing was measured")
         for path, text in ((options.json, as_json(reports)), (options.markdown, markdown(reports))):
@@ -71,6 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for report in reports:
         print("\n".join(lines(report)))
     return 1 if any(report.verdict == Verdict.REGRESSED for report in reports) else 0
+
+
+def _unsteady(history: History, board: str) -> dict[str, str]:
+    """Why sessions of a board were not measured under one condition, by session."""
+    its = {session: machine for (where, session), machine in history.machines.items() if where == board}
+    return {session: "; ".join(machine.unsteady) for session, machine in its.items() if machine.unsteady}
 
 
 def _with_session(by_board: dict[str, list[Measurement]], session: str | None) -> list[str]:

@@ -51,6 +51,7 @@ class NightReport:
     findings: tuple[Finding, ...]
     event: str | None = None  # where a large part of the board moved together
     missing: tuple[str, ...] = field(default=())  # measured in the session before, and not in this one
+    unsteady: str | None = None  # why it was not all measured under one condition
 
     @property
     def verdict(self) -> Verdict:
@@ -67,12 +68,13 @@ def judge_session(
     measurements: Iterable[Measurement],
     session: str | None = None,
     confirmed: Mapping[str, Verdict] | None = None,
-    unsteady: str | None = None,
+    unsteady: Mapping[str, str] | None = None,
     with_smallest: bool = True,
 ) -> NightReport:
     """Judge the newest session of a board, or the named one, by its own and all earlier ones. `confirmed` holds what
-    base and head side by side gave, by configuration. NoSession when there is nothing to judge. The smallest change
-    that each series shows takes most of the time; `with_smallest` leaves it out."""
+    base and head side by side gave, by configuration. `unsteady` holds why, by session: such a one is no past of
+    others. NoSession when there is nothing to judge. The smallest change that each series shows takes most of the time;
+    `with_smallest` leaves it out."""
     everything = sorted(measurements, key=lambda m: m.measured_at)
     if not everything:
         raise NoSession("nothing was measured")
@@ -80,13 +82,15 @@ def judge_session(
     tonight = [m for m in everything if m.session == session]
     if not tonight:
         raise NoSession(f"no session {session!r}; the newest is {everything[-1].session!r}")
+    unsteady = unsteady or {}
+    everything = [m for m in everything if m.session == session or m.session not in unsteady]
     until = tonight[-1].measured_at
     by_cell = {key: its for key, its in cells(m for m in everything if m.measured_at <= until).items()}
     found = [finding for its in by_cell.values() if its[-1].session == session for finding in _cell(its, with_smallest)]
     found = _corrected(found)
     way = moved_together([_direction(f) for f in found if f.quantity.startswith("latency")])
     canaries = _canaries(everything)
-    found = [_explained(_as_event(f, way), confirmed or {}, unsteady, canaries) for f in found]
+    found = [_explained(_as_event(f, way), confirmed or {}, unsteady.get(session), canaries) for f in found]
     told = {1: "worse", -1: "better"}
     return NightReport(
         board=str(tonight[-1].board),
@@ -96,6 +100,7 @@ def judge_session(
         findings=tuple(found),
         event=f"a large part of the board's latencies got {told[way]} together" if way else None,
         missing=_missing(by_cell.values(), session),
+        unsteady=unsteady.get(session),
     )
 
 

@@ -23,6 +23,7 @@ def lines(report: NightReport) -> list[str]:
     """What needs somebody's eye, worst first; what passed is only counted."""
     found = [headline(report)]
     found += [f"  event: {report.event}"] if report.event else []
+    found += [f"  unsteady session: {report.unsteady}"] if report.unsteady else []
     for verdict in TOLD:
         found += [line for finding in report.of(verdict) for line in _finding(finding)]
     found += [f"  missing: {name} was measured in the session before" for name in report.missing]
@@ -53,6 +54,7 @@ def markdown(reports: Sequence[NightReport]) -> str:
     for report in reports:
         found += [f"### {MARKS.get(report.verdict, '⚪')} {headline(report)}", ""]
         found += [f"**{report.event}**", ""] if report.event else []
+        found += [f"**unsteady session**: {report.unsteady}", ""] if report.unsteady else []
         told = [finding for verdict in TOLD for finding in report.of(verdict)]
         if told:
             found += ["| | cell | figure | change | cause | last good commit |", "|---|---|---|---|---|---|"]
@@ -91,6 +93,7 @@ def _report(report: NightReport) -> dict:
         "commit": report.commit,
         "verdict": report.verdict.value,
         "event": report.event,
+        "unsteady": report.unsteady,
         "missing": list(report.missing),
         "findings": [_row(finding) for finding in report.findings],
     }
