@@ -59,12 +59,16 @@ def hypervolume(points: np.ndarray, kind: str) -> float | None:
     return float(moocore.hypervolume(np.clip(unit, 0, None), ref=np.ones(3))) if len(points) else 0.0
 
 
+MATTERS = (math.log(2), math.log(2), 0.05)  # a factor of two in latency and in memory, five points of quality
+
+
 def balanced(points: np.ndarray) -> int:
     """Which point of a frontier is nearest to the best of each objective, each scaled to its range on the frontier:
-    the compromise solution of Zeleny 1973, a knee where there is one."""
+    the compromise solution of Zeleny 1973, a knee where there is one. A range that is too small to matter counts for
+    what it is: 3 % of memory do not weigh as much as 90 times the latency."""
     lower = _lower_is_better(points)
-    span = np.ptp(lower, axis=0)
-    unit = (lower - lower.min(axis=0)) / np.where(span > 0, span, 1)
+    span = np.maximum(np.ptp(lower, axis=0), MATTERS)
+    unit = (lower - lower.min(axis=0)) / span
     return int(np.argmin(np.linalg.norm(unit, axis=1)))
 
 

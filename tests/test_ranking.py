@@ -76,6 +76,11 @@ def test_the_hypervolume_has_a_fixed_reference_a_kind():
     assert ranking.hypervolume(better, "mesh") > ranking.hypervolume(point, "mesh") > 0
 
 
+def test_a_little_memory_does_not_outweigh_ninety_times_the_latency():
+    fp32, distilled = (5.47, 50.3e6, 0.974), (0.0618, 51.8e6, 0.974)
+    assert ranking.balanced(np.array([fp32, distilled])) == 1
+
+
 def test_the_balanced_pick_is_the_knee_not_an_end():
     points = np.array([[0.1, 1e8, 0.2], [0.2, 1.1e8, 0.85], [10.0, 9e8, 0.9]])
     assert ranking.balanced(points) == 1
