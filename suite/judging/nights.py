@@ -11,7 +11,7 @@ import numpy as np
 
 from suite.judging.baselines import MIN_SESSIONS, one_more
 from suite.judging.intervals import CONFIDENCE
-from suite.judging.step_evidence import LENGTHS, MIN_PAST, Evidence, evidence, smallest_change, split, spread
+from suite.judging.step_evidence import ENOUGH, LENGTHS, Evidence, evidence, smallest_change, split, spread
 from suite.records import Interval, Verdict
 
 SURPRISING = 0.05  # a newest night with less chance than this is measured again before anybody believes it
@@ -34,8 +34,8 @@ class Judged:
 
 def judge_nights(values: Sequence[float], *, with_smallest: bool = True) -> Judged:
     """Judge the newest of a series of positive values, oldest first, of which a higher one is worse."""
-    if len(values) < MIN_PAST + LENGTHS[0]:
-        lacking = MIN_PAST + LENGTHS[0] - len(values)
+    if len(values) < ENOUGH:
+        lacking = ENOUGH - len(values)
         reason = f"{len(values)} comparable nights; {lacking} more before a step can be told from noise"
         return Judged(Verdict.NO_BASELINE, RULE_NONE, reason)
     logs = [math.log(value) for value in values]
@@ -67,7 +67,7 @@ def _stepped(verdict: Verdict, found: Evidence, smallest: tuple) -> Judged:
 def past_band(values: Sequence[float]) -> Interval | None:
     """In which 19 of 20 nights lie if nothing changed, from a series' past: the nights that are not looked at for a
     step. From fewer nights it is the interval for one more (None below MIN_SESSIONS)."""
-    if len(values) >= MIN_PAST + LENGTHS[0]:
+    if len(values) >= ENOUGH:
         past = np.log(np.asarray(values[: split(len(values))], dtype=float))
         middle, reach = float(np.median(past)), NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * spread(past)
         return Interval(value=math.exp(middle), low=math.exp(middle - reach), high=math.exp(middle + reach))

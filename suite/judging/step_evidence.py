@@ -26,6 +26,7 @@ from suite.records import Interval
 MIN_PAST = 10  # nights; a spread of fewer is a guess
 SETTLED_PAST = 30  # with so many behind it, the last ten nights are looked at together
 LENGTHS = range(3, 11)  # nights since the step
+ENOUGH = MIN_PAST + LENGTHS[0]  # nights, before a step can be told from noise
 FAST_ODDS, SLOW_ODDS = math.log(20), math.log(90)  # that three nights have to reach, and more nights
 NIGHT_COUNTS = math.log(16)  # at most: no single night, however slow, is a step
 SHARE_ABOVE = 0.8  # of the nights since a step

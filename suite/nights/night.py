@@ -13,14 +13,13 @@ from suite.judging.cause import Cause, Circumstances, cause, computed_differentl
 from suite.judging.latency_change import judge_ratio
 from suite.judging.nights import RULE_NIGHT, RULE_NONE, RULE_STEP, Judged, judge_nights
 from suite.judging.paired_quality import SIGNIFICANCE, difference, mcnemar_p
-from suite.judging.step_evidence import LENGTHS, MIN_PAST
+from suite.judging.step_evidence import ENOUGH
 from suite.judging.together import moved_together, survivors
 from suite.nights.series import Series, cells, series_of
 from suite.records import NOT_RUN, Interval, Measurement, Status, Verdict
 
 RULE_FEW, RULE_STATUS, RULE_PAIRED, RULE_BOARD = "few nights", "status", "prompt by prompt", "board moved"
 VOTING = 5  # earlier nights whose majority says whether a prompt was hit
-FEW_TOLERANCE = 0.05
 
 
 class NoSession(ValueError):
@@ -120,7 +119,7 @@ def _cell(its: Sequence[Measurement], with_smallest: bool) -> list[Finding]:
 
 def _series(series: Series, with_smallest: bool) -> Finding:
     values, nights = series.values, series.nights
-    enough = len(values) >= MIN_PAST + LENGTHS[0]
+    enough = len(values) >= ENOUGH
     judged = judge_nights(values, with_smallest=with_smallest) if enough else _few(values)
     since = judged.nights or 1
     then = nights[-1 - since].measurement if len(nights) > since else series.before and series.before.measurement
@@ -139,11 +138,11 @@ def _few(values: Sequence[float]) -> Judged:
     level = one_more(values[:-1])
     ratio = values[-1] / level.value
     change = Interval(value=ratio, low=values[-1] / level.high, high=values[-1] / level.low)
-    verdict = judge_ratio(change, FEW_TOLERANCE)
+    verdict = judge_ratio(change)
     reason = f"×{ratio:.3f} of {len(values) - 1} nights (95 % interval ×{change.low:.3f} to ×{change.high:.3f})"
     if verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
         return Judged(Verdict.UNCERTAIN, RULE_FEW, reason + ": measure again", change, 1)
-    inside = f"{reason}; {MIN_PAST + LENGTHS[0] - len(values)} more nights before a step can be told from noise"
+    inside = f"{reason}; {ENOUGH - len(values)} more nights before a step can be told from noise"
     return Judged(Verdict.PASS, RULE_FEW, inside, change)
 
 
@@ -170,10 +169,6 @@ def quality_finding(good: Sequence[Measurement], now: Measurement) -> Finding | 
     if p < SIGNIFICANCE:
         judged = replace(judged, verdict=Verdict.REGRESSED if change.value < 0 else Verdict.IMPROVED, nights=1)
     return Finding("r_precision", judged, now, earlier[-1])
-
-
-def _scored_by(m: Measurement) -> tuple[str, str | None]:
-    return m.quality.judge, m.fingerprint and m.fingerprint.gallery_sha256
 
 
 def _corrected(found: Sequence[Finding]) -> list[Finding]:
