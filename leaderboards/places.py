@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from leaderboards.dominance import hit_matrix, tie_bands
 from leaderboards.frontier import candidate, comparable, key
 from leaderboards.kinds import by_kind
 from leaderboards.ranking import Sampled
-from suite.records import Measurement, PublishedRow
+from suite.records import GALLERY_SIZE, Measurement, PublishedRow
 
 
 def with_places(rows: Iterable[PublishedRow], measurements: Iterable[Measurement]) -> list[PublishedRow]:
@@ -32,7 +31,7 @@ def with_places(rows: Iterable[PublishedRow], measurements: Iterable[Measurement
 def _places(rows: Sequence[PublishedRow], runs: Sequence[Measurement | None]) -> list[dict]:
     """The fields of each row; none where its run is not at hand."""
     asked = [_prompts(run) for run in runs]
-    most = max(Counter(p for p in asked if p).items(), key=lambda item: (item[1], len(item[0])), default=(None, 0))[0]
+    most = _prompts_of_most(asked)
     chosen = [n for n, prompts in enumerate(asked) if most and most <= prompts]
     if not chosen:
         return [{} for _ in rows]
@@ -49,6 +48,15 @@ def _places(rows: Sequence[PublishedRow], runs: Sequence[Measurement | None]) ->
     for n, place, layer, band in zip(chosen, placed, ranking.layers(points), bands, strict=True):
         fields[n] = vars(place) | {"layer": int(layer), "tie_band": band}
     return fields
+
+
+def _prompts_of_most(asked: Sequence[frozenset[str]]) -> frozenset[str]:
+    """The prompts by which rows are compared: a full set that most rows were asked, some with more (scoring that ends
+    when it knows leaves each row with prompts of its own); of several the largest. Smaller sets where none is full."""
+    known = {prompts for prompts in asked if prompts}
+    full = {prompts for prompts in known if len(prompts) >= GALLERY_SIZE} or known
+    covers = {prompts: sum(prompts <= other for other in asked) for prompts in full}
+    return max(full, key=lambda prompts: (covers[prompts], len(prompts)), default=frozenset())
 
 
 def _prompts(run: Measurement | None) -> frozenset[str]:

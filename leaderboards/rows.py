@@ -19,7 +19,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
-from suite.judging.paired_quality import difference, hit_pairs
+from suite.judging.paired_quality import difference, hit_pairs, looked_at
 from suite.records import (
     NOT_RUN,
     SCHEMA_VERSION,
@@ -105,6 +105,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
         prompts=len(quality.outcomes) if quality else None,
+        quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
@@ -183,15 +184,15 @@ def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -
     """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
-    best, most = [], (False, 0, "")
+    best, most, anytime = [], (False, 0, ""), False
     for other in measurements:
         if other.optimization == REFERENCE and other.quality is not None and _same_judging(m, other):
             pairs = hit_pairs(m.quality, other.quality)
             # The same session's first, then the most prompts in common, then the newest.
             rank = (other.session == m.session, len(pairs), other.measured_at)
             if pairs and rank > most:
-                best, most = pairs, rank
-    return difference(best) if best else None
+                best, most, anytime = pairs, rank, looked_at(m.quality, other.quality)
+    return difference(best, anytime=anytime) if best else None
 
 
 def _same_judging(m: Measurement, other: Measurement) -> bool:

@@ -237,15 +237,20 @@ def committed_outcomes(measurements: Iterable[Measurement]) -> dict[tuple[str, s
     for m in sorted(measurements, key=lambda m: m.measured_at):
         if m.quality is None or m.status != Status.OK or m.smoke or m.protocol != PROTOCOL or m.fingerprint is None:
             continue
-        found[m.configuration.partition("@")[0], m.weights] = Committed(
-            session=m.session,
-            board=m.board,
-            measured_at=m.measured_at,
-            weights_sha256=m.fingerprint.weights_sha256,
-            gallery_sha256=m.fingerprint.gallery_sha256,
-            quality=m.quality,
-        )
+        found[m.configuration.partition("@")[0], m.weights] = outcomes_of(m)
     return found
+
+
+def outcomes_of(m: Measurement) -> Committed:
+    """Of a measurement with a quality and a fingerprint."""
+    return Committed(
+        session=m.session,
+        board=m.board,
+        measured_at=m.measured_at,
+        weights_sha256=m.fingerprint.weights_sha256,
+        gallery_sha256=m.fingerprint.gallery_sha256,
+        quality=m.quality,
+    )
 
 
 def _weight(measurement: Measurement) -> int:

@@ -281,7 +281,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     if not any(item.path == BENCHMARK_FILE for item in items):
         return []
     outcomes = " (slow cells take committed outcomes)" if bench.options.borrows else ""
-    lines = [f"text3d-bench: board {machine_board()}, {bench.options.quality_prompts} quality prompts{outcomes}"]
+    most, stopping = bench.options.quality_prompts, bench.options.stopping
+    prompts = f"{most} quality prompts" if stopping is None else f"quality prompts until it is known, {most} at most"
+    lines = [f"text3d-bench: board {machine_board()}, {prompts}{outcomes}"]
     cells = (item for item in items if item.path == BENCHMARK_FILE)
     for device in dict.fromkeys(find(item.callspec.params["configuration"]).device.name for item in cells):
         board = board_of(device)

@@ -223,6 +223,18 @@ class Borrowed(Record):
     scored_here: Count  # prompts, each as in that session
 
 
+class Stopped(Record):
+    """Scoring that ended when it knew: `suite/judging/stopping.py`."""
+
+    why: Literal["decided", "time", "all prompts"]
+    verdict: Literal["non-inferior", "inferior", "open"] | None  # None: there was no reference to hold it against
+    gallery: int = Field(ge=2, le=3001)  # in which a hit was asked for
+    margin: Fraction  # of the hit rate
+    pairs: Count  # prompts that both were scored on
+    difference: Interval | None = None  # of the hit rates, valid wherever one stops
+    reference_session: FileName | None = None
+
+
 class Quality(Record):
     """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4)."""
 
@@ -234,6 +246,7 @@ class Quality(Record):
     diversity: Distance | None = None  # Chamfer distance between two objects of the same prompt
     batch_size: int | None = None  # objects made together at most; None: not recorded, one at a time
     borrowed: Borrowed | None = None
+    stopped: Stopped | None = None  # None: as many prompts as were asked for
     warnings: list[str] = []
 
 
@@ -358,6 +371,7 @@ class PublishedRow(Record):
     quality_difference: Difference | None = None  # r_precision minus the reference's, on the same prompts
     quality_difference_low: Difference | None = None
     quality_difference_high: Difference | None = None
+    quality_verdict: Literal["non-inferior", "inferior", "open"] | None = None  # where scoring ended when it knew
     extrapolated: bool = False
     simulated: bool = False
     smoke: bool = False

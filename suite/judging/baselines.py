@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError
 from suite.judging.intervals import relative_half_width, student_t
 from suite.judging.latency_change import TOLERANCE as LATENCY_TOLERANCE
 from suite.judging.latency_change import judge_ratio
-from suite.judging.paired_quality import SIGNIFICANCE, difference, mcnemar_p
+from suite.judging.paired_quality import SIGNIFICANCE, difference, looked_at, mcnemar_p
 from suite.records import SCHEMA_VERSION, Fingerprint, Interval, Measurement, Record, Status, Verdict, first_error
 
 FOLDER = Path(__file__).parents[1] / "baselines"
@@ -223,7 +223,8 @@ def _quality(m: Measurement, baseline: Baseline) -> Change | None:
     pairs = [(o.rank_153 == 0, known[o.prompt] == "1") for o in m.quality.outcomes if o.prompt in known]
     if not pairs:
         return Change(name, Verdict.NO_BASELINE, None, "no prompt was scored both then and now")
-    change, p = difference(pairs), mcnemar_p(pairs)
+    anytime = looked_at(m.quality)
+    change, p = difference(pairs, anytime=anytime), mcnemar_p(pairs, anytime=anytime)
     if p < SIGNIFICANCE:
         verdict = Verdict.REGRESSED if change.value < 0 else Verdict.IMPROVED
     else:

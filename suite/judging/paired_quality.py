@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from scipy.special import bdtr
 
+from suite.judging import anytime as at_any_time
 from suite.judging.intervals import proportion
 from suite.records import GALLERY_SIZE, Interval, Quality
 
@@ -19,21 +20,29 @@ def hit_pairs(quality: Quality, reference: Quality, gallery: int = GALLERY_SIZE)
     return [(hit, known[prompt]) for prompt, hit in _hits(quality, gallery).items() if prompt in known]
 
 
+def looked_at(*qualities: Quality | None) -> bool:
+    """Whether scoring one of these ended when it knew."""
+    return any(q is not None and q.stopped is not None and q.stopped.difference is not None for q in qualities)
+
+
 def _hits(quality: Quality, gallery: int) -> dict[str, bool]:
     """By prompt; empty where the prompt set has no such gallery."""
     ranks = {outcome.prompt: getattr(outcome, f"rank_{gallery}") for outcome in quality.outcomes}
     return {prompt: rank == 0 for prompt, rank in ranks.items() if rank is not None}
 
 
-def difference(pairs: Sequence[tuple[bool, bool]]) -> Interval:
+def difference(pairs: Sequence[tuple[bool, bool]], *, anytime: bool = False) -> Interval:
     """Difference of the hit rates with its 95 % interval: method 10 of Newcombe 1998, "Improved confidence intervals
     for the difference between binomial proportions based on paired data", Statistics in Medicine 17, 2635–2650.
 
     The Wilson intervals of the two rates are put together with their correlation, which is taken with a continuity
-    correction. Unlike a bootstrap over prompts it keeps a width when no prompt tells the two apart.
+    correction. Unlike a bootstrap over prompts it keeps a width when no prompt tells the two apart. anytime: how many
+    prompts there are was settled by looking at them (`suite.judging.anytime`), which takes a wider interval.
     """
     if not pairs:
         raise ValueError("no prompt was scored on both: there is nothing to pair")
+    if anytime:
+        return at_any_time.difference(pairs)
     count = len(pairs)
     both = sum(here and there for here, there in pairs)
     won = sum(here and not there for here, there in pairs)
@@ -63,8 +72,11 @@ def _side(a: float, b: float, correlation: float) -> float:
     return math.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b))
 
 
-def mcnemar_p(pairs: Sequence[tuple[bool, bool]]) -> float:
-    """Two-sided exact McNemar test on the discordant prompts (McNemar 1947); 1.0 when there are none."""
+def mcnemar_p(pairs: Sequence[tuple[bool, bool]], *, anytime: bool = False) -> float:
+    """Two-sided exact McNemar test on the discordant prompts (McNemar 1947); 1.0 when there are none. anytime: as in
+    `difference`."""
+    if anytime:
+        return at_any_time.p_value(pairs)
     won = sum(here and not there for here, there in pairs)
     lost = sum(there and not here for here, there in pairs)
     # Of a fair coin both sides are alike: twice the smaller, which an even split counts its middle twice in.

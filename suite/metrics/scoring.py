@@ -42,10 +42,12 @@ def measure_quality(
     batch_size: int = 1,
     lead: Lead | None = None,
     diversity: bool = True,
+    enough: Callable[[list[PromptOutcome]], bool] = lambda outcomes: False,
 ) -> tuple[Quality, Objects]:
     """Quality over the first `count` prompts, and the first part's objects, for the contact sheet.
 
     lead: this process's share of the work, where others help. diversity: make a second object of the first prompts.
+    enough: asked after each part, in their order whoever made them, so that it ends at the same prompt everywhere.
     ValueError for a count that the judge does not have.
     """
     if not 1 <= count <= len(judge.prompts):
@@ -53,12 +55,15 @@ def measure_quality(
     parts = parts_of(count)
     first = generated(pipeline, _prompts(judge, parts[0]), batch_size=batch_size)
     done = {0: score_part(pipeline, judge, parts[0], batch_size, first, diversity)}
+    row = Row(done, len(parts), enough)
     for number in _numbers(len(parts), lead, done):
+        if row.ended():
+            break
         done[number] = score_part(pipeline, judge, parts[number], batch_size, diversity=diversity)
         if lead is not None:
             done |= lead.answers()
         progress(sum(len(part.outcomes) for part in done.values()))
-    scored = [done[number] for number in range(len(parts))]
+    scored = row.whole()
     distances = [distance for part in scored for distance in part.distances]
     quality = summarize(
         judge.name,
@@ -66,7 +71,32 @@ def measure_quality(
         mean_interval(distances) if distances else None,
     )
     faults = [fault for part in scored for fault in part.faults]
-    return quality.model_copy(update={"batch_size": batch_size, "warnings": _missed(faults, count)}), first
+    return quality.model_copy(
+        update={"batch_size": batch_size, "warnings": _missed(faults, len(quality.outcomes))}
+    ), first
+
+
+class Row:
+    """The parts that are done without a gap from the first on, and where in their row there are enough."""
+
+    def __init__(self, done: dict[int, Scored], parts: int, enough: Callable[[list[PromptOutcome]], bool]):
+        self._done, self._parts, self._enough = done, parts, enough
+        self._length, self._ended = 0, False
+
+    def ended(self) -> bool:
+        while not self._ended and self._length < self._parts and self._length in self._done:
+            self._length += 1
+            outcomes = [outcome for part in self._taken() for outcome in part.outcomes]
+            self._ended = self._length < self._parts and self._enough(outcomes)
+        return self._ended
+
+    def whole(self) -> list[Scored]:
+        """The parts that count, when no more will be done."""
+        self.ended()
+        return self._taken()
+
+    def _taken(self) -> list[Scored]:
+        return [self._done[number] for number in range(self._length)]
 
 
 def _missed(faults: list[str], count: int) -> list[str]:

@@ -12,7 +12,7 @@ from suite.judging.baselines import BROKEN, MIN_SESSIONS, one_more
 from suite.judging.cause import Cause, Circumstances, cause, computed_differently
 from suite.judging.latency_change import judge_ratio
 from suite.judging.nights import RULE_NIGHT, RULE_NONE, RULE_STEP, Judged, judge_nights
-from suite.judging.paired_quality import SIGNIFICANCE, difference, mcnemar_p
+from suite.judging.paired_quality import SIGNIFICANCE, difference, looked_at, mcnemar_p
 from suite.judging.step_evidence import ENOUGH
 from suite.judging.together import moved_together, survivors
 from suite.nights.series import Series, cells, series_of
@@ -162,7 +162,8 @@ def quality_finding(good: Sequence[Measurement], now: Measurement) -> Finding | 
     pairs = [(o.rank_153 == 0, votes[o.prompt] > 0) for o in now.quality.outcomes if o.prompt in votes]
     if not pairs:
         return Finding("r_precision", Judged(Verdict.NO_BASELINE, RULE_NONE, "no prompt was scored before"), now)
-    change, p = difference(pairs), mcnemar_p(pairs)
+    anytime = looked_at(now.quality)
+    change, p = difference(pairs, anytime=anytime), mcnemar_p(pairs, anytime=anytime)
     won, lost = sum(h and not t for h, t in pairs), sum(t and not h for h, t in pairs)
     reason = f"{won} prompts won, {lost} lost of {len(pairs)} (exact McNemar p = {p:.2g})"
     judged = Judged(Verdict.PASS, RULE_PAIRED, reason, change, log_odds=-math.log(p))

@@ -15,7 +15,7 @@ import pytest
 
 from suite.configurations import Configuration, UnknownName, find
 from suite.devices.backend import Board, board_of, machine_board
-from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, read_folder
+from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, outcomes_of, read_folder
 from suite.judging.against_original import against_original
 from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
@@ -78,7 +78,8 @@ class Bench:
 
     @cached_property
     def _committed(self) -> dict[tuple[str, str | None], Committed]:
-        return committed_outcomes(read_folder(COMMITTED).measurements) if self.options.borrows else {}
+        wanted = self.options.borrows or self.options.stopping is not None
+        return committed_outcomes(read_folder(COMMITTED).measurements) if wanted else {}
 
     @cached_property
     def folder(self) -> Path:
@@ -323,8 +324,19 @@ class Bench:
         return measurement
 
     def _job(self, plan: Plan) -> Job:
-        committed = self._committed.get((plan.configuration.recipe, plan.weights))
-        return plan.job(self.folder / "artefacts" / self.recorder.session, committed)
+        committed = self._committed.get((plan.configuration.recipe, plan.weights)) if self.options.borrows else None
+        folder = self.folder / "artefacts" / self.recorder.session
+        return plan.job(folder, committed, self._outcomes_of_reference(plan))
+
+    def _outcomes_of_reference(self, plan: Plan) -> Committed | None:
+        """This session's, else those of a committed one, since objects do not hang on the machine."""
+        if self.options.stopping is None:
+            return None
+        reference = plan.configuration.reference
+        here = self.recorder.measurements.get(reference.id)
+        if here is not None and here.quality is not None and here.fingerprint is not None:
+            return outcomes_of(here)
+        return self._committed.get((reference.recipe, plan.weights))
 
     def close(self) -> None:
         """Journal what is left, close the journal, free the board."""
@@ -344,6 +356,7 @@ def wanted_of(plan: Plan, chosen: bool) -> Wanted:
     return Wanted(
         plan.weights,
         plan.prompts if chosen else None,
+        stops=plan.options.stopping is not None,
         smoke=chosen and plan.smoke,
         extrapolated=plan.extrapolated,
         borrows=plan.options.borrows,
@@ -352,9 +365,11 @@ def wanted_of(plan: Plan, chosen: bool) -> Wanted:
 
 def _marked_smoke(measurement: Measurement) -> Measurement:
     """A run that scored fewer prompts itself than it was asked for, since others' outcomes stood for them or did not
-    agree, is less than a full one."""
+    agree, is less than a full one; one that knew enough is not."""
     quality = measurement.quality
-    few = quality is not None and (quality.borrowed is not None or len(quality.outcomes) < FULL_PROMPTS)
+    decided = quality is not None and quality.stopped is not None and quality.stopped.why == "decided"
+    short = quality is not None and len(quality.outcomes) < FULL_PROMPTS and not decided
+    few = quality is not None and (quality.borrowed is not None or short)
     return measurement.model_copy(update={"smoke": True}) if few else measurement
 
 

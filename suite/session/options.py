@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from suite.judging.stopping import Stopping
 from suite.models.checkpoints.official import GIVEN_VARIABLE
 from suite.prompts import JUDGES, PromptsError, check_file
+from suite.records import GALLERY_SIZE
 from suite.worker.launching import TIMEOUT_S
 
 FULL_PROMPTS = 153
+MOST_PROMPTS = 1024
+AUTOMATIC = {"auto": GALLERY_SIZE, "auto-3001": 3001}  # the gallery in which it is asked
+QUALITY_TIME_S = 300.0
 TIME_BUDGET_S, SMOKE_TIME_BUDGET_S = 60.0, 6.0
 
 
@@ -22,6 +28,7 @@ class SessionOptions:
 
     weights: str = "auto"  # of Model.weights; auto: the first that a model has
     quality_prompts: int = FULL_PROMPTS
+    stopping: Stopping | None = None  # score no more prompts than it takes to know
     borrows: bool = False  # slow cells take committed outcomes for most prompts
     prompts: Path | None = None  # a file of the user's own
     judge: str | None = None  # another than the prompt set's own
@@ -37,10 +44,13 @@ class SessionOptions:
     def from_pytest(cls, config: pytest.Config, default_smoke: bool = False) -> SessionOptions:
         asked = config.getoption
         prompts, outcomes, budget_s = asked("quality_prompts"), asked("outcomes"), asked("time_budget")
+        prompts = FULL_PROMPTS if prompts is None else prompts
+        automatic = prompts in AUTOMATIC
         usual_s = SMOKE_TIME_BUDGET_S if default_smoke else TIME_BUDGET_S
         return cls(
             weights=asked("weights"),
-            quality_prompts=FULL_PROMPTS if prompts is None else prompts,
+            quality_prompts=MOST_PROMPTS if automatic else prompts,
+            stopping=Stopping(AUTOMATIC[prompts], asked("quality_time")) if automatic else None,
             borrows=default_smoke if outcomes is None else outcomes == "committed",
             prompts=None if asked("prompts") is None else asked("prompts").resolve(),
             judge=asked("judge"),
@@ -87,10 +97,19 @@ def add_to(group: pytest.OptionGroup) -> None:
     )
     group.addoption(
         "--quality-prompts",
-        type=int,
+        type=_prompts,
         default=None,
         metavar="N",
-        help=f"Prompts to score, 0 to 1024 (default {FULL_PROMPTS}).",
+        help=f"Prompts to score, 0 to {MOST_PROMPTS} (default {FULL_PROMPTS}). auto: until it is known whether a "
+        "recipe hits less often than its reference by more than 3 points among 153 (auto-3001: among 3,001), or "
+        "--quality-time is over.",
+    )
+    group.addoption(
+        "--quality-time",
+        type=float,
+        default=QUALITY_TIME_S,
+        metavar="SECONDS",
+        help="With --quality-prompts auto: of a cell's scoring, once it has 153 prompts (default %(default)g).",
     )
     group.addoption(
         "--outcomes",
@@ -161,10 +180,18 @@ def add_to(group: pytest.OptionGroup) -> None:
     )
 
 
+def _prompts(text: str) -> int | str:
+    if text in AUTOMATIC:
+        return text
+    if text.isdecimal() and int(text) <= MOST_PROMPTS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is not possible; 0 to {MOST_PROMPTS}, or {' or '.join(AUTOMATIC)}")
+
+
 def use_files(config: pytest.Config) -> None:
     """Check numbers and files that were named, and tell the workers where weights are."""
-    if not 0 <= (config.getoption("quality_prompts") or 0) <= 1024:
-        raise pytest.UsageError(f"--quality-prompts: {config.getoption('quality_prompts')} is not possible; 0 to 1024")
+    if config.getoption("quality_time") <= 0:
+        raise pytest.UsageError(f"--quality-time: {config.getoption('quality_time')} is not possible; above 0")
     given, prompts = config.getoption("weights_dir"), config.getoption("prompts")
     if given is not None:
         if not given.is_dir():

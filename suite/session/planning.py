@@ -8,6 +8,7 @@ from pathlib import Path
 from suite.configurations import Configuration
 from suite.devices.backend import Board, board_of
 from suite.judging.borrowing import Committed
+from suite.judging.stopping import Stopping
 from suite.models.checkpoints import official
 from suite.models.checkpoints.embedded import WeightsError
 from suite.names import UnknownName
@@ -43,12 +44,18 @@ class Plan:
         """Its reference's latency, without quality: for a session that has not the reference's own cell."""
         return replace(self, configuration=self.configuration.reference, prompts=0, unread=None)
 
+    def _stopping(self, reference: Committed | None) -> Stopping | None:
+        asked = self.options.stopping
+        if asked is None or self.configuration.is_reference:
+            return asked
+        return replace(asked, reference=reference)
+
     def without_quality(self) -> Plan:
         return replace(self, prompts=0)
 
-    def job(self, artefacts: Path, committed: Committed | None = None) -> Job:
+    def job(self, artefacts: Path, committed: Committed | None = None, reference: Committed | None = None) -> Job:
         """What a worker is asked. artefacts: the session's folder of pictures. committed: outcomes that may stand for
-        prompts that are not scored."""
+        prompts that are not scored. reference: outcomes of its reference, where scoring ends when it knows."""
         return Job(
             configuration=self.configuration,
             weights=self.weights,
@@ -60,6 +67,7 @@ class Plan:
             prompts=self.options.prompts,
             judge=self.options.judge,
             committed=committed if self.prompts else None,
+            stopping=self._stopping(reference) if self.prompts else None,
         )
 
 

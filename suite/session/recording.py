@@ -70,6 +70,7 @@ class Wanted:
     prompts: int | None = None  # None: only its latency is wanted, as a reference
     smoke: bool = False
     extrapolated: bool = False
+    stops: bool = False  # as many prompts as it takes to know
     borrows: bool = False  # committed outcomes may stand for prompts that were not scored
     fingerprint: Fingerprint | str | None = None  # a string: why it cannot be told; None: nothing would be started
 
@@ -88,7 +89,11 @@ def differences(held: Measurement, wanted: Wanted) -> list[str]:
         kinds = {True: "an extrapolated latency", False: "that of whole objects"}
         found.append(f"journal has {kinds[held.extrapolated]}, this session asks for {kinds[wanted.extrapolated]}")
     prompts = _prompts(held)
-    if wanted.prompts is not None and prompts is not None and prompts != wanted.prompts:
+    stopped = held.quality is not None and held.quality.stopped is not None
+    if wanted.prompts and prompts and wanted.stops != stopped:
+        kinds = {True: "as many prompts as it takes to know", False: "a fixed number of prompts"}
+        found.append(f"journal has {kinds[stopped]}, this session asks for {kinds[wanted.stops]}")
+    elif wanted.prompts is not None and prompts is not None and prompts != wanted.prompts and not stopped:
         found.append(f"journal has {prompts} prompts, this session asks for {wanted.prompts}")
     elif wanted.prompts is not None and held.status != Status.UNSUPPORTED:
         borrowed = held.quality is not None and held.quality.borrowed is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from suite.judging.paired_quality import difference, hit_pairs
+from suite.judging.paired_quality import difference, hit_pairs, looked_at
 from suite.records import Interval, Measurement, Quality, Status
 
 GAP = "  "
@@ -64,9 +64,14 @@ def _quality(m: Measurement, reference: Quality | None) -> tuple[str, str]:
     pairs = [] if reference is None else hit_pairs(m.quality, reference)
     if not pairs:
         return first, "-"
-    change = difference(pairs)
+    change = difference(pairs, anytime=looked_at(m.quality, reference))
     ends = f"({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-    return first, f"{100 * change.value:+.1f} points {ends} on {len(pairs)}"
+    return first, f"{100 * change.value:+.1f} points {ends} on {len(pairs)}{_known(m.quality)}"
+
+
+def _known(quality: Quality) -> str:
+    """What scoring was decided by, where it ended when it knew."""
+    return "" if quality.stopped is None or quality.stopped.verdict is None else f": {quality.stopped.verdict}"
 
 
 def reference_quality(m: Measurement, measurements: Mapping[str, Measurement]) -> Quality | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from suite.configurations import Configuration
 from suite.judging.borrowing import Committed
+from suite.judging.stopping import Stopping
 from suite.records import Status
 
 
@@ -23,6 +24,7 @@ class Job:
     prompts: Path | None = None  # a user's own, instead of the model's prompt set
     judge: str | None = None  # another than the set's own
     committed: Committed | None = None  # an earlier quality, whose outcomes a slow recipe may take: see quality_pass
+    stopping: Stopping | None = None  # score no more prompts than it takes to know
 
 
 class Answers:

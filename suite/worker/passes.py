@@ -18,6 +18,7 @@ from torch import Tensor
 from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
 from suite.devices.health import Watch
 from suite.judging.borrowing import Committed, with_borrowed
+from suite.judging.stopping import Clerk
 from suite.metrics.canary import Canary
 from suite.metrics.cost import measure_cost
 from suite.metrics.extrapolation import (
@@ -238,6 +239,11 @@ def quality_pass(
         object_s = time_call(lambda stage: pipeline.generate([judge.prompts[0]], stage=stage), lambda: None)[0]
     borrowing = known is not None and known.quality.judge == judge.name and object_s > SLOW_S
     count = min(FEW_PROMPTS, job.quality_prompts) if borrowing else job.quality_prompts
+    clerk = (
+        Clerk(job.stopping, judge.name, judge.gallery_sha256) if job.stopping is not None and not borrowing else None
+    )
+    if clerk is not None:
+        count = min(count, clerk.most(judge.prompts))
     helped = lead is not None and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
     if helped:
         torch.set_num_threads(1)
@@ -250,7 +256,10 @@ def quality_pass(
         batch_size=batch_size(job),
         lead=lead if helped else None,
         diversity=not borrowing,
+        **({} if clerk is None else {"enough": lambda outcomes: clerk.why_enough(outcomes) is not None}),
     )
+    if clerk is not None:
+        quality = clerk.concluded(quality)
     answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
     if job.artefacts is not None:
         job.artefacts.mkdir(parents=True, exist_ok=True)
