@@ -14,6 +14,7 @@ from pathlib import Path
 from leaderboards.frontier import Key, key
 from suite import history
 from suite.history import CELLS, MACHINE_FILE, History
+from suite.index.reading import read_indexed
 from suite.records import Measurement, PublishedRow, Quality
 
 VARIABLE = "TEXT3D_HISTORY"  # another folder of runs than the committed and the local ones, for trials
@@ -42,7 +43,7 @@ def read_all(of: Iterable[Path]) -> History:
     found = History()
     for folder in of:
         if folder.is_dir():
-            found.extend(history.read_folder(folder, set_aside=False))
+            found.extend(read_indexed(folder, set_aside=False))
     return found
 
 

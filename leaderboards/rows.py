@@ -39,11 +39,15 @@ class MalformedRows(ValueError):
     """A published file is not a list of rows; names the file, the row and the field."""
 
 
-def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
-    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board."""
+def measured_rows(
+    measurements: Iterable[Measurement], newest: Sequence[Measurement] | None = None
+) -> list[PublishedRow]:
+    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board.
+    newest: what `shown` has of them, where that is known."""
     measurements = list(measurements)
-    chosen = shown(measurements)
-    return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])
+    chosen = shown(measurements) if newest is None else newest
+    references = _references(measurements)
+    return _ranked(chosen, [_row(m, _reference_difference(m, references)) for m in chosen])
 
 
 def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -104,7 +108,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_interval("r_precision_3001{}", quality and quality.r_precision_3001),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
-        prompts=len(quality.outcomes) if quality else None,
+        prompts=quality.prompts if quality else None,
         **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
@@ -179,43 +183,51 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -> Interval | None:
+def _references(measurements: Iterable[Measurement]) -> dict[tuple, list[Measurement]]:
+    """Those that a difference of quality may be taken to, by model, device, board, weights and protocol."""
+    found: dict[tuple, list[Measurement]] = defaultdict(list)
+    for m in measurements:
+        if m.optimization == REFERENCE and m.status == Status.OK and m.quality is not None:
+            found[_place(m)].append(m)
+    return found
+
+
+def _place(m: Measurement) -> tuple:
+    return (m.model, m.device, m.board, m.weights, m.protocol)
+
+
+def _reference_difference(m: Measurement, references: Mapping[tuple, Sequence[Measurement]]) -> Interval | None:
     """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
-    best, most = [], (False, 0, "")
-    for other in measurements:
-        if other.optimization == REFERENCE and other.quality is not None and _same_judging(m, other):
-            pairs = hit_pairs(m.quality, other.quality)
-            # The same session's first, then the most prompts in common, then the newest.
-            rank = (other.session == m.session, len(pairs), other.measured_at)
-            if pairs and rank > most:
-                best, most = pairs, rank
-    return difference(best) if best else None
+    alike = [other for other in references.get(_place(m), ()) if _same_judging(m, other)]
+    # The same session's first, then the most prompts in common, then the newest.
+    own = [other for other in alike if other.session == m.session]
+    pairs = _most_pairs(m, own) or _most_pairs(m, [other for other in alike if other.session != m.session])
+    return difference(pairs) if pairs else None
+
+
+def _most_pairs(m: Measurement, others: Iterable[Measurement]) -> list[tuple[bool, bool]]:
+    """With the one of most prompts in common, the newest of several; none where no prompt is."""
+    best, most = [], (0, "")
+    for other in sorted(others, key=lambda other: (other.quality.prompts, other.measured_at), reverse=True):
+        if (other.quality.prompts, other.measured_at) <= most:
+            break  # no other can have more in common
+        pairs = hit_pairs(m.quality, other.quality)
+        if pairs and (len(pairs), other.measured_at) > most:
+            best, most = pairs, (len(pairs), other.measured_at)
+    return best
 
 
 def _same_judging(m: Measurement, other: Measurement) -> bool:
-    """The same model and weights on the same board, scored by the same judge in the same gallery.
+    """Of one `_place`: scored by the same judge in the same gallery, with the same weights.
 
     Within a session other weights are a recipe's own (a student's), and are compared with the model's.
     """
-
-    one_session = m.session == other.session
-
-    def facts(x: Measurement) -> tuple:
-        printed = x.fingerprint
-        return (
-            x.model,
-            x.device,
-            x.board,
-            x.weights,
-            x.protocol,
-            x.quality and x.quality.judge,
-            one_session or (printed and printed.weights_sha256),
-            printed and printed.gallery_sha256,
-        )
-
-    return other.status == Status.OK and facts(m) == facts(other)
+    a, b = m.fingerprint, other.fingerprint
+    gallery = (a and a.gallery_sha256) == (b and b.gallery_sha256)
+    weights = m.session == other.session or (a and a.weights_sha256) == (b and b.weights_sha256)
+    return gallery and weights and m.quality.judge == other.quality.judge
 
 
 def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -> list[PublishedRow]:
@@ -306,6 +318,6 @@ def _known(item: object) -> object:
     return {name: value for name, value in item.items() if name in PublishedRow.model_fields}
 
 
-def qualities(measurements: Iterable[Measurement]) -> dict:
-    """Outcomes a prompt of every row that has them, by `leaderboards.frontier.key`."""
-    return {key(m): m.quality for m in shown(measurements) if m.quality is not None}
+def qualities(newest: Iterable[Measurement]) -> dict:
+    """Outcomes a prompt of every row that has them, by `leaderboards.frontier.key`, from what `shown` has."""
+    return {key(m): m.quality for m in newest if m.quality is not None}
