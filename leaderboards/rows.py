@@ -183,12 +183,12 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _references(measurements: Iterable[Measurement]) -> dict[tuple, list[Measurement]]:
-    """Those that a difference of quality may be taken to, by model, device, board, weights and protocol."""
-    found: dict[tuple, list[Measurement]] = defaultdict(list)
+def _references(measurements: Iterable[Measurement]) -> dict[tuple, dict[str, list[Measurement]]]:
+    """Those that a difference of quality may be taken to, by model, device, board, weights and protocol; by session."""
+    found: dict[tuple, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     for m in measurements:
         if m.optimization == REFERENCE and m.status == Status.OK and m.quality is not None:
-            found[_place(m)].append(m)
+            found[_place(m)][m.session].append(m)
     return found
 
 
@@ -196,21 +196,25 @@ def _place(m: Measurement) -> tuple:
     return (m.model, m.device, m.board, m.weights, m.protocol)
 
 
-def _reference_difference(m: Measurement, references: Mapping[tuple, Sequence[Measurement]]) -> Interval | None:
+def _reference_difference(
+    m: Measurement, references: Mapping[tuple, Mapping[str, Sequence[Measurement]]]
+) -> Interval | None:
     """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
-    alike = [other for other in references.get(_place(m), ()) if _same_judging(m, other)]
     # The same session's first, then the most prompts in common, then the newest.
-    own = [other for other in alike if other.session == m.session]
-    pairs = _most_pairs(m, own) or _most_pairs(m, [other for other in alike if other.session != m.session])
+    sessions = references.get(_place(m), {})
+    pairs = _most_pairs(m, sessions.get(m.session, ())) or _most_pairs(
+        m, [other for session, its in sessions.items() if session != m.session for other in its]
+    )
     return difference(pairs) if pairs else None
 
 
 def _most_pairs(m: Measurement, others: Iterable[Measurement]) -> list[tuple[bool, bool]]:
     """With the one of most prompts in common, the newest of several; none where no prompt is."""
     best, most = [], (0, "")
-    for other in sorted(others, key=lambda other: (other.quality.prompts, other.measured_at), reverse=True):
+    alike = [other for other in others if _same_judging(m, other)]
+    for other in sorted(alike, key=lambda other: (other.quality.prompts, other.measured_at), reverse=True):
         if (other.quality.prompts, other.measured_at) <= most:
             break  # no other can have more in common
         pairs = hit_pairs(m.quality, other.quality)

@@ -67,6 +67,7 @@ class Contents:
 
     measurements: list[Measurement] = field(default_factory=list)
     cells: dict[int, dict] = field(default_factory=dict)
+    keys: list[tuple] | None = None  # of the measurements, where they are known: `_keys`
     machine: SessionMachine | None = None
     problems: list[str] = field(default_factory=list)
     error: Unread | None = None
@@ -104,8 +105,8 @@ def gathered(folder: Path, files: Iterable[tuple[Path, Contents]], set_aside: bo
         history.problems += [whole_text(f"{path}: {problem}") for problem in found.problems]
         if found.machine is not None:  # a journal's comes first, and is the truth
             history.machines.setdefault((found.machine.board, found.machine.session), found.machine)
-        history.problems += _take(held, found.measurements, path)
-    history.measurements = sorted((m for m, _ in held.values()), key=lambda m: m.measured_at)
+        history.problems += _take(held, found, path)
+    history.measurements = [m for _, (m, _) in sorted(held.items(), key=lambda item: item[0][-1])]
     return history
 
 
@@ -118,18 +119,24 @@ def contents_of(path: Path) -> Contents:
         return Contents(error=Unread(_why(error), not passing and not isinstance(error, NewerSchema), passing))
 
 
-def _take(held: dict[tuple, tuple[Measurement, Path]], measurements: list[Measurement], path: Path) -> list[str]:
+def _keys(measurements: Iterable[Measurement]) -> list[tuple]:
+    """What names a measurement; its time comes last."""
+    return [(m.session, m.board, m.configuration, m.measured_at) for m in measurements]
+
+
+def _take(held: dict[tuple, tuple[Measurement, Path]], contents: Contents, path: Path) -> list[str]:
     """Add a file's measurements to those of the files before it; what is to be said of them."""
     said, ahead = [], latest_believed()
-    for m in measurements:
-        key = (m.session, m.board, m.configuration, m.measured_at)
-        first, where = held.setdefault(key, (m, path))
+    keys = _keys(contents.measurements) if contents.keys is None else contents.keys
+    for key, m in zip(keys, contents.measurements):
+        if key not in held:
+            held[key] = (m, path)
+        session, _, configuration, measured_at = key
+        first, where = held[key]
         if first is not m and first != m:
-            said.append(
-                f"{path}: {m.configuration} of session {m.session} is not as in {where}; only the latter counts"
-            )
-        if where == path and m.measured_at > ahead:
-            said.append(f"{path}: {m.configuration} was measured at {m.measured_at}, which is still to come; it counts")
+            said.append(f"{path}: {configuration} of session {session} is not as in {where}; only the latter counts")
+        if measured_at > ahead and where == path:
+            said.append(f"{path}: {configuration} was measured at {measured_at}, which is still to come; it counts")
     return said
 
 

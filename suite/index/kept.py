@@ -50,6 +50,7 @@ FIELDS = (
 )
 _INTERVAL = {name: tuple(f"{name}.{end}" for end in ENDS) for name in INTERVALS}
 _EMPTY = (None, None, None)
+PLAIN = frozenset((*VALUES, *READ))
 
 
 def line_of(m: Measurement, number: int, cell: dict) -> tuple:
@@ -85,13 +86,14 @@ class Table:
 
     def __init__(self, table: pyarrow.Table):
         self._table = table
-        self._columns: dict[str, list] = {}
+        self.columns: dict[str, list] = {}
         self._cells = lru_cache(maxsize=16)(lambda path: cells_of(data_of(path)))
         self.whole = lru_cache(maxsize=256)(self._whole)
 
     def column(self, name: str) -> list:
-        found = self._columns.get(name)
-        return found if found is not None else self._columns.setdefault(name, self._read(name))
+        if name not in self.columns:
+            self.columns[name] = self._read(name)
+        return self.columns[name]
 
     def _read(self, name: str) -> list:
         column = self._table.column(name)
@@ -124,17 +126,18 @@ class Kept:
         self._table, self._line, self._path, self._under = table, line, path, under
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name[0] == "_":
             raise AttributeError(name)
-        table, line, name_below = self._table, self._line, self._under + name
-        if name_below in VALUES or name_below in READ:
-            return table.column(name_below)[line]
-        if name_below in _INTERVAL:
-            value, low, high = (table.column(end)[line] for end in _INTERVAL[name_below])
+        below = self._under + name
+        if below in PLAIN:
+            columns = self._table.columns
+            return (columns[below] if below in columns else self._table.column(below))[self._line]
+        if below in _INTERVAL:
+            value, low, high = (self._table.column(end)[self._line] for end in _INTERVAL[below])
             return None if value is None else Interval(value=value, low=low, high=high)
-        if name_below in PARTS:
-            there = table.column(PARTS[name_below])[line] is not None
-            return Kept(table, line, self._path, f"{name_below}.") if there else None
+        if below in PARTS:
+            there = self._table.column(PARTS[below])[self._line] is not None
+            return Kept(self._table, self._line, self._path, f"{below}.") if there else None
         return getattr(self.whole, name)
 
     @property

@@ -92,7 +92,8 @@ class _Index:
     def load(cls, path: Path) -> _Index:
         """Empty where there is none that is whole and of this version."""
         try:
-            table = parquet.read_table(path, page_checksum_verification=True, memory_map=False)
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:  # `read_table` imports pandas
+                table = file.read()
             about = json.loads(table.schema.metadata[b"files"])
             if about["version"] == version() and table.schema.equals(SCHEMA):
                 files = about["files"]
@@ -122,6 +123,7 @@ class _Index:
         for name, facts in self.files.items():
             starts[name] = start
             start += facts["lines"]
+        keys = list(zip(*map(table.column, ("session", "board", "configuration", "measured_at"))))
         for path in order:
             name = _name(path, folder)
             if name in self.fresh:
@@ -129,7 +131,9 @@ class _Index:
                 continue
             facts = self.files[name]
             lines = range(starts[name], starts[name] + facts["lines"])
-            yield path, _contents(facts, [Kept(table, line, path) for line in lines])
+            found = _contents(facts, [Kept(table, line, path) for line in lines])
+            found.keys = keys[lines.start : lines.stop]
+            yield path, found
 
 
 def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]]) -> _Index:
@@ -163,7 +167,7 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]
 
 
 def _name(path: Path, folder: Path) -> str:
-    return os.path.relpath(path, folder)
+    return path.relative_to(folder).as_posix()
 
 
 def _facts(found: Contents, stat: tuple[int, int, int]) -> dict:
