@@ -201,7 +201,7 @@ def _quality(its: Sequence[Measurement]) -> list[Change]:
     found = []
     for night in range(1, len(good)):
         before, now = good[night - 1], good[night]
-        if _hits(now) == _hits(before):
+        if now.quality.hits_id == before.quality.hits_id:
             continue
         finding = quality_finding(good[:night], now)
         if finding is None or finding.judged.verdict not in (Verdict.REGRESSED, Verdict.IMPROVED):
@@ -212,10 +212,6 @@ def _quality(its: Sequence[Measurement]) -> list[Change]:
         size = finding.judged.change.value
         found.append(Change(QUALITY, finding.judged.verdict, "alarm", size, finding.then, now, now, healed))
     return found
-
-
-def _hits(m: Measurement) -> list[tuple[str, bool]]:
-    return [(outcome.prompt, outcome.rank_153 == 0) for outcome in m.quality.outcomes]
 
 
 def _as_before(after: Sequence[Measurement], then: Measurement, verdict: Verdict) -> Measurement | None:

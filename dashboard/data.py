@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from leaderboards.frontier import comparable
@@ -16,17 +17,64 @@ from suite.records import Measurement, PublishedRow, Status
 ROOT = Path(__file__).parents[1]
 VARIABLE = "TEXT3D_PUBLISHED"  # another folder of published tables than the committed one, for trials
 UNIDENTIFIED = "unidentified board"
+MOST_SHOWN = 1000  # rows of one table, one figure and one list of choices: more is nothing to look at
 
 
 def published_folder() -> Path:
     return Path(os.environ.get(VARIABLE) or PUBLISHED)
 
 
-def load(folder: Path) -> list[PublishedRow]:
+class Rows(list[PublishedRow]):
+    """Rows, told apart by device and board once, however often they are asked for."""
+
+    @cached_property
+    def measured(self) -> dict[str, dict[str, list[PublishedRow]]]:
+        """By device and board."""
+        found: dict[str, dict[str, list[PublishedRow]]] = {}
+        for row in self:
+            if row.source == "measured":
+                found.setdefault(row.device, {}).setdefault(row.board or UNIDENTIFIED, []).append(row)
+        return found
+
+    @cached_property
+    def order(self) -> dict[str, dict[str, tuple[int, str]]]:
+        """Ranked rows and the newest time of each device's boards."""
+        return {
+            device: {
+                board: (sum(r.on_frontier is not None for r in rows), max(r.measured_at or "" for r in rows))
+                for board, rows in boards.items()
+            }
+            for device, boards in self.measured.items()
+        }
+
+    @cached_property
+    def devices(self) -> list[str]:
+        return sorted({row.device for row in self})
+
+    @cached_property
+    def literature(self) -> list[PublishedRow]:
+        return [row for row in self if row.source == "published"]
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self)
+
+
+def _told_apart(rows: Iterable[PublishedRow]) -> Rows:
+    return rows if isinstance(rows, Rows) else Rows(rows)
+
+
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes with any table of a folder."""
+    facts = [(path, path.stat()) for path in sorted(folder.glob("*.json"))]
+    return tuple((str(path), its.st_size, its.st_mtime_ns) for path, its in facts)
+
+
+def load(folder: Path) -> Rows:
     """The folder's rows, and the literature's where the folder does not repeat them."""
     rows = load_published(folder)
     repeated = {row.configuration for row in literature(rows)}
-    return rows + [row for row in literature_rows() if row.configuration not in repeated]
+    return Rows(rows + [row for row in literature_rows() if row.configuration not in repeated])
 
 
 def digest(rows: Iterable[PublishedRow]) -> str:
@@ -37,39 +85,30 @@ def digest(rows: Iterable[PublishedRow]) -> str:
 
 def devices(rows: Sequence[PublishedRow]) -> list[str]:
     """Every device of the catalogue, then those that only published figures name."""
-    return list(dict.fromkeys([*DEVICES, *sorted({row.device for row in rows})]))
+    return list(dict.fromkeys([*DEVICES, *_told_apart(rows).devices]))
 
 
 def first_device(rows: Sequence[PublishedRow]) -> str:
     """The device to open on: that of the board which comes first of all by the rule of `boards`."""
-    first = {device: max(found.values()) for device in devices(rows) if (found := _order(rows, device))}
+    rows = _told_apart(rows)
+    first = {device: max(found.values()) for device in devices(rows) if (found := rows.order.get(device))}
     return max(first, key=lambda device: first[device], default=next(iter(DEVICES)))
 
 
 def measured(rows: Iterable[PublishedRow], device: str) -> list[PublishedRow]:
-    return [row for row in rows if row.source == "measured" and row.device == device]
+    return [row for its in _told_apart(rows).measured.get(device, {}).values() for row in its]
 
 
 def literature(rows: Iterable[PublishedRow], device: str | None = None) -> list[PublishedRow]:
     """Published rows: shown beside the measured ones, never ranked with them."""
-    return [row for row in rows if row.source == "published" and device in (None, row.device)]
+    return [row for row in _told_apart(rows).literature if device in (None, row.device)]
 
 
 def boards(rows: Iterable[PublishedRow], device: str) -> list[str]:
     """The device's boards, the one with the most ranked rows first; of several the one that measured last. So the page
     opens on what is known best, and a short trial on another board does not take its place."""
-    order = _order(rows, device)
+    order = _told_apart(rows).order.get(device, {})
     return sorted(order, key=lambda board: (order[board], board), reverse=True)
-
-
-def _order(rows: Iterable[PublishedRow], device: str) -> dict[str, tuple[int, str]]:
-    """Ranked rows and the newest time of each of the device's boards."""
-    order: dict[str, tuple[int, str]] = {}
-    for row in measured(rows, device):
-        board = row.board or UNIDENTIFIED
-        ranked, newest = order.get(board, (0, ""))
-        order[board] = (ranked + (row.on_frontier is not None), max(newest, row.measured_at or ""))
-    return order
 
 
 def boards_measured(rows: Iterable[PublishedRow], measurements: Iterable[Measurement], device: str) -> list[str]:
@@ -86,7 +125,7 @@ def boards_measured(rows: Iterable[PublishedRow], measurements: Iterable[Measure
 
 def of_board(rows: Iterable[PublishedRow], device: str, board: str) -> list[PublishedRow]:
     """A board's measured rows, of every prompt set: for what no judge has a part in."""
-    return [row for row in measured(rows, device) if (row.board or UNIDENTIFIED) == board]
+    return list(_told_apart(rows).measured.get(device, {}).get(board, []))
 
 
 def comparisons(rows: Iterable[PublishedRow], device: str, board: str) -> dict[str, list[PublishedRow]]:

@@ -114,7 +114,7 @@ def _value(m: Measurement, quantity: str, unit: Unit) -> float | None:
 
 def _conditions(m: Measurement, quantity: str) -> tuple:
     if quantity == QUALITY:
-        return (m.quality.judge, m.fingerprint and m.fingerprint.gallery_sha256, len(m.quality.outcomes))
+        return (m.quality.judge, m.fingerprint and m.fingerprint.gallery_sha256, m.quality.prompts)
     return (m.fingerprint, m.extrapolated)
 
 
@@ -144,7 +144,7 @@ def difference(before: Segment, after: Segment) -> str:
     said = [f"{name} {there.get(name)} then, {here[name]} now" for name in here if here[name] != there.get(name)]
     if then.extrapolated != now.extrapolated:
         said.append("extrapolated" if now.extrapolated else "whole objects timed")
-    prompts = [len(m.quality.outcomes) if m.quality else None for m in (then, now)]
+    prompts = [m.quality.prompts if m.quality else None for m in (then, now)]
     if None not in prompts and prompts[0] != prompts[1]:
         said.append(f"{prompts[0]} prompts then, {prompts[1]} now")
     return "; ".join(said)
@@ -281,7 +281,7 @@ def _hover(line: Line, segment: Segment, night: Night, missing: frozenset[str]) 
     if line.quantity.startswith("latency"):
         said.append(f"{cells.time(m.latency.median.value)} in seconds" if line.quantity == "latency_ratio" else "")
     if m.quality is not None and line.quantity == QUALITY:
-        said.append(f"{len(m.quality.outcomes)} prompts")
+        said.append(f"{m.quality.prompts} prompts")
     if m.fingerprint is not None:
         said.append(f"conditions {m.fingerprint.id}")
     return "<br>".join(filter(None, said))

@@ -6,14 +6,14 @@ Only looks: it sets no broken file aside; `python -m leaderboards publish` does 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from leaderboards.frontier import Key, key
 from suite import history
-from suite.history import CELLS, MACHINE_FILE, History
+from suite.history import MACHINE_FILE, History
+from suite.index.reading import read_indexed
 from suite.records import Measurement, PublishedRow, Quality
 
 VARIABLE = "TEXT3D_HISTORY"  # another folder of runs than the committed and the local ones, for trials
@@ -42,34 +42,18 @@ def read_all(of: Iterable[Path]) -> History:
     found = History()
     for folder in of:
         if folder.is_dir():
-            found.extend(history.read_folder(folder, set_aside=False))
+            found.extend(read_indexed(folder, set_aside=False))
     return found
 
 
 def measurements_of(rows: Iterable[PublishedRow], folders: Iterable[Path]) -> dict[Key, Measurement]:
-    """By row key; a row whose run is not at hand is left out. Files with high names come first, since they are new."""
-    wanted = {key(row): row.measured_at for row in rows if row.measured_at is not None}
+    """By row key; a row whose run is not at hand is left out."""
+    wanted = {(key(row), row.measured_at) for row in rows if row.measured_at is not None}
     found: dict[Key, Measurement] = {}
-    for path in (path for folder in folders for path in sorted(folder.rglob("*.json"), reverse=True)):
-        if len(found) == len(wanted):
-            break
-        for measurement in _read(path, set(wanted.values())):
-            if wanted.get(key(measurement)) == measurement.measured_at:
-                found.setdefault(key(measurement), measurement)
+    for m in read_all(folders).measurements:
+        if (key(m), m.measured_at) in wanted:
+            found.setdefault(key(m), m)
     return found
-
-
-def _read(path: Path, times: set[str]) -> list[Measurement]:
-    """A file's measurements of these times: of a session, or one from a journal. None of a file that cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not any(time in text for time in times):  # much faster than reading every file as JSON
-            return []
-        content = json.loads(text)
-        cells = content.get(CELLS, [content])
-        return [Measurement.model_validate(cell) for cell in cells if cell["measured_at"] in times]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        return []
 
 
 def qualities(measurements: Mapping[Key, Measurement]) -> dict[Key, Quality]:

@@ -27,15 +27,18 @@ def compare(measurements: Iterable[Measurement], folder: Path = FOLDER) -> dict[
     """By board, its configurations' newest measurements that are not pinned; None where nothing is pinned."""
     newest: dict[str, dict[tuple, Measurement]] = {}
     pinned = {}
+    sessions: dict[tuple, set[str]] = {}  # that are pinned, by cell
     for m in sorted(measurements, key=lambda m: m.measured_at):
         if m.board is None or m.status in NOT_RUN:
             continue
         if m.board not in pinned:
             pinned[m.board] = load_baselines(m.board, folder)
-        found = newest.setdefault(m.board, {})
-        baseline = pinned[m.board] and pinned[m.board].of(m)
-        if baseline is None or m.session not in {s.session for s in baseline.sessions}:
-            found[m.configuration, m.weights] = m
+        found, cell = newest.setdefault(m.board, {}), (m.configuration, m.weights)
+        if (m.board, cell) not in sessions:
+            baseline = pinned[m.board] and pinned[m.board].of(m)
+            sessions[m.board, cell] = {s.session for s in baseline.sessions} if baseline else set()
+        if m.session not in sessions[m.board, cell]:
+            found[cell] = m
     return {
         board: None
         if pinned[board] is None

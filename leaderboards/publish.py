@@ -9,10 +9,11 @@ from pathlib import Path
 from leaderboards import reproduction, tables
 from leaderboards.frontier import Key
 from leaderboards.places import with_places
-from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities
+from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities, shown
 from suite.catalogue.devices import DEVICES
 from suite.configurations import unknown
-from suite.history import COMMITTED, LOCAL, History, read_folder, write_atomically
+from suite.history import COMMITTED, LOCAL, History, write_atomically
+from suite.index.reading import read_indexed
 from suite.records import Fingerprint, Measurement, PublishedRow, Quality
 
 
@@ -21,7 +22,7 @@ class Board:
     """Everything a leaderboard shows, read once."""
 
     rows: dict[str, list[PublishedRow]]  # by device, in the catalogue's order
-    fingerprints: dict[str, Fingerprint]  # by id
+    fingerprints: dict[str, Fingerprint]  # of its rows, by id
     qualities: dict[Key, Quality]
     problems: list[str]  # one line a history file that could not be read
     measurements: list[Measurement] = field(default_factory=list)  # all that were read
@@ -45,13 +46,14 @@ def read_board(history_folders: Sequence[Path]) -> Board:
     history = History()
     for folder in history_folders:
         if folder.is_dir():
-            history.extend(read_folder(folder))
-    rows = [*with_places(measured_rows(history.measurements), history.measurements), *literature_rows()]
+            history.extend(read_indexed(folder))
+    newest = shown(history.measurements)
+    rows = [*with_places(measured_rows(history.measurements, newest), newest), *literature_rows()]
     order = [*DEVICES, *sorted({row.device for row in rows} - set(DEVICES))]
     return Board(
         rows={name: found for name in order if (found := [row for row in rows if row.device == name])},
-        fingerprints={m.fingerprint.id: m.fingerprint for m in history.measurements if m.fingerprint is not None},
-        qualities=qualities(history.measurements),
+        fingerprints={m.fingerprint.id: m.fingerprint for m in newest if m.fingerprint is not None},
+        qualities=qualities(newest),
         problems=history.problems,
         measurements=history.measurements,
     )

@@ -39,11 +39,15 @@ class MalformedRows(ValueError):
     """A published file is not a list of rows; names the file, the row and the field."""
 
 
-def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
-    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board."""
+def measured_rows(
+    measurements: Iterable[Measurement], newest: Sequence[Measurement] | None = None
+) -> list[PublishedRow]:
+    """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board.
+    newest: what `shown` has of them, where that is known."""
     measurements = list(measurements)
-    chosen = shown(measurements)
-    return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])
+    chosen = shown(measurements) if newest is None else newest
+    references = _references(measurements)
+    return _ranked(chosen, [_row(m, _reference_difference(m, references)) for m in chosen])
 
 
 def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -104,7 +108,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_interval("r_precision_3001{}", quality and quality.r_precision_3001),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
         diversity=quality and quality.diversity and _finite(quality.diversity.value),
-        prompts=len(quality.outcomes) if quality else None,
+        prompts=quality.prompts if quality else None,
         quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),
         judge=quality and quality.judge,
@@ -180,43 +184,54 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -> Interval | None:
+def _references(measurements: Iterable[Measurement]) -> dict[tuple, dict[str, list[Measurement]]]:
+    """Those that a difference of quality may be taken to, by model, device, board, weights and protocol; by session."""
+    found: dict[tuple, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    for m in measurements:
+        if m.optimization == REFERENCE and m.status == Status.OK and m.quality is not None:
+            found[_place(m)][m.session].append(m)
+    return found
+
+
+def _place(m: Measurement) -> tuple:
+    return (m.model, m.device, m.board, m.weights, m.protocol)
+
+
+def _reference_difference(
+    m: Measurement, references: Mapping[tuple, Mapping[str, Sequence[Measurement]]]
+) -> Interval | None:
     """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
-    best, most, anytime = [], (False, 0, ""), False
-    for other in measurements:
-        if other.optimization == REFERENCE and other.quality is not None and _same_judging(m, other):
-            pairs = hit_pairs(m.quality, other.quality)
-            # The same session's first, then the most prompts in common, then the newest.
-            rank = (other.session == m.session, len(pairs), other.measured_at)
-            if pairs and rank > most:
-                best, most, anytime = pairs, rank, looked_at(m.quality, other.quality)
-    return difference(best, anytime=anytime) if best else None
+    # The same session's first, then the most prompts in common, then the newest.
+    sessions = references.get(_place(m), {})
+    rest = [other for session, its in sessions.items() if session != m.session for other in its]
+    pairs, other = _most_pairs(m, sessions.get(m.session, ())) or _most_pairs(m, rest) or ((), None)
+    return difference(pairs, anytime=looked_at(m.quality, other.quality)) if other is not None else None
+
+
+def _most_pairs(m: Measurement, others: Iterable[Measurement]) -> tuple[list[tuple[bool, bool]], Measurement] | None:
+    """With the one of most prompts in common, the newest of several; None where no prompt is."""
+    best, most = None, (0, "")
+    alike = [other for other in others if _same_judging(m, other)]
+    for other in sorted(alike, key=lambda other: (other.quality.prompts, other.measured_at), reverse=True):
+        if (other.quality.prompts, other.measured_at) <= most:
+            break  # no other can have more in common
+        pairs = hit_pairs(m.quality, other.quality)
+        if pairs and (len(pairs), other.measured_at) > most:
+            best, most = (pairs, other), (len(pairs), other.measured_at)
+    return best
 
 
 def _same_judging(m: Measurement, other: Measurement) -> bool:
-    """The same model and weights on the same board, scored by the same judge in the same gallery.
+    """Of one `_place`: scored by the same judge in the same gallery, with the same weights.
 
     Within a session other weights are a recipe's own (a student's), and are compared with the model's.
     """
-
-    one_session = m.session == other.session
-
-    def facts(x: Measurement) -> tuple:
-        printed = x.fingerprint
-        return (
-            x.model,
-            x.device,
-            x.board,
-            x.weights,
-            x.protocol,
-            x.quality and x.quality.judge,
-            one_session or (printed and printed.weights_sha256),
-            printed and printed.gallery_sha256,
-        )
-
-    return other.status == Status.OK and facts(m) == facts(other)
+    a, b = m.fingerprint, other.fingerprint
+    gallery = (a and a.gallery_sha256) == (b and b.gallery_sha256)
+    weights = m.session == other.session or (a and a.weights_sha256) == (b and b.weights_sha256)
+    return gallery and weights and m.quality.judge == other.quality.judge
 
 
 def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -> list[PublishedRow]:
@@ -307,6 +322,6 @@ def _known(item: object) -> object:
     return {name: value for name, value in item.items() if name in PublishedRow.model_fields}
 
 
-def qualities(measurements: Iterable[Measurement]) -> dict:
-    """Outcomes a prompt of every row that has them, by `leaderboards.frontier.key`."""
-    return {key(m): m.quality for m in shown(measurements) if m.quality is not None}
+def qualities(newest: Iterable[Measurement]) -> dict:
+    """Outcomes a prompt of every row that has them, by `leaderboards.frontier.key`, from what `shown` has."""
+    return {key(m): m.quality for m in newest if m.quality is not None}

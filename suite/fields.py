@@ -31,9 +31,10 @@ def _utc(text: object) -> object:
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def lies_ahead(measured_at: str) -> bool:
-    """Whether a record's time is later than this machine's clock, by more than zones and slow clocks explain."""
-    return datetime.fromisoformat(measured_at) > datetime.now(timezone.utc) + AHEAD
+def latest_believed() -> str:
+    """As a `UtcTime`. A record's time beyond lies ahead of this machine's clock by more than zones and slow clocks
+    explain."""
+    return (datetime.now(timezone.utc) + AHEAD).isoformat(timespec="milliseconds")
 
 
 def whole_text(text: str) -> str:

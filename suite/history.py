@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from suite.fields import lies_ahead, whole_text
+from suite.fields import latest_believed, whole_text
 from suite.judging.borrowing import Committed
 from suite.machine import SessionMachine
 from suite.records import PROTOCOL, SCHEMA_VERSION, Measurement, Status, first_error
@@ -59,54 +60,94 @@ class History:
         self.problems += other.problems
 
 
+@dataclass
+class Contents:
+    """What one file holds: its measurements, and their records by their numbers among its cells; a line for each cell
+    that could not be read, or why the whole file could not be. Lines are without the file's name."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    cells: dict[int, dict] = field(default_factory=dict)
+    keys: list[tuple] | None = None  # of the measurements, where they are known: `_keys`
+    machine: SessionMachine | None = None
+    problems: list[str] = field(default_factory=list)
+    error: Unread | None = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    why: str
+    broken: bool  # the file itself: neither of a newer version, nor out of reach
+    passing: bool = False  # out of reach just now
+
+
 def read_folder(folder: Path, *, set_aside: bool = True) -> History:
     """All measurements below a folder, oldest first. What cannot be read is reported; a broken file of ours, in the
     project's own history, is set aside besides, unless the caller only looks."""
+    return gathered(folder, ((path, contents_of(path)) for path in history_files(folder)), set_aside)
+
+
+def history_files(folder: Path) -> list[Path]:
+    """In the order in which they count: a session's JSON repeats its journal, which is the truth."""
+    machines = [path for path in folder.rglob(MACHINE_FILE) if (path.parent / BEGUN).exists()]
+    found = [path for path in (*machines, *folder.rglob("*.json")) if QUARANTINE not in path.parts]
+    return sorted(found, key=lambda path: ("journal" not in path.parts, str(path)))
+
+
+def gathered(folder: Path, files: Iterable[tuple[Path, Contents]], set_aside: bool) -> History:
+    """One history of the contents of a folder's files."""
     history = History()
     held: dict[tuple, tuple[Measurement, Path]] = {}
-    machines = [path for path in folder.rglob(MACHINE_FILE) if (path.parent / BEGUN).exists()]
-    for path in sorted([*machines, *folder.rglob("*.json")], key=_journals_first):
-        if QUARANTINE in path.parts:
-            continue
-        try:
-            found = _read_file(path)
-        except UNREADABLE as error:
-            said = _set_aside(path, folder, error) if set_aside else f"{path}: {_why(error)}; not read"
+    for path, found in files:
+        if found.error is not None:
+            said = _set_aside(path, folder, found.error) if set_aside else f"{path}: {found.error.why}; not read"
             history.problems.append(whole_text(said))
             continue
-        history.problems += map(whole_text, found.problems)
-        history.machines = found.machines | history.machines  # a journal's comes first, and is the truth
-        history.problems += _take(held, found.measurements, path)
-    history.measurements = sorted((m for m, _ in held.values()), key=lambda m: m.measured_at)
+        history.problems += [whole_text(f"{path}: {problem}") for problem in found.problems]
+        if found.machine is not None:  # a journal's comes first, and is the truth
+            history.machines.setdefault((found.machine.board, found.machine.session), found.machine)
+        history.problems += _take(held, found, path)
+    history.measurements = [m for _, (m, _) in sorted(held.items(), key=lambda item: item[0][-1])]
     return history
 
 
-def _journals_first(path: Path) -> tuple[bool, str]:
-    """A session's JSON repeats its journal, which is the truth."""
-    return "journal" not in path.parts, str(path)
+def contents_of(path: Path) -> Contents:
+    """A file's contents, or why it has none."""
+    try:
+        return _read_file(path)
+    except UNREADABLE as error:
+        passing = isinstance(error, OSError)
+        return Contents(error=Unread(_why(error), not passing and not isinstance(error, NewerSchema), passing))
 
 
-def _take(held: dict[tuple, tuple[Measurement, Path]], measurements: list[Measurement], path: Path) -> list[str]:
+def _keys(measurements: Iterable[Measurement]) -> list[tuple]:
+    """What names a measurement; its time comes last."""
+    return [(m.session, m.board, m.configuration, m.measured_at) for m in measurements]
+
+
+def _take(held: dict[tuple, tuple[Measurement, Path]], contents: Contents, path: Path) -> list[str]:
     """Add a file's measurements to those of the files before it; what is to be said of them."""
-    said = []
-    for m in measurements:
-        key = (m.session, m.board, m.configuration, m.measured_at)
-        first, where = held.setdefault(key, (m, path))
-        if first != m:
-            said.append(
-                f"{path}: {m.configuration} of session {m.session} is not as in {where}; only the latter counts"
-            )
-        if where == path and lies_ahead(m.measured_at):
-            said.append(f"{path}: {m.configuration} was measured at {m.measured_at}, which is still to come; it counts")
+    said, ahead = [], latest_believed()
+    keys = _keys(contents.measurements) if contents.keys is None else contents.keys
+    for key, m in zip(keys, contents.measurements):
+        if key not in held:
+            held[key] = (m, path)
+        session, _, configuration, measured_at = key
+        first, where = held[key]
+        if first is not m and first != m:
+            said.append(f"{path}: {configuration} of session {session} is not as in {where}; only the latter counts")
+        if measured_at > ahead and where == path:
+            said.append(f"{path}: {configuration} was measured at {measured_at}, which is still to come; it counts")
     return said
 
 
 def read_session(path: Path) -> History:
     """The measurements of one file. HistoryError when it is no such file."""
     try:
-        return _read_file(path)
+        found = _read_file(path)
     except UNREADABLE as error:
         raise HistoryError(whole_text(f"{path}: {_why(error)}")) from error
+    machines = {} if found.machine is None else {(found.machine.board, found.machine.session): found.machine}
+    return History(found.measurements, [f"{path}: {problem}" for problem in found.problems], machines)
 
 
 def parse(text: str) -> object:
@@ -119,34 +160,49 @@ def parse(text: str) -> object:
         raise Unparsable(f"not JSON: {error}") from None
 
 
-def _read_file(path: Path) -> History:
+def data_of(path: Path) -> object:
+    """A file's JSON. Unparsable, in words, where it is none."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        return from_json(text)  # faster than `json`, which takes some more and has the words
+    except ValueError:
+        return parse(text)
+
+
+def _read_file(path: Path) -> Contents:
     """The cells of a file that can be read, and a line for each that cannot. An error when none can."""
-    data = parse(path.read_text(encoding="utf-8"))
+    data = data_of(path)
     if _is_published_table(data):
-        return History()
+        return Contents()
     if isinstance(data, dict) and data.keys() == {MACHINE}:
-        return History(machines=_machines(machine_of(data[MACHINE])))
+        return Contents(machine=machine_of(data[MACHINE]))
     if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
         raise ValueError("neither a measurement nor a pytest-benchmark file")
-    if "configuration" in data:  # one journalled measurement
-        return History([measurement_of(data)])
-    if not isinstance(cells := data.get(CELLS, []), list):
-        raise ValueError(f"{CELLS}: expected a list")
-    history, errors = History(), []
-    try:
-        history.machines = _machines(machine_of(data[MACHINE])) if data.get(MACHINE) is not None else {}
-    except (ValueError, TypeError, RecursionError) as error:
-        history.problems.append(f"{path}: {MACHINE}: {_why(error)}; its cells are read")
-    for number, cell in enumerate(cells):
+    found, errors = Contents(), []
+    if "configuration" not in data:  # else it is one journalled measurement
         try:
-            history.measurements.append(measurement_of(cell))
+            found.machine = machine_of(data[MACHINE]) if data.get(MACHINE) is not None else None
+        except (ValueError, TypeError, RecursionError) as error:
+            found.problems.append(f"{MACHINE}: {_why(error)}; its cells are read")
+    for number, cell in enumerate(cells_of(data)):
+        try:
+            found.measurements.append(measurement_of(cell))
+            found.cells[number] = cell
         except (ValueError, TypeError, RecursionError) as error:
             errors.append(error)
             name = cell.get("configuration") if isinstance(cell, dict) else None
-            history.problems.append(f"{path}: {CELLS}.{number} ({name}): {_why(error)}; the others are read")
-    if errors and not history.measurements:
+            found.problems.append(f"{CELLS}.{number} ({name}): {_why(error)}; the others are read")
+    if errors and not found.measurements:
         raise errors[0]
-    return history
+    return found
+
+
+def cells_of(data: dict) -> list:
+    """The records in a file's JSON: of a session, or the one of a journal."""
+    cells = [data] if "configuration" in data else data.get(CELLS, [])
+    if not isinstance(cells, list):
+        raise ValueError(f"{CELLS}: expected a list")
+    return cells
 
 
 def measurement_of(record: object) -> Measurement:
@@ -165,10 +221,6 @@ def machine_of(record: object) -> SessionMachine:
     """What a session kept of its machine. NewerSchema, or pydantic's error with the field, where it is none."""
     _refuse_newer(record)
     return SessionMachine.model_validate(record)
-
-
-def _machines(machine: SessionMachine) -> dict[tuple[str | None, str], SessionMachine]:
-    return {(machine.board, machine.session): machine}
 
 
 def _is_published_table(data: object) -> bool:
@@ -194,10 +246,9 @@ def _is_ours(path: Path) -> bool:
     return isinstance(data, dict) and (CELLS in data or {"configuration", "session", "schema_version"} <= data.keys())
 
 
-def _set_aside(path: Path, folder: Path, error: Exception) -> str:
-    why = _why(error)
-    # Nothing is wrong with the file itself, or it is not ours to move.
-    if isinstance(error, (OSError, NewerSchema)) or not _is_ours(path):
+def _set_aside(path: Path, folder: Path, error: Unread) -> str:
+    why = error.why
+    if not error.broken or not _is_ours(path):
         return f"{path}: {why}; left where it is, not read"
     target = folder / QUARANTINE / path.relative_to(folder)
     copies = 1

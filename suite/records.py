@@ -249,6 +249,16 @@ class Quality(Record):
     stopped: Stopped | None = None  # None: as many prompts as were asked for
     warnings: list[str] = []
 
+    @property
+    def prompts(self) -> int:
+        return len(self.outcomes)
+
+    @property
+    def hits_id(self) -> str:
+        """Names which prompts were hit and which were missed, in their order."""
+        hits = [(outcome.prompt, outcome.rank_153 == 0) for outcome in self.outcomes]
+        return hashlib.sha256(repr(hits).encode()).hexdigest()[:16]
+
 
 class Reference(Record):
     """The reference's latency in the same session, which ratios are taken to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything loads OpenMP, which reads these once. Its threads spin while they wait: beside a busy neighbour a test
@@ -18,6 +19,14 @@ from huggingface_hub import constants as hub  # noqa: E402
 
 from suite.models.checkpoints import official  # noqa: E402
 from tests.left_out import pytest_deselected, pytest_terminal_summary, pytest_testnodedown  # noqa: E402, F401 - hooks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _index_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Indexes of histories are kept apart from the user's, by inner processes as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXT3D_INDEX", str(tmp_path_factory.mktemp("index")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import streamlit as st
 
 from dashboard import commits, data, links, runs, tables
-from leaderboards.kinds import ALL_KINDS, by_kind
+from leaderboards.kinds import ALL_KINDS
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.history import History
@@ -18,26 +19,47 @@ KEPT, PAGE, TURNED = "kept choices", "page shown", "page turned"  # of the sessi
 STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
 
-def begin(heading: str) -> tuple[list[PublishedRow], str]:
+def begin(heading: str) -> tuple[data.Rows, str]:
     """The page's heading, all rows and the hash that names them. A broken table is said and ends the page."""
     st.html(STYLE)
     st.markdown(f"### {heading}")
     st.session_state[TURNED] = st.session_state.get(PAGE) != heading
     st.session_state[PAGE] = heading
     try:
-        rows = data.load(data.published_folder())
+        rows, newer = _tables(data.published_folder(), data.stamp(data.published_folder()))
     except MalformedRows as error:
         st.error(f"The published tables cannot be read. {error}", icon=":material/error:")
         st.stop()
-    if newer := newer_tables(data.published_folder()):
+    if newer:
         st.warning(
             f"{', '.join(newer)}: written by a newer text3d-bench, so figures may mean something else here",
             icon=":material/update:",
         )
-    digest = data.digest(rows)
+    digest = rows.digest
     if warning := links.other_data(st.query_params.get(links.DATA), digest):
         st.warning(warning, icon=":material/history:")
     return rows, digest
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the tables")
+def _tables(folder: Path, stamp: tuple) -> tuple[data.Rows, list[str]]:
+    """The rows of this state of the folder, and its tables that are of a newer version."""
+    return data.load(folder), newer_tables(folder)
+
+
+@st.cache_resource(max_entries=16)
+def comparisons(digest: str, device: str, board: str, _rows: data.Rows) -> dict[str, list[PublishedRow]]:
+    """The groups of `data.comparisons`, of the rows that the digest names."""
+    return data.comparisons(_rows, device, board)
+
+
+def say_left_out(shown: Sequence[PublishedRow], of: Sequence[PublishedRow], by: str) -> None:
+    if len(shown) < len(of):
+        st.info(
+            f"Figure and table show {len(shown):,} of {len(of):,} rows, the first by {by}. The CSV and JSON that "
+            f"`python -m leaderboards publish` writes have all of them.",
+            icon=":material/filter_list:",
+        )
 
 
 def select(where, label: str, options: Sequence[str], key: str, start: str | None = None, **others) -> str | None:
@@ -134,9 +156,8 @@ def absent_commits(of: frozenset[str]) -> frozenset[str]:
     return commits.absent(of)
 
 
-def kind(rows: Sequence[PublishedRow]) -> str:
+def kind(kinds: Sequence[str]) -> str:
     """The kind of output to look at, at first the one with the most rows; asked only where there are several."""
-    kinds = list(by_kind(rows))
     if len(kinds) == 1:
         return kinds[0]
     told = "What is delivered. Only rows of one kind are held against each other; copied points do not count."

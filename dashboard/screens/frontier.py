@@ -5,12 +5,13 @@ import streamlit as st
 from dashboard import answers, data, figures, runs, tables
 from dashboard.screens import choosing
 from leaderboards import cells
-from leaderboards.choice import answer
+from leaderboards.choice import Answer, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.rows import over_kinds, repeat_command
 from leaderboards.tables import to_csv
 
 MARKED, HIDDEN = "marked", "hidden"
+SCROLLS = 200  # rows; a longer table scrolls by itself
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
 FORMATS["remarks"] = st.column_config.TextColumn(width="medium")
 
@@ -25,6 +26,27 @@ def choose_point(chart: str) -> None:
 def measurements(digest: str, device: str, board: str, prompts: str, _rows: list) -> dict:
     """The runs behind the rows that the other arguments name."""
     return runs.measurements_of(_rows, runs.folders())
+
+
+@st.cache_resource(max_entries=16)
+def kinds(digest: str, device: str, board: str, prompts: str, _rows: list) -> dict[str, list]:
+    """The rows that the other arguments name, by kind."""
+    return by_kind(_rows)
+
+
+@st.cache_resource(max_entries=16)
+def looked_at(digest: str, device: str, board: str, prompts: str, kind: str, _rows: list, _behind: dict) -> tuple:
+    """Of the rows of a kind: all, those that a page shows, and what is said of all."""
+    rows = over_kinds(_rows, _behind) if kind == ALL_KINDS else _rows
+    said = [tables.summary(rows), tables.provenance(rows), cells.sessions(rows), f"Data {digest}."]
+    return rows, cells.best_first(rows)[: data.MOST_SHOWN], " ".join(filter(None, said))
+
+
+@st.cache_resource(max_entries=64)
+def answered(
+    digest: str, device: str, board: str, prompts: str, kind: str, limits: tuple, _rows: list, _behind: dict
+) -> Answer:
+    return answer(_rows, *limits, _behind)
 
 
 def show_details(row, missing: frozenset[str]) -> None:
@@ -45,13 +67,16 @@ def show_details(row, missing: frozenset[str]) -> None:
     st.code(repeat_command(row), language=None)
 
 
-def show_rows(shown: list, missing: frozenset[str], heading: str, digest: str, file_name: str) -> None:
+@st.cache_resource(max_entries=8)
+def table(*named: str, _shown: list, _missing: frozenset[str]):
+    return tables.measured_table(_shown, _missing)
+
+
+def show_rows(shown: list, lines, heading: str, said: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
-    said = [tables.summary(shown), tables.provenance(shown), cells.sessions(shown), f"Data {digest}."]
-    st.caption(" ".join(filter(None, said)))
-    st.dataframe(
-        tables.measured_table(shown, missing), hide_index=True, height="content", placeholder="–", column_config=FORMATS
-    )
+    st.caption(said)
+    height = "content" if len(shown) <= SCROLLS else 35 * (SCROLLS + 1)
+    st.dataframe(lines, hide_index=True, height=height, placeholder="–", column_config=FORMATS)
     st.download_button(
         "CSV: every field, fractions as 0–1", to_csv(shown), file_name, "text/csv", icon=":material/download:"
     )
@@ -92,14 +117,17 @@ if board is None:
     verdict.markdown(f"**Nothing has been measured on `{device}` yet.**")
     choosing.show_nothing(device)
 else:
-    groups = data.comparisons(rows, device, board)
+    groups = choosing.comparisons(digest, device, board, rows)
     prompts = choosing.prompt_set(groups)
-    behind = runs.qualities(measurements(digest, device, board, prompts, groups[prompts]))
-    kind = choosing.kind(groups[prompts])
-    shown = over_kinds(groups[prompts], behind) if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
+    where = (digest, device, board, prompts)
+    behind = runs.qualities(measurements(*where, groups[prompts]))
+    of_kind = kinds(*where, groups[prompts])
+    kind = choosing.kind(list(of_kind))
+    every, shown, said = looked_at(*where, kind, of_kind.get(kind, groups[prompts]), behind)
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
-    found = answer(shown, max_latency_s, max_memory_bytes, behind)
+    found = answered(*where, kind, (max_latency_s, max_memory_bytes), every, behind)
     verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
+    choosing.say_left_out(shown, every, "frontier, R-Precision and latency")
 
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
@@ -117,7 +145,9 @@ else:
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    show_rows(shown, missing, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}.csv")
+    lines = table(*where, kind, _shown=shown, _missing=missing)
+    of = "All rows" if len(shown) == len(every) else "Rows"
+    show_rows(shown, lines, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}.csv")
     state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):

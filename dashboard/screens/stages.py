@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import data, stages
+from dashboard import stages
 from dashboard.screens import choosing
 from leaderboards.stages import FASTEST, reference_and_fastest, staged
 
@@ -10,6 +10,15 @@ SECONDS, SHARES = "seconds", "shares"
 FEW, ALL = "reference and fastest", "all"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in stages.FORMATS.items()}
 FIGURE = {"displayModeBar": False}
+MOST_BARS = 300  # rows
+
+
+@st.cache_resource(max_entries=16)
+def timed(digest: str, device: str, board: str, prompts: str, which: str, _rows: list) -> tuple[list, list]:
+    """The rows with stages that were asked for, and those that a page shows."""
+    rows = staged(_rows) if which == ALL else reference_and_fastest(staged(_rows))
+    return rows, rows[:MOST_BARS]
+
 
 rows, digest = choosing.begin("Where the time and memory go")
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
@@ -25,14 +34,14 @@ if board is None:
     choosing.show_nothing(device)
 else:
     # As on the first page: embedded models take seconds, published ones minutes, and share no axis.
-    groups = data.comparisons(rows, device, board)
+    groups = choosing.comparisons(digest, device, board, rows)
     prompts = choosing.prompt_set(groups)
-    timed = staged(groups[prompts])
-    shown = timed if which == ALL else reference_and_fastest(timed)
+    every, shown = timed(digest, device, board, prompts, which, groups[prompts])
     state |= {"board": board, "prompts": prompts}
     if not shown:
         st.info(f"No row of `{board}` knows its stages: they were measured before stages were published.")
     else:
+        choosing.say_left_out(shown, every, "the order of the tables")
         left, right = st.columns(2)
         left.markdown("##### Time")
         left.plotly_chart(

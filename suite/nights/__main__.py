@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.command_line import command
-from suite.history import COMMITTED, LOCAL, History, HistoryError, read_folder, write_atomically
+from suite.history import COMMITTED, LOCAL, History, HistoryError, write_atomically
+from suite.index.reading import read_indexed
 from suite.names import unknown
 from suite.nights.night import NoSession, judge_session
 from suite.nights.report import as_json, lines, markdown
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     history = History()
     for folder in options.history or [COMMITTED, LOCAL]:
         if folder.is_dir():
-            history.extend(read_folder(folder))
+            history.extend(read_indexed(folder))
     for problem in history.problems:
         print(f"warning: history file {problem}", file=sys.stderr)
     for m in history.measurements:
