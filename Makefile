@@ -40,9 +40,9 @@ lint: setup
 setup:                  ## .venv; PYTHON=python3.12 chooses a Python, WHEELS=DIR installs from a bundle without network
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/with-python.sh scripts/setup.py --venv "$(VENV)" --wheels "$(WHEELS)"
 
-bundle:                 ## wheels for a machine without network: PYTHON=3.12 PLATFORM=manylinux2014_aarch64 [OUT=DIR] [TORCH=own]
+bundle:                 ## wheels for a machine without network: PYTHON=3.12 PLATFORM=manylinux2014_aarch64 [OUT=DIR] [TORCH=own | KEEP=torch,numpy]
 	@PYTHON= VENV="$(VENV)" sh scripts/with-python.sh scripts/bundle.py \
-		--python "$(PYTHON)" --platform "$(PLATFORM)" --out "$(OUT)" --torch "$(TORCH)"
+		--python "$(PYTHON)" --platform "$(PLATFORM)" --out "$(OUT)" --torch "$(TORCH)" --keep "$(KEEP)"
 
 clean:
 	rm -rf $(VENV) .benchmarks outputs *.egg-info

@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep FILE... | merge DIR... | frontier | best | compare | session | site OUT`."""
+"""`python -m leaderboards publish | keep | merge | frontier | best | compare | session | predict | site`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from leaderboards import session
+from leaderboards import expected, session
 from leaderboards.best import CONDITIONINGS, Question, ask, literature, to_json
 from leaderboards.choice import Limits
 from leaderboards.compare import compare, lines, regressed, without_baseline
@@ -15,6 +15,7 @@ from leaderboards.keep import NotKept, keep
 from leaderboards.kinds import ALL_KINDS
 from leaderboards.literature import MalformedLiterature
 from leaderboards.merge import Altered, merge
+from leaderboards.predictions import MalformedPredictions
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
 from leaderboards.terminal import show_answers, show_frontier
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     told.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the newest of the local runs")
 
+    expected.add_predict(commands)
+
     site = commands.add_parser(
         "site", parents=[source], help="write the boards as a static site, with badges and a feed of regressions"
     )
@@ -116,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise
     except HistoryError as error:
         print(f"error: {error.__cause__ or error}; {ADVICE.get(options.command, HISTORY_ADVICE)}", file=sys.stderr)
-    except (UnknownName, MalformedLiterature, MalformedBaselines, OSError) as error:
+    except (UnknownName, MalformedLiterature, MalformedPredictions, MalformedBaselines, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 2
 
@@ -250,6 +253,7 @@ COMMANDS = {
     "best": _best,
     "compare": _compare,
     "session": _session,
+    "predict": expected.run,
     "site": _site,
 }
 

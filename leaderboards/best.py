@@ -15,6 +15,7 @@ from leaderboards import cells
 from leaderboards.choice import Answer, Limits, Miss, answer, nearest_published
 from leaderboards.frontier import comparable, why_unranked
 from leaderboards.kinds import ALL_KINDS, by_kind, find_kind, kind
+from leaderboards.predictions import Prediction, best_predicted
 from leaderboards.publish import Board
 from suite.catalogue.devices import DEVICES
 from suite.catalogue.models import MODELS
@@ -114,6 +115,19 @@ def literature(board: Board, question: Question) -> list[tuple[str, PublishedRow
     return told
 
 
+def predicted(question: Question, device: str) -> list[Prediction]:
+    """What a device without rows should do, beside the literature: no answer, and never ranked. Energy, quality and
+    kind are not predicted, so that a question about these has none."""
+    limits = question.limits
+    if limits.max_energy_j is not None or limits.min_quality is not None or question.kind not in (None, ALL_KINDS):
+        return []
+    found = best_predicted(device, question.model, question.conditioning, limits.max_latency_s)
+    if limits.max_memory_bytes is None:
+        return found
+    most = limits.max_memory_bytes
+    return [p for p in found if p.peak_memory_bytes is not None and p.peak_memory_bytes.value <= most]
+
+
 def published_words(device: str, row: PublishedRow | None, limit_s: float | None) -> str:
     """ "none within your 10 s: the paper needed 150 s on a T4" """
     if row is None:
@@ -148,6 +162,7 @@ def to_json(question: Question, found: Iterable[Found], told: Sequence[tuple[str
             for f in found
         ],
         "published_by_others": [{"device": device, "row": _row(row)} for device, row in told],
+        "predicted": [asdict(one) for device, _ in told for one in predicted(question, device)],
     }
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 

@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from leaderboards import cells
-from leaderboards.best import Question, ask, literature, published_words
+from leaderboards import cells, expected
+from leaderboards.best import Question, ask, literature, predicted, published_words
 from leaderboards.cells import Column
 from leaderboards.choice import Answer, Limits
 from leaderboards.frontier import Key, comparable
@@ -131,8 +131,8 @@ def _show_commands(rows: Sequence[PublishedRow]) -> None:
 def show_answers(board: Board, question: Question) -> None:
     """For each board and kind of output: the cheapest good row within the limits, what is tied with it, the nearest
     miss; for a device without rows, what others published."""
-    found = ask(board, question)
-    for one in found:
+    answers = ask(board, question)
+    for one in answers:
         print(f"\n{one.device}, board {one.board or 'unknown'}, {one.prompts} prompts, {one.kind}, {question.words()}:")
         _show_answer(one.answer, question.limits)
         if one.unranked:
@@ -142,8 +142,10 @@ def show_answers(board: Board, question: Question) -> None:
     silent = {device for device, _ in told}
     for device, row in told:
         print(published_words(device, row, question.limits.max_latency_s))
+        if found := predicted(question, device):
+            print(f"{device}: {expected.words(found, question.limits.max_latency_s)}")
     for device in [question.device] if question.device is not None else board.rows:
-        if device not in silent and not any(one.device == device for one in found):
+        if device not in silent and not any(one.device == device for one in answers):
             print(f"{device}: no ranked rows ({_why_none(board.rows.get(device, []))})")
 
 

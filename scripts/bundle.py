@@ -1,6 +1,8 @@
 """Gather the wheels for a machine without network: `make bundle PYTHON=3.12 PLATFORM=manylinux2014_aarch64 [OUT=DIR]`.
 
 There, `make setup WHEELS=DIR` installs from them. `TORCH=own` leaves torch out, for a board that brings its own.
+`KEEP=torch,numpy` gathers what measuring takes and no more, without those packages, which the machine has: for
+`python -m benchmarks.gpu_session --wheels DIR`, which installs nothing.
 Runs on a bare Python 3.10; pip does the gathering, with the user's own configuration.
 """
 
@@ -14,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,7 @@ import setup  # scripts/setup.py, beside this file
 USUAL_GLIBC = (2, 34)
 MACHINES = ("x86_64", "aarch64")
 
+SHOWING = ("plotly", "rich", "streamlit")  # of the project's dependencies: what only shows results
 # pip answers environment markers ("; python_version < '3.11'") for the Python that it runs on, whatever
 # --python-version says. This is pip with the other machine's answers; its release is pinned in constraints.txt.
 PIP_ELSEWHERE = """
@@ -85,19 +89,47 @@ def parse_target(python: str, platform_tag: str) -> Target:
     return Target((3, int(match[1])), tag[2], (2, int(tag[1])) if tag[1] else USUAL_GLIBC)
 
 
-def gather(target: Target, own_torch: bool, folder: Path, python: Path) -> None:
-    """Fill a folder with wheels by the pip of `python`. SetupError names what has none."""
+def gather(target: Target, own_torch: bool, folder: Path, python: Path, kept: Sequence[str] = ()) -> None:
+    """Fill a folder with wheels by the pip of `python`. SetupError names what has none.
+
+    kept: what the machine has and keeps; then only what measuring takes besides, of which these are left out again.
+    """
     where = [f"--python-version={target.python_text}", "--implementation=cp", "--only-binary=:all:"]
     where += [f"--platform={tag}" for tag in target.tags()]
     command = [python, "-c", PIP_ELSEWHERE, json.dumps(target.markers()), "download", "--no-input", *where]
     command += ["--no-build-isolation", f"--dest={folder}", f"--constraint={setup.CONSTRAINTS}"]
     wanted = [[*setup.BASE, f"{setup.ROOT}[{setup.VENDOR_EXTRAS if own_torch else setup.EXTRAS}]"]]
+    if kept:
+        wanted = [[*measuring(), *listed("vendor-torch")]]
     if own_torch:
         wanted.append(["--no-deps", *setup.VENDOR_NO_DEPS, "torchvision"])
     for requirements in wanted:
         run(target, [*command, *requirements])
-    if own_torch and target.python < (3, 13):  # for a torch that was built for numpy 1; newer Pythons have none
+    if (
+        own_torch and not kept and target.python < (3, 13)
+    ):  # for a torch that was built for numpy 1; newer Pythons have none
         run(target, [*(part for part in command if not str(part).startswith("--constraint")), "--no-deps", "numpy<2"])
+
+    for wheel in folder.glob("*.whl"):
+        if normal(wheel.name.partition("-")[0]) in kept:
+            wheel.unlink()
+
+
+def listed(key: str) -> list[str]:
+    """The requirements of a list of pyproject.toml. Python 3.10 reads no TOML: the file has them a line each, or all in
+    one."""
+    found = re.search(rf"^{key} = \[(.*?)\]", (setup.ROOT / "pyproject.toml").read_text("utf-8"), re.M | re.S)
+    return re.findall(r'"([^"]+)"', found[1])
+
+
+def measuring() -> list[str]:
+    """The project's dependencies without those that only show results."""
+    return [wanted for wanted in listed("dependencies") if normal(re.match(r"[\w.-]+", wanted)[0]) not in SHOWING]
+
+
+def normal(name: str) -> str:
+    """A package's name as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def run(target: Target, command: list) -> None:
@@ -122,17 +154,20 @@ def run(target: Target, command: list) -> None:
         raise setup.SetupError((reason or setup.unknown)(lines, setup.Pip(Path(command[0]), -1)))
 
 
-def describe(target: Target, own_torch: bool, folder: Path) -> None:
+def describe(target: Target, own_torch: bool, folder: Path, kept: Sequence[str] = ()) -> None:
     """Write the note of what the bundle is for, and the checksums."""
     wheels = sorted(path.name for path in folder.glob("*.whl"))
+    use = "python -m benchmarks.gpu_session --wheels DIR" if kept else "make setup WHEELS=DIR"
+    without = f", without {', '.join(kept or ['torch'])}" if own_torch else ""
     note = {
         "about": f"Wheels of text3d-bench for Python {target.python_text} on a Linux with {target.machine}, glibc "
-        f"{target.glibc[0]}.{target.glibc[1]} or newer{', without torch' if own_torch else ''}. Copy this folder and "
-        "the checkout there and type: make setup WHEELS=DIR",
+        f"{target.glibc[0]}.{target.glibc[1]} or newer{without}. Copy this folder and "
+        f"the checkout there and type: {use}",
         "python": target.python_text,
         "machine": target.machine,
         "glibc": list(target.glibc),
         "torch": "own" if own_torch else "bundled",
+        "kept": list(kept),
         "wheels": wheels,
     }
     (folder / setup.BUNDLE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -146,9 +181,13 @@ def main() -> None:
     parser.add_argument("--platform", default="", help="manylinux2014_aarch64; this machine's where empty")
     parser.add_argument("--out", default="", metavar="DIR")
     parser.add_argument("--torch", default="", choices=["", "own"], help="own: leave torch out")
+    parser.add_argument("--keep", default="", metavar="NAMES", help="what measuring takes, without these: torch,numpy")
     options = parser.parse_args()
     try:
-        target, own = parse_target(options.python, options.platform), options.torch == "own"
+        kept = tuple(normal(name) for name in options.keep.split(",") if name)
+        if kept and "torch" not in kept:
+            raise setup.SetupError(f"KEEP={options.keep}: torch is what such a machine keeps; KEEP=torch,numpy")
+        target, own = parse_target(options.python, options.platform), options.torch == "own" or bool(kept)
         out = Path(options.out or f"bundle-{target.python_text}-{target.machine}").expanduser().absolute()
         if out.exists():
             raise setup.SetupError(f"{out} is there already: remove it or name another, OUT=DIR")
@@ -163,8 +202,8 @@ def main() -> None:
             setup.say(f"2/2 gathering wheels for Python {target.python_text} on {target.machine}")
             part = Path(work) / "part"
             part.mkdir()
-            gather(target, own, part, python)
-            describe(target, own, part)
+            gather(target, own, part, python, kept)
+            describe(target, own, part, kept)
             part.rename(out)
     except setup.SetupError as error:
         sys.exit(f"bundle: {error}")
@@ -174,9 +213,8 @@ def main() -> None:
         sys.exit(f"bundle: {error.strerror or error} ({error.filename or 'no file'})")
     count, size = len(list(out.glob("*.whl"))), sum(path.stat().st_size for path in out.iterdir())
     setup.say(f"{count} wheels, {size / 1e6:.0f} MB in {out}")
-    setup.say(
-        f"copy it and this checkout to the other machine, and type there: make setup WHEELS={shlex.quote(out.name)}"
-    )
+    use = "python -m benchmarks.gpu_session --wheels " if kept else "make setup WHEELS="
+    setup.say(f"copy it and this checkout to the other machine, and type there: {use}{shlex.quote(out.name)}")
 
 
 if __name__ == "__main__":

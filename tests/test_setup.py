@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -472,3 +473,33 @@ def test_what_we_need_resolves_for_other_machines(scripts, tmp_path, python, tag
     names = {entry["metadata"]["name"].lower(): entry for entry in json.loads(report.read_text())["install"]}
     assert {"torch", "diffusers", "streamlit"} <= names.keys()
     assert ("tomli" in names) == (python == "3.10")
+
+
+def test_a_bundle_beside_kept_packages_is_what_measuring_takes(scripts, wheels, monkeypatch):
+    setup, bundle = scripts
+    names = {re.match(r"[\w.-]+", wanted)[0] for wanted in bundle.measuring()}
+    assert {"diffusers", "pydantic", "trimesh", "scikit-image"} <= names and not names & {"streamlit", "plotly", "rich"}
+    assert "huggingface_hub" in bundle.listed("vendor-torch")
+
+    asked = []
+
+    def gathered(target, command):
+        asked.append(command)
+        for name in ("numpy-2.4-cp312-cp312-linux_x86_64.whl", "hf_xet-1-py3-none-any.whl"):
+            (wheels / name).touch()
+
+    monkeypatch.setattr(bundle, "run", gathered)
+    bundle.gather(
+        bundle.parse_target("3.12", "x86_64"), True, wheels, Path(sys.executable), ("torch", "numpy", "hf-xet")
+    )
+    assert [path.name for path in wheels.glob("*.whl")] == ["a-1-py3-none-any.whl"]
+    assert "--no-deps" in asked[1] and "open_clip_torch" in asked[1]
+    bundle.describe(bundle.parse_target("", ""), True, wheels, ("torch", "numpy"))
+    note = json.loads((wheels / setup.BUNDLE).read_text())
+    assert note["kept"] == ["torch", "numpy"] and "benchmarks.gpu_session --wheels" in note["about"]
+
+
+def test_a_machine_that_keeps_no_torch_is_refused():
+    command = [sys.executable, "scripts/bundle.py", "--keep", "numpy"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1 and "KEEP=numpy: torch is what such a machine keeps" in run.stderr
