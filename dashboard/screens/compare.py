@@ -8,7 +8,6 @@ from dashboard.words import in_markdown
 
 ROWS, SESSIONS, BOARDS = "rows", "sessions", "boards"
 GROUPS = {ROWS: compare.by_row, SESSIONS: compare.by_session, BOARDS: compare.by_board}
-MOST_CHOICES = 1000  # of a list: more are not found by scrolling
 FORMATS = {
     "latency, B over A": st.column_config.NumberColumn(format="×%.2f"),
     "memory, B over A": st.column_config.NumberColumn(format="×%.2f"),
@@ -23,7 +22,7 @@ FORMATS = {
 def groups_of(stamp: str, kind: str, asked: tuple, _measurements: list) -> tuple[dict, int]:
     """What may be compared: the newest of its kind, and those that were asked for; how many there are."""
     every = GROUPS[kind](_measurements)
-    return {name: every[name] for name in (*list(every)[:MOST_CHOICES], *asked) if name in every}, len(every)
+    return {name: every[name] for name in (*list(every)[: data.MOST_SHOWN], *asked) if name in every}, len(every)
 
 
 @st.cache_resource(max_entries=16)
@@ -84,7 +83,7 @@ a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
 found = compare.compare(groups[a], groups[b])
 if count > len(groups):
-    st.caption(f"To choose from: the newest {MOST_CHOICES:,} of {count:,} {kind}. A link names any of them.")
+    st.caption(f"To choose from: the newest {data.MOST_SHOWN:,} of {count:,} {kind}. A link names any of them.")
 verdict.markdown("A and B are the same." if a == b else compare.verdict(found))
 state = {"kind": kind, f"a_{kind}": a, f"b_{kind}": b}
 if found and a != b:
