@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -272,13 +273,13 @@ def _why(error: Exception) -> str:
 def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
     """The newest measurement of each configuration, board and kind of weights; a smoke run never replaces a full one,
     nor an extrapolated latency that of whole objects, nor one that failed to start (needs-weights) one that ran."""
-    chosen: dict[tuple, Measurement] = {}
-    for m in sorted(measurements, key=lambda m: m.measured_at):
-        key = (m.configuration, m.board, m.weights)
+    chosen: dict[tuple, tuple[Measurement, str, int]] = {}
+    for m in sorted(measurements, key=attrgetter("measured_at")):
+        key, protocol, weight = (m.configuration, m.board, m.weights), m.protocol, _weight(m)
         held = chosen.get(key)
-        if held is None or m.protocol != held.protocol or _weight(m) >= _weight(held):
-            chosen[key] = m
-    return list(chosen.values())
+        if held is None or protocol != held[1] or weight >= held[2]:
+            chosen[key] = (m, protocol, weight)
+    return [m for m, _, _ in chosen.values()]
 
 
 def committed_outcomes(measurements: Iterable[Measurement]) -> dict[tuple[str, str | None], Committed]:
@@ -304,11 +305,13 @@ def outcomes_of(m: Measurement) -> Committed:
     )
 
 
-def _weight(measurement: Measurement) -> int:
-    unread = measurement.status == Status.UNSUPPORTED and measurement.smoke  # that session's own prompts ruled it out
-    if measurement.status in (Status.NOT_HERE, Status.NEEDS_WEIGHTS) or unread:
-        return 0
-    return 1 if measurement.extrapolated else 2 if measurement.smoke else 3
+def _weight(m: Measurement) -> int:
+    status = m.status
+    if status != Status.OK:
+        unread = status == Status.UNSUPPORTED and m.smoke  # that session's own prompts ruled it out
+        if status in (Status.NOT_HERE, Status.NEEDS_WEIGHTS) or unread:
+            return 0
+    return 1 if m.extrapolated else 2 if m.smoke else 3
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import synthetic
 from leaderboards import publish as publishing
 from leaderboards.publish import publish, read_board
 from suite import history
@@ -296,3 +297,12 @@ def test_of_a_long_history_few_files_are_read_again(tmp_path, monkeypatch):
     board = read_board([folder])
     assert len(board.measurements) == 80 and len(board.rows["cpu"]) >= 2
     assert opened == [folder / "laptop" / "0039_n.json"]
+
+
+def test_the_synthetic_history_reads_as_a_real_one_and_is_the_same_each_time(tmp_path):
+    first, second = ([*synthetic.write(tmp_path / name, 12, 3, prompts=4)] for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    found = read_folder(tmp_path / "first", set_aside=False)
+    assert len(found.measurements) == 12 and found.problems == []
+    assert {m.quality.prompts for m in found.measurements} == {4}
+    assert len({m.session for m in found.measurements}) == 3

@@ -18,6 +18,18 @@ FORMATS = {
 }
 
 
+@st.cache_resource(max_entries=6)
+def groups_of(stamp: str, kind: str, asked: tuple, _measurements: list) -> tuple[dict, int]:
+    """What may be compared: the newest of its kind, and those that were asked for; how many there are."""
+    every = GROUPS[kind](_measurements)
+    return {name: every[name] for name in (*list(every)[: data.MOST_SHOWN], *asked) if name in every}, len(every)
+
+
+@st.cache_resource(max_entries=16)
+def first_two(stamp: str, kind: str, asked: tuple, board: str | None, row: str | None, _groups: dict) -> tuple:
+    return compare.start(_groups, board, row)
+
+
 def show_table(table) -> None:
     st.dataframe(table, hide_index=True, height="content", placeholder="–", column_config=FORMATS)
 
@@ -55,7 +67,7 @@ def show_pair(c, missing: frozenset) -> None:
 
 
 rows, digest = choosing.begin("Two of them, side by side")
-runs, _ = choosing.history()
+runs, stamp = choosing.history()
 if len(runs.measurements) < 2:
     st.markdown("**There are not two runs to compare.**")
     choosing.show_nothing(data.first_device(rows))
@@ -63,12 +75,15 @@ if len(runs.measurements) < 2:
 verdict = st.container(border=True)
 which, left, right = st.columns([2, 4, 4], vertical_alignment="bottom")
 kind = choosing.segments(which, "Compare", [ROWS, SESSIONS, BOARDS], "kind")
-groups = GROUPS[kind](runs.measurements)
+asked = tuple(st.query_params.get(key) or st.session_state.get(key) for key in (f"a_{kind}", f"b_{kind}"))
+groups, count = groups_of(stamp, kind, asked, runs.measurements)
 names = list(groups)
-first, second = compare.start(groups, choosing.kept("board"), choosing.kept("row"))
+first, second = first_two(stamp, kind, asked, choosing.kept("board"), choosing.kept("row"), groups)
 a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
 found = compare.compare(groups[a], groups[b])
+if count > len(groups):
+    st.caption(f"To choose from: the newest {data.MOST_SHOWN:,} of {count:,} {kind}. A link names any of them.")
 verdict.markdown("A and B are the same." if a == b else compare.verdict(found))
 state = {"kind": kind, f"a_{kind}": a, f"b_{kind}": b}
 if found and a != b:

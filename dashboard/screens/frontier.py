@@ -67,19 +67,22 @@ def show_details(row, missing: frozenset[str]) -> None:
     st.code(repeat_command(row), language=None)
 
 
+@st.cache_resource(max_entries=32)
+def figure(*named: object, _shown: list, marked: bool, max_latency_s: float | None, chosen: str | None):
+    return figures.frontier_figure(_shown, marked, max_latency_s, chosen)
+
+
 @st.cache_resource(max_entries=8)
-def table(*named: str, _shown: list, _missing: frozenset[str]):
-    return tables.measured_table(_shown, _missing)
+def table_and_csv(*named: str, missing: frozenset[str], _shown: list) -> tuple:
+    return tables.measured_table(_shown, missing), to_csv(_shown)
 
 
-def show_rows(shown: list, lines, heading: str, said: str, file_name: str) -> None:
+def show_rows(shown: list, lines, csv: str, heading: str, said: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
     st.caption(said)
     height = "content" if len(shown) <= SCROLLS else 35 * (SCROLLS + 1)
     st.dataframe(lines, hide_index=True, height=height, placeholder="–", column_config=FORMATS)
-    st.download_button(
-        "CSV: every field, fractions as 0–1", to_csv(shown), file_name, "text/csv", icon=":material/download:"
-    )
+    st.download_button("CSV: every field, fractions as 0–1", csv, file_name, "text/csv", icon=":material/download:")
 
 
 rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
@@ -134,7 +137,7 @@ else:
     chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
     chart = f"chart {device} {board} {prompts} {kind}"
     plot.plotly_chart(
-        figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
+        figure(*(*where, kind), _shown=shown, marked=unranked == MARKED, max_latency_s=max_latency_s, chosen=chosen),
         key=chart,
         on_select=lambda: choose_point(chart),
         selection_mode="points",
@@ -145,9 +148,9 @@ else:
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    lines = table(*where, kind, _shown=shown, _missing=missing)
+    lines, csv = table_and_csv(*where, kind, missing=missing, _shown=shown)
     of = "All rows" if len(shown) == len(every) else "Rows"
-    show_rows(shown, lines, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}.csv")
+    show_rows(shown, lines, csv, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}.csv")
     state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):
