@@ -267,7 +267,7 @@ def _check_by_own_peaks(measurements: Sequence[Measurement], device: str) -> int
     """Where no maker names the peaks, as of any processor, rows carry their own; the efficiency is that of others."""
     own = measured_cases(measurements)
     others = known_cases(without=device)
-    cases = [*others, *own]
+    cases = (*others, *own)
     lines = [
         [c.name, cells.time(c.floor_s), cells.time(c.latency_s), f"{c.efficiency:.2f}", f"×{off:.2f}"]
         for c in own

@@ -32,6 +32,7 @@ from leaderboards.predictions import (
     counts,
     find_mode,
     known_cases,
+    measured_cases,
     memory_cases,
     memory_off,
     modes,
@@ -123,7 +124,7 @@ def test_counts_are_those_that_measured_rows_recorded():
     compared = 0
     for m in read_folder(COMMITTED, set_aside=False).measurements:
         model, _, recipe = m.configuration.rpartition("@")[0].partition("/")
-        if m.cost is None or not MODELS[model].full_size:
+        if m.cost is None or not MODELS[model].full_size or recipe not in ("fp32", "bf16", "original"):
             continue
         for stage, work in counts()[model].work("fp32").items():
             if stage.endswith("diffusion") or stage == "upsampler":
@@ -139,8 +140,8 @@ def test_every_published_size_is_counted():
 
 
 def test_no_case_of_the_device_itself_is_used():
-    assert {c.machine for c in known_cases(without="t4")} == {"v100", "cpu"}
-    assert "orin" not in {c.machine for c in known_cases()}  # the paper's mode is not known
+    assert {"v100", "cpu"} <= {c.machine for c in known_cases(without="t4")} < {c.machine for c in known_cases()}
+    assert "orin" not in {c.machine for c in published_cases()}  # the paper's mode is not known
     assert {c.machine for c in published_cases("orin", "30W")} == {"orin"}
 
 
@@ -269,3 +270,13 @@ def test_the_document_is_what_the_command_prints(capsys):
 def seconds(text: str) -> float:
     value, unit = text.replace(",", "").split()
     return float(value) * {"s": 1, "ms": 1e-3}[unit]
+
+
+def test_a_row_whose_networks_nobody_counted_is_no_case():
+    """Through ONNX Runtime only the text encoder is torch's: its floor over the whole latency says nothing."""
+    whole = next(
+        m for m in read_folder(COMMITTED, set_aside=False).measurements if m.configuration == f"{TEXT}/fp32@cpu"
+    )
+    assert len(measured_cases([whole])) == 1
+    stages = {name: cost for name, cost in whole.cost.stages.items() if name == "text encoder"}
+    assert measured_cases([whole.model_copy(update={"cost": whole.cost.model_copy(update={"stages": stages})})]) == []
