@@ -223,12 +223,16 @@ def test_the_first_orin_is_held_against_its_prediction(tmp_path, capsys):
     assert main(["predict", "--check", str(tmp_path / "good")]) == 0
     said = capsys.readouterr().out
     assert "×1.00" in said and "30W" in said and "1 of 1 measurements held against predictions, 0 outside" in said
-    slow = [orin("fp32", told.latency_s.high * 1.1), orin("cuda-graphs", 1.0)]
+    slow = [orin("fp32", told.latency_s.high * 1.1), orin("cuda-graphs", 1.0), orin("fp16", 9.0, mode=None)]
+    slow.append(measurement("point-e-nano-text/fp32@orin"))
     session_file(tmp_path / "slow" / "orin-1" / "0001.json", slow)
     assert main(["predict", "--check", str(tmp_path / "slow")]) == 1
     said = capsys.readouterr().out
     assert "OUTSIDE" in said and "launches, which are not counted" in said
-    del good
+    assert "fp16@orin: its power mode is not recorded: give --mode, one of MAXN, 50W, 30W, 15W" in said
+    assert "point-e-nano-text/fp32@orin: embedded: predictions are of the published sizes" in said
+    assert main(["predict", "--check", str(good), "--mode", "15W"]) == 0  # told otherwise than recorded
+    assert "15W" in capsys.readouterr().out
 
 
 def test_this_processors_rows_are_held_against_other_machines(capsys):
