@@ -214,7 +214,13 @@ def held_against(
         if m.status != Status.OK or m.latency is None:
             left[m.configuration] = f"no latency ({m.status.value})"
             continue
+        if model in MODELS and not MODELS[model].full_size:
+            left[m.configuration] = "embedded: predictions are of the published sizes"
+            continue
         ran_in = mode or (m.fingerprint and m.fingerprint.power_mode) or DEFAULT
+        if ran_in == DEFAULT and DEFAULT not in modes(device):
+            left[m.configuration] = f"its power mode is not recorded: give --mode, one of {', '.join(modes(device))}"
+            continue
         try:
             told = predict(model, recipe, device, ran_in, known)
         except UnknownName as error:
@@ -256,8 +262,8 @@ def _check(options: argparse.Namespace) -> int:
     if lines:
         heads = ["measured", "mode", "predicted", "interval", "latency", "predicted / true", "", "peak memory"]
         print(aligned(heads, lines))
-    for name, why in left.items():
-        print(f"{name}: not held against anything: {why}")
+    for why in dict.fromkeys(left.values()):
+        print(f"not held against anything: {', '.join(name for name in left if left[name] == why)}: {why}")
     outside = sum(not h.inside for h in held)
     print(f"{options.device}: {len(held)} of {len(wanted)} measurements held against predictions, {outside} outside")
     return 1 if outside or not held else 0
@@ -267,7 +273,7 @@ def _check_by_own_peaks(measurements: Sequence[Measurement], device: str) -> int
     """Where no maker names the peaks, as of any processor, rows carry their own; the efficiency is that of others."""
     own = measured_cases(measurements)
     others = known_cases(without=device)
-    cases = [*others, *own]
+    cases = (*others, *own)
     lines = [
         [c.name, cells.time(c.floor_s), cells.time(c.latency_s), f"{c.efficiency:.2f}", f"×{off:.2f}"]
         for c in own

@@ -7,6 +7,7 @@ efficiency that was measured elsewhere. Shown apart: a prediction is no row, and
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -239,12 +240,11 @@ def measured_cases(measurements: Iterable[Measurement]) -> list[Case]:
         known = model in MODELS and MODELS[model].full_size
         if not known or m.status != Status.OK or m.latency is None or m.cost is None:
             continue
-        by_type: dict[str, int] = {}
-        for stage in m.cost.stages.values():
-            for kind, count in stage.flops.items():
-                by_type[kind] = by_type.get(kind, 0) + count
-        most = max(by_type, key=by_type.get)
+        by_type = sum((Counter(stage.flops) for stage in m.cost.stages.values()), Counter())
+        most = max(by_type, key=by_type.get, default=None)
         stages = [stage.floor_s for stage in m.cost.stages.values()]
+        if not {stage for stage in m.latency.stage_samples_s if stage in RECAST} <= set(m.cost.stages):
+            continue  # a network outside torch, whose work nobody counted
         if most in CLASSES and by_type[most] > 0.95 * sum(by_type.values()) and None not in stages:
             device = m.configuration.rpartition("@")[2]
             name = f"{m.configuration} ({most})"
@@ -252,10 +252,11 @@ def measured_cases(measurements: Iterable[Measurement]) -> list[Case]:
     return found
 
 
-def known_cases(without: str | None = None, history: Path = COMMITTED) -> list[Case]:
+@cache
+def known_cases(without: str | None = None, history: Path = COMMITTED) -> tuple[Case, ...]:
     """All but those of a device: what is predicted is never used to predict it."""
     measured = measured_cases(_measurements(history))
-    return [case for case in [*published_cases(), *measured] if case.machine != without]
+    return tuple(case for case in [*published_cases(), *measured] if case.machine != without)
 
 
 @cache
