@@ -1,4 +1,4 @@
-"""The dashboard's first page: run without a browser, then looked at in a real one, on tables published from runs."""
+"""The page *Frontier*: run without a browser, then looked at in a real one, on tables published from runs."""
 
 from __future__ import annotations
 
@@ -183,6 +183,8 @@ for room in ("dashboard", "leaderboards"):
             importlib.import_module(f"{room}.{path.stem}".removesuffix(".__init__"))
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
+assert not page.exception
+page.switch_page("screens/frontier.py").run()
 assert not page.exception and page.get("plotly_chart")
 """
     assert heavy_modules(script, published) == []
@@ -203,7 +205,7 @@ POINTS = "[data-testid=stPlotlyChart] .scatterlayer path.point"
 @pytest.mark.slow
 def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     assert page.locator(POINTS).count() == 4  # two on the frontier, one dominated, one without latency
     assert page.locator("[data-testid=stDataFrame] canvas").first.is_visible()
     assert "best is" in page.inner_text("[data-testid=stMain]")
@@ -215,7 +217,7 @@ def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_
 @pytest.mark.slow
 def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
     url, page = chromium
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     box = page.locator(POINTS).nth(1).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_url("**row=*")
@@ -234,6 +236,6 @@ def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
 def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     assert page.locator(POINTS).count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

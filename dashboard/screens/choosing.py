@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard import commits, data, links, runs, tables
+from dashboard import changes, commits, data, links, runs, tables, verdicts
 from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.history import History
-from suite.records import PublishedRow
+from suite.records import Measurement, PublishedRow
 
 IN_URL = "query-params"
 KEPT, PAGE, TURNED = "kept choices", "page shown", "page turned"  # of the session, not of the address
@@ -108,6 +108,14 @@ def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, 
     return device, select(second, "Board", boards, "board") if boards else None
 
 
+def device_and_board_measured(rows: Sequence[PublishedRow], measurements: Sequence[Measurement], first, second):
+    """The same for pages of runs, which may be of boards that no table has."""
+    devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in measurements})]))
+    device = select(first, "Device", devices, "device", data.first_device(rows))
+    boards = data.boards_measured(rows, measurements, device)
+    return device, select(second, "Board", boards, "board") if boards else None
+
+
 def prompt_set(groups: dict[str, list[PublishedRow]]) -> str:
     """The set of prompts to look at; asked only where there are several."""
     return next(iter(groups)) if len(groups) == 1 else select(st, "Prompt set", list(groups), "prompts")
@@ -126,6 +134,12 @@ def history() -> tuple[History, str]:
 @st.cache_resource(max_entries=2, show_spinner="Reading the runs")
 def _history(stamp: str) -> History:
     return runs.read_all(runs.folders())
+
+
+@st.cache_resource(max_entries=32, show_spinner="Judging the nights")
+def judged(stamp: str, device: str, board: str, _measurements: Sequence[Measurement]) -> tuple:
+    """The changes of a board, and its newest session judged. The other arguments name its runs."""
+    return changes.of_board(_measurements), verdicts.newest(_measurements)
 
 
 @st.cache_data(max_entries=8, ttl=600)

@@ -1,4 +1,4 @@
-"""The fourth page: any two rows, sessions or boards of the history. Glue only."""
+"""The page *Compare*: any two rows, sessions or boards of the history. Glue only."""
 
 import streamlit as st
 

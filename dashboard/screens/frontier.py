@@ -1,4 +1,4 @@
-"""The first page: what fits, the frontier of one board, and every row that it was made of. Glue only."""
+"""The page *Frontier*: what fits, the frontier of one board, and every row that it was made of. Glue only."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""The second page: where the time and memory of one board's rows go, stage by stage. Glue only."""
+"""The page *Time and memory*: where the time and memory of one board's rows go, stage by stage. Glue only."""
 
 import streamlit as st
 
