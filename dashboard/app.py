@@ -18,6 +18,7 @@ st.navigation(
         st.Page("screens/compare.py", title="Compare", url_path="compare"),
         st.Page("screens/health.py", title="Health", url_path="health"),
         st.Page("screens/method.py", title="Method", url_path="method"),
+        st.Page("screens/upload.py", title="Upload", url_path="upload"),
     ],
     position="top",
 ).run()

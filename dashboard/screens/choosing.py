@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard import changes, commits, data, links, runs, tables, verdicts
+from dashboard import changes, commits, data, links, runs, snapshots, tables, uploads, verdicts
+from dashboard.screens import held
 from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
@@ -35,9 +36,29 @@ def begin(heading: str) -> tuple[list[PublishedRow], str]:
             icon=":material/update:",
         )
     digest = data.digest(rows)
-    if warning := links.other_data(st.query_params.get(links.DATA), digest):
+    asked = st.query_params.get(links.DATA)
+    if warning := links.other_data(asked, digest):
         st.warning(warning, icon=":material/history:")
-    return rows, digest
+        _show_snapshot(asked)
+    return [*rows, *(row for upload in held.every() for row in upload.rows)], digest
+
+
+@st.cache_data(ttl=600, show_spinner="Looking for these data in the repository")
+def _snapshots() -> dict[str, snapshots.Snapshot]:
+    return snapshots.by_digest()
+
+
+def _show_snapshot(digest: str) -> None:
+    """How to see the data that a link names, where this repository ever had them."""
+    found = _snapshots().get(digest)
+    if found is None:
+        st.caption(
+            "No tables that were ever committed here have that hash: they were made from runs of another machine, or "
+            "from local ones."
+        )
+        return
+    st.caption(f"Those are the tables of commit {found.commit[:8]}, {found.committed_at[:10]}. To see them, type")
+    st.code(found.commands(), language="bash")
 
 
 def select(where, label: str, options: Sequence[str], key: str, start: str | None = None, **others) -> str | None:
@@ -59,11 +80,19 @@ def segments(where, label: str, options: Sequence[str], key: str, **others) -> s
     return _keep(key, chosen)
 
 
-def positive(where, label: str, key: str, least: float, **others) -> float | None:
+def positive(where, label: str, key: str, least: float, most: float | None = None, **others) -> float | None:
     """The same for a number that may be left open."""
-    _take(key, lambda text: _at_least(text, least), None)
+    _take(key, lambda text: _within(text, least, most), None)
     number = where.number_input(
-        label, min_value=least, value=None, format="%g", placeholder="any", key=key, bind=IN_URL, **others
+        label,
+        min_value=least,
+        max_value=most,
+        value=None,
+        format="%g",
+        placeholder="any",
+        key=key,
+        bind=IN_URL,
+        **others,
     )
     return _keep(key, number)
 
@@ -94,9 +123,14 @@ def kept(key: str) -> str | None:
     return st.session_state.get(KEPT, {}).get(key)
 
 
-def _at_least(text: object, least: float) -> bool:
+def asked_or_kept(key: str) -> str | None:
+    """What a choice will be: what the widget holds, else what the address names, else what was chosen last."""
+    return st.session_state.get(key) or st.query_params.get(key) or kept(key)
+
+
+def _within(text: object, least: float, most: float | None) -> bool:
     try:
-        return float(text) >= least
+        return least <= float(text) <= (float("inf") if most is None else most)
     except (TypeError, ValueError):
         return False
 
@@ -128,7 +162,7 @@ def history() -> tuple[History, str]:
     if found.problems:
         with st.expander(f"{len(found.problems)} remarks on the files of runs", icon=":material/warning:"):
             st.code("\n".join(found.problems), language=None)
-    return found, stamp
+    return uploads.together(found, held.every()), f"{stamp} {uploads.stamp(held.every())}".strip()
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the runs")

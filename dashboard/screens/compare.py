@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from dashboard import compare, data
-from dashboard.screens import choosing
+from dashboard import compare, data, exports
+from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 
+MANY = 50  # names; more are looked for by words
 ROWS, SESSIONS, BOARDS = "rows", "sessions", "boards"
 GROUPS = {ROWS: compare.by_row, SESSIONS: compare.by_session, BOARDS: compare.by_board}
 FORMATS = {
@@ -39,6 +40,9 @@ def show_pairs(found: list) -> None:
 
 def show_pair(c, missing: frozenset) -> None:
     st.caption(compare.session_said(c))
+    for column, side, m in zip(st.columns(2), "AB", (c.a, c.b)):
+        with column.expander(f"Where {side} comes from"):
+            taking.show_source(m, missing)
     environment = compare.environment(c, missing)
     st.markdown("##### What differs around them")
     st.dataframe(environment[environment["differs"]].drop(columns="differs"), hide_index=True)
@@ -66,6 +70,14 @@ kind = choosing.segments(which, "Compare", [ROWS, SESSIONS, BOARDS], "kind")
 groups = GROUPS[kind](runs.measurements)
 names = list(groups)
 first, second = compare.start(groups, choosing.kept("board"), choosing.kept("row"))
+chosen = (first, second, *(choosing.asked_or_kept(f"{side}_{kind}") for side in "ab"))
+if len(names) > MANY:
+    words = st.text_input(
+        "Only those with these words", placeholder="orin steps-16 2026-11", max_chars=200, key="words"
+    )
+    shown = compare.narrowed(names, words, (name for name in chosen if name in groups))
+    st.caption(f"{len(shown):,} of {len(names):,} to choose from.")
+    names = shown
 a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
 found = compare.compare(groups[a], groups[b])
@@ -73,15 +85,17 @@ verdict.markdown("A and B are the same." if a == b else compare.verdict(found))
 state = {"kind": kind, f"a_{kind}": a, f"b_{kind}": b}
 if found and a != b:
     missing = choosing.absent_commits(frozenset(m.commit for c in found for m in (c.a, c.b) if m.commit))
-    chosen = found[0]
+    pair = found[0]
     if kind != ROWS:
         show_pairs(found)
         by_name = {compare.recipe(c.a): c for c in found}
         name = choosing.select(st, "Cell", list(by_name), "pair")
-        chosen = by_name[name]
+        pair = by_name[name]
         state["pair"] = name
-        st.markdown(compare.sentence(chosen))
-    show_pair(chosen, missing)
+        st.markdown(compare.sentence(pair))
+    show_pair(pair, missing)
+if found and a != b:
+    taking.show_downloads(exports.of_table(compare.table(found)), f"compare-{kind}-{digest}", figures=False)
 if a != b and (others := compare.left_out(groups[a], groups[b])):
     with st.expander(f"{len(others)} cells that only one side has"):
         st.code("\n".join(others), language=None)

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from dashboard import answers, data, figures, runs, tables
-from dashboard.screens import choosing
+from dashboard import answers, data, exports, figures, runs, tables
+from dashboard.screens import choosing, held, taking
+from dashboard.words import in_markdown
 from leaderboards import cells
-from leaderboards.choice import answer
+from leaderboards.choice import Limits, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
-from leaderboards.rows import over_kinds, repeat_command
-from leaderboards.tables import to_csv
+from leaderboards.rows import over_kinds
 
 MARKED, HIDDEN = "marked", "hidden"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
@@ -33,7 +33,7 @@ def show_details(row, missing: frozenset[str]) -> None:
     half = (len(facts) + 1) // 2
     *columns, aside = st.columns([3, 3, 4])
     for column, part in zip(columns, (facts[:half], facts[half:])):
-        column.markdown("  \n".join(f":gray[{title}] {said}" for title, said in part))
+        column.markdown("  \n".join(f":gray[{title}] {in_markdown(said)}" for title, said in part))
     with aside:
         if row.stage_latency_s:
             st.plotly_chart(
@@ -41,20 +41,17 @@ def show_details(row, missing: frozenset[str]) -> None:
             )
         for title, path in tables.shown_pictures(row).items():
             st.image(path, caption=title)
-    st.caption("Repeat this cell with")
-    st.code(repeat_command(row), language=None)
+    taking.show_source(row, missing)
 
 
 def show_rows(shown: list, missing: frozenset[str], heading: str, digest: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
     said = [tables.summary(shown), tables.provenance(shown), cells.sessions(shown), f"Data {digest}."]
-    st.caption(" ".join(filter(None, said)))
+    st.caption(in_markdown(" ".join(filter(None, said))))
     st.dataframe(
         tables.measured_table(shown, missing), hide_index=True, height="content", placeholder="–", column_config=FORMATS
     )
-    st.download_button(
-        "CSV: every field, fractions as 0–1", to_csv(shown), file_name, "text/csv", icon=":material/download:"
-    )
+    taking.show_downloads(exports.of_rows(shown, missing), file_name)
 
 
 rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
@@ -85,8 +82,27 @@ unranked = choosing.segments(
     help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
     "other conditions. The table always has them, with the reason.",
 )
-max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
+more = st.popover("More limits", icon=":material/tune:")
+joules = choosing.positive(
+    more, "At most, joules an object", "joules", 0.001, step=1.0, help="Rows whose energy was not measured do not fit."
+)
+percent = choosing.positive(
+    more,
+    "At least, R-Precision in %",
+    "percent",
+    0.1,
+    100.0,
+    step=1.0,
+    help="Asks for the fastest that reaches it. Without it, good enough is what cannot be told from the highest.",
+)
+limits = Limits(
+    max_latency_s,
+    None if gigabytes is None else gigabytes * 1e9,
+    joules,
+    None if percent is None else percent / 100,
+)
 state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}
+state |= {"joules": joules, "percent": percent}
 
 if board is None:
     verdict.markdown(f"**Nothing has been measured on `{device}` yet.**")
@@ -95,11 +111,14 @@ else:
     groups = data.comparisons(rows, device, board)
     prompts = choosing.prompt_set(groups)
     behind = runs.qualities(measurements(digest, device, board, prompts, groups[prompts]))
+    behind |= held.outcomes()
     kind = choosing.kind(groups[prompts])
     shown = over_kinds(groups[prompts], behind) if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
-    found = answer(shown, max_latency_s, max_memory_bytes, behind)
-    verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
+    found = answer(shown, qualities=behind, limits=limits)
+    verdict.markdown(
+        answers.sentences(found, limits.max_latency_s, limits.max_memory_bytes, limits.max_energy_j, limits.min_quality)
+    )
 
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
@@ -110,14 +129,14 @@ else:
         key=chart,
         on_select=lambda: choose_point(chart),
         selection_mode="points",
-        config={"displaylogo": False},
+        config=taking.figure_config(f"frontier-{device}-{digest}"),
         alt="Latency against R-Precision; the table below has the same figures",
     )
-    plot.caption(tables.legend(shown, unranked == MARKED))
+    plot.caption(in_markdown(tables.legend(shown, unranked == MARKED)))
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    show_rows(shown, missing, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}.csv")
+    show_rows(shown, missing, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}")
     state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):

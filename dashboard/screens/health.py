@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard import data, health
-from dashboard.screens import choosing
+from dashboard import data, exports, health
+from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 
 EVERYTHING = "everything"
@@ -49,7 +49,9 @@ if cells:
     st.dataframe(health.by_model(cells), hide_index=True, height="content")
     if shown:
         commits = frozenset(cell.newest.commit for cell in shown if cell.newest and cell.newest.commit)
-        st.dataframe(health.table(shown, choosing.absent_commits(commits)), hide_index=True, height=520)
+        table = health.table(shown, choosing.absent_commits(commits))
+        st.dataframe(table, hide_index=True, height=520)
+        taking.show_downloads(exports.of_table(table), f"health-{device}-{board}", figures=False)
     else:
         st.info(f"No cell is {which}.")
     state["cells"] = which

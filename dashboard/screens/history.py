@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard import changes, data, history, verdicts
-from dashboard.screens import choosing
+from dashboard import changes, data, exports, history, verdicts
+from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 from suite.nights.series import cells
 
@@ -48,7 +48,7 @@ def show_cell(its: list, report, stamp: str, board: str, name: str, missing: fro
         st.plotly_chart(
             history.series_figure(line, missing),
             key=f"{board} {name} {line.quantity}",
-            config={"displaylogo": False},
+            config=taking.figure_config(f"{line.quantity}-{board}"),
             alt=f"{line.title}, night by night",
         )
         st.caption(smallest(stamp, board, name, line.quantity, line))
@@ -74,6 +74,8 @@ else:
     show_changes(found, which, missing)
     by_name = {data.identity(its[-1]): its for its in cells(measurements).values()}
     name = choosing.select(st, "Cell", list(by_name), "row", changes.first_cell(found, by_name))
+    if found:
+        taking.show_downloads(exports.of_table(changes.table(found, missing)), f"changes-{board}-{stamp}")
     show_cell(by_name[name], report, stamp, board, name, missing)
     state |= {"board": board, "weights": weights, "changes": which, "row": name}
 choosing.show_link(state, digest)

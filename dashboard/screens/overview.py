@@ -3,8 +3,8 @@
 import pandas
 import streamlit as st
 
-from dashboard import ages, changes, links, overview
-from dashboard.screens import choosing
+from dashboard import ages, changes, exports, links, overview
+from dashboard.screens import choosing, taking
 
 CARDS = 8  # more boards than these stand in the table alone
 LATEST = 8  # changes
@@ -77,6 +77,7 @@ else:
     table = overview.table(cards, ages.now())
     with st.expander(f"All {len(cards)} boards as a table", expanded=len(cards) > CARDS):
         st.dataframe(table, hide_index=True, height="content")
+        taking.show_downloads(exports.of_table(table), f"boards-{digest}", figures=False)
     last = sorted(
         ((card, change) for card in cards for change in judged[card.name][0]),
         key=lambda item: item[1].told.measured_at,
