@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from dashboard.data import UNIDENTIFIED
 from leaderboards.rows import measured_rows
@@ -45,10 +44,7 @@ class Upload:
     name: str
     sha256: str
     history: History
-
-    @cached_property
-    def rows(self) -> list[PublishedRow]:
-        return measured_rows(self.history.measurements)
+    rows: tuple[PublishedRow, ...] = ()
 
 
 def read(name: str, content: bytes, room: int = MOST_CELLS) -> Upload:
@@ -68,7 +64,12 @@ def read(name: str, content: bytes, room: int = MOST_CELLS) -> Upload:
     if len(found.measurements) > room:
         said = f"{len(found.measurements):,} cells, where {room:,} more are taken of {MOST_CELLS:,}; not read"
         return Upload(name, sha256, History(problems=[f"{shortened(name)}: {said}"]))
-    return Upload(name, sha256, _renamed(found))
+    apart = _renamed(found)
+    try:
+        return Upload(name, sha256, apart, tuple(measured_rows(apart.measurements)))
+    except Exception as error:  # noqa: BLE001 - each record is sound, but together they make no table: no page may fall
+        said = f"no rows can be made of its cells: {type(error).__name__}: {shortened(str(error), 200)}"
+        return Upload(name, sha256, History(problems=[f"{shortened(name)}: {' '.join(said.split())}"]))
 
 
 def _renamed(found: History) -> History:

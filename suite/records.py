@@ -109,6 +109,7 @@ class Interval(Record):
 Share = Annotated[Interval, within(0, 1)]
 Distance = Annotated[Interval, within(0, 1e6, ends=False)]  # of a few, by Student: the low end may be below 0
 LatencyInterval = Annotated[Interval, within(1e-6, 1e9, ends=False)]
+RatioInterval = Annotated[Interval, within(1e-9, 1e9, ends=False)]
 
 
 class StageExtrapolation(Record):
@@ -277,7 +278,7 @@ class Measurement(Record):
     extra_stage_extrapolation: dict[str, StageExtrapolation] = {}
     cost: Cost | None = None
     canary_s: LatencySeconds | None = None
-    speedup_vs_original: Interval | None = None  # the original's latency of the same session over this one
+    speedup_vs_original: RatioInterval | None = None  # the original's latency of the same session over this one
     fingerprint: Fingerprint | None = None
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
     verdicts: dict[str, Verdict] = {}  # by budget

@@ -77,9 +77,15 @@ CELL = measurement().model_dump(mode="json")
 )
 def test_what_cannot_be_read_is_refused_by_file_and_field(made, said):
     found = uploads.read(f"{MARKUP}.json", made)
-    assert found.history.measurements == [] and found.rows == []
+    assert found.history.measurements == [] and found.rows == ()
     (line,) = found.history.problems
     assert line.startswith(MARKUP) and said in line and len(line) < 1000
+
+
+def test_sound_cells_that_make_no_table_together_are_refused(tmp_path):
+    fast = measurement(f"{NANO}/steps-16@cpu", seconds=2e-6, reference_s=9e8)  # a speed-up that no row may have
+    found = uploads.read("a.json", content([fast], tmp_path))
+    assert found.history.measurements == [] and "no rows can be made of its cells" in found.history.problems[0]
 
 
 def test_a_bad_cell_stops_no_good_one(tmp_path):
@@ -152,6 +158,28 @@ def test_two_sessions_with_boards_of_one_name_do_not_see_each_others(monkeypatch
         page.selectbox(key="board").set_value("uploaded laptop").run()
         shown.append(prose(page) + page.dataframe[0].value.to_string())
     assert "theirs" in shown[0] and "theirs" not in shown[1] and "others" in shown[1]
+
+
+STATES = {
+    "one row": [measurement()],
+    "all failed": [measurement(status=Status.CRASHED), a_night(1, status=Status.OUT_OF_MEMORY)],
+    "null quality": [measurement(hits=None), measurement(f"{NANO}/bf16@cpu", hits=None, memory=None)],
+    "null latency": [measurement(seconds=None)],
+    "two boards": matrix(),
+    "a time to come": [measurement(measured_at="2090-01-01T00:00:00Z"), measurement()],
+    "a commit that is nowhere": [measurement(commit="f" * 40), measurement(f"{NANO}/bf16@cpu", commit="no commit")],
+    "little known": [measurement().model_copy(update=dict.fromkeys(("fingerprint", "board", "commit", "weights")))],
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_page_stands_in_each_state(monkeypatch, tmp_path, state):
+    page = open_app(monkeypatch, publish_runs(tmp_path, STATES[state]), PAGES[0])
+    for name in [*PAGES[1:], UPLOAD]:
+        page.switch_page(name).run()
+        assert not page.exception, name
+        whole = any("data=" in code.value for code in page.code)  # the link at a page's end
+        assert whole or "There are not two runs to compare" in prose(page), name
 
 
 def test_hostile_texts_of_an_upload_are_text_on_every_page(monkeypatch, published, tmp_path):

@@ -53,6 +53,7 @@ def problem_of(tmp_path: Path, record: dict) -> str:
         ("session", "../../x"),
         ("model", "a/b"),
         ("optimization", "../w3"),
+        *(("speedup_vs_original", {"value": value}) for value in (-1.0, 0.0, 1e10)),
         *((name, "x" * 401) for name in ("commit", "weights", "protocol", "quality__judge")),
         *(
             (f"fingerprint__{name}", "x" * 401)

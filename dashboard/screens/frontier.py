@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import answers, data, exports, figures, runs, tables
+from dashboard import answers, data, exports, figures, runs, sources, tables
 from dashboard.screens import choosing, held, taking
 from dashboard.words import in_markdown
 from leaderboards import cells
@@ -28,8 +28,9 @@ def measurements(digest: str, device: str, board: str, prompts: str, _rows: list
 
 
 def show_details(row, missing: frozenset[str]) -> None:
-    """Facts in two columns; stages, and pictures that are at hand, in the third."""
-    facts = tables.facts(row, missing)
+    """Facts in two columns; stages, and pictures that are at hand, in the third. Below, where they come from."""
+    below = {title for title, _ in sources.of(row, []).facts()}
+    facts = [fact for fact in tables.facts(row, missing) if fact[0] not in below]
     half = (len(facts) + 1) // 2
     *columns, aside = st.columns([3, 3, 4])
     for column, part in zip(columns, (facts[:half], facts[half:])):
