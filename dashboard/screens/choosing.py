@@ -142,7 +142,9 @@ def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, 
     return device, select(second, "Board", boards, "board") if boards else None
 
 
-def device_and_board_measured(rows: Sequence[PublishedRow], measurements: Sequence[Measurement], first, second):
+def device_and_board_measured(
+    rows: Sequence[PublishedRow], measurements: Sequence[Measurement], first, second
+) -> tuple[str, str | None]:
     """The same for pages of runs, which may be of boards that no table has."""
     devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in measurements})]))
     device = select(first, "Device", devices, "device", data.first_device(rows))
@@ -170,7 +172,7 @@ def _history(stamp: str) -> History:
     return runs.read_all(runs.folders())
 
 
-@st.cache_resource(max_entries=32, show_spinner="Judging the nights")
+@st.cache_resource(max_entries=256, show_spinner="Judging the nights")
 def judged(stamp: str, device: str, board: str, _measurements: Sequence[Measurement]) -> tuple:
     """The changes of a board, and its newest session judged. The other arguments name its runs."""
     return changes.of_board(_measurements), verdicts.newest(_measurements)
