@@ -133,12 +133,18 @@ def test_uploaded_runs_stand_beside_ours_on_every_page_and_are_never_written(mon
     assert ":gray[file] uploaded in this browser session" in prose(page)
     page.switch_page("screens/overview.py").run()
     assert "**uploaded laptop**" in prose(page)
+    (link,) = [code.value for code in page.code if "data=" in code.value]
     page.switch_page("screens/compare.py").run()
     page.segmented_control(key="kind").set_value("boards").run()
     assert "uploaded laptop, cpu" in page.selectbox(key="a_boards").options
 
     other = open_app(monkeypatch, published, "screens/overview.py")  # another browser session
     assert "uploaded" not in prose(other)
+    asked = link.partition("data=")[2]
+    other = open_app(monkeypatch, published, "screens/overview.py", data=asked)
+    assert f"made from the data {asked}" in prose(other)
+    assert "It was made beside uploaded files, to which no link can lead" in prose(other)
+    assert "No tables that were ever committed here" not in prose(other)
     assert sorted(path for path in published.parent.rglob("*")) == before
 
     page.switch_page(UPLOAD).run()

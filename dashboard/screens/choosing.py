@@ -15,6 +15,7 @@ from suite.history import History
 from suite.records import Measurement, PublishedRow
 
 IN_URL = "query-params"
+BESIDE = "-"  # between the hash of the published rows and that of uploaded files
 KEPT, PAGE, TURNED = "kept choices", "page shown", "page turned"  # of the session, not of the address
 STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
@@ -35,11 +36,13 @@ def begin(heading: str) -> tuple[list[PublishedRow], str]:
             f"{', '.join(newer)}: written by a newer text3d-bench, so figures may mean something else here",
             icon=":material/update:",
         )
-    digest = data.digest(rows)
+    published, theirs = data.digest(rows), uploads.stamp(held.every())
+    # What is cached by this hash is never another session's: it names uploaded files too.
+    digest = f"{published}{BESIDE}{theirs}" if theirs else published
     asked = st.query_params.get(links.DATA)
     if warning := links.other_data(asked, digest):
         st.warning(warning, icon=":material/history:")
-        _show_snapshot(asked)
+        _show_snapshot(asked, published)
     return [*rows, *(row for upload in held.every() for row in upload.rows)], digest
 
 
@@ -48,8 +51,13 @@ def _snapshots() -> dict[str, snapshots.Snapshot]:
     return snapshots.by_digest()
 
 
-def _show_snapshot(digest: str) -> None:
+def _show_snapshot(asked: str, shown: str) -> None:
     """How to see the data that a link names, where this repository ever had them."""
+    digest, beside, _ = asked.partition(BESIDE)
+    if beside:
+        st.caption("It was made beside uploaded files, to which no link can lead.")
+    if digest == shown:
+        return
     found = _snapshots().get(digest)
     if found is None:
         st.caption(
