@@ -12,10 +12,16 @@ HARD_SPACE = "\u00a0"  # keeps a figure and its unit on one line
 NAMED_TIES = 4  # more than this are counted
 
 
-def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: float | None) -> str:
+def sentences(
+    answer: Answer,
+    max_latency_s: float | None,
+    max_memory_bytes: float | None,
+    max_energy_j: float | None = None,
+    min_quality: float | None = None,
+) -> str:
     if answer.considered == 0:
         return "**No configuration is ranked here**: the table below says why."
-    limits = limits_in_words(max_latency_s, max_memory_bytes)
+    limits = limits_in_words(max_latency_s, max_memory_bytes, max_energy_j, min_quality)
     best, miss = answer.best, answer.nearest_miss
     said = []
     if best is None:
@@ -23,7 +29,11 @@ def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: flo
     else:
         figures = f"R-Precision {cells.r_precision(best)}, {_cost(best)}"
         said.append(f"**{limits}: best is `{best.configuration}`**, {figures}.")
-        if answer.tied:
+        if min_quality is not None:
+            said.append(f"The fastest of {answer.fitting} that reach that quality.")
+            if answer.tied:
+                said.append(f"As fast within noise: {_listed(answer.tied, best)}.")
+        elif answer.tied:
             count = len(answer.tied) + 1
             said.append(
                 f"The fastest of {count} whose quality cannot be told from the highest; "
@@ -34,10 +44,21 @@ def sentences(answer: Answer, max_latency_s: float | None, max_memory_bytes: flo
     return " ".join(said)
 
 
-def limits_in_words(max_latency_s: float | None, max_memory_bytes: float | None) -> str:
-    limits = [f"{max_latency_s:g} s"] if max_latency_s is not None else []
-    limits += [f"{max_memory_bytes / 1e9:g} GB"] if max_memory_bytes is not None else []
-    return f"Within {' and '.join(limits)}" if limits else "Without limits"
+def limits_in_words(
+    max_latency_s: float | None,
+    max_memory_bytes: float | None,
+    max_energy_j: float | None = None,
+    min_quality: float | None = None,
+) -> str:
+    most = [f"{max_latency_s:g} s"] if max_latency_s is not None else []
+    most += [f"{max_memory_bytes / 1e9:g} GB"] if max_memory_bytes is not None else []
+    most += [f"{max_energy_j:g} J"] if max_energy_j is not None else []
+    said = [f"within {' and '.join(most)}"] if most else []
+    said += [f"with at least {100 * min_quality:g} %"] if min_quality is not None else []
+    if not said:
+        return "Without limits"
+    words = ", ".join(said)
+    return words[0].upper() + words[1:]
 
 
 def _name(row: PublishedRow, beside: PublishedRow | None) -> str:

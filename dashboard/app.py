@@ -11,10 +11,14 @@ st.set_page_config(page_title="text3d-bench", layout="wide")
 # Their folder is not called pages/: Streamlit runs files from there by itself, without this one.
 st.navigation(
     [
-        st.Page("screens/frontier.py", title="Frontier", default=True),
+        st.Page("screens/overview.py", title="Overview", default=True),
+        st.Page("screens/frontier.py", title="Frontier", url_path="frontier"),
         st.Page("screens/stages.py", title="Time and memory", url_path="stages"),
         st.Page("screens/history.py", title="History", url_path="history"),
         st.Page("screens/compare.py", title="Compare", url_path="compare"),
+        st.Page("screens/health.py", title="Health", url_path="health"),
+        st.Page("screens/method.py", title="Method", url_path="method"),
+        st.Page("screens/upload.py", title="Upload", url_path="upload"),
     ],
     position="top",
 ).run()

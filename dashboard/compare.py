@@ -176,6 +176,15 @@ def start(
     return ordered[-1], ordered[0]
 
 
+def narrowed(names: Sequence[str], asked: str, keep: Iterable[str | None] = (), most: int = 500) -> list[str]:
+    """The names that have all these words, in any case; no more than a browser shows well. What is chosen already
+    stays."""
+    words, kept = asked.casefold().split(), set(keep)
+    found = [name for name in names if all(word in name.casefold() for word in words)]
+    shown = kept.union(found[:most])
+    return [name for name in names if name in shown]
+
+
 def compare(a: Sequence[Measurement], b: Sequence[Measurement]) -> list[Comparison]:
     """One measurement with one, whatever they are; else the cells that both have. Those that differ come first."""
     if len(a) == len(b) == 1:

@@ -9,6 +9,7 @@ from math import log10, sqrt
 import plotly.graph_objects as go
 
 from dashboard.data import has_point, identity, place
+from dashboard.words import in_html
 from leaderboards import cells
 from suite.judging.budgets import HIGHER_IS_BETTER
 from suite.records import PublishedRow
@@ -116,7 +117,7 @@ def stages_figure(stages_s: Mapping[str, float]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=list(stages_s.values()),
-            y=list(stages_s),
+            y=[in_html(stage) for stage in stages_s],
             orientation="h",
             marker={"color": MODEL_COLOURS[0]},
             text=[f"{cells.time(seconds)}, {100 * seconds / total:.1f} %" for seconds in stages_s.values()],
@@ -172,11 +173,11 @@ def hover(row: PublishedRow) -> str:
     notes = cells.notes(row)
     return "<br>".join(
         [
-            f"<b>{identity(row)}</b>",
+            f"<b>{in_html(identity(row))}</b>",
             f"latency {cells.latency(row)}",
             f"R-Precision {cells.r_precision(row)}" + (f" on {row.prompts} prompts" if row.prompts else ""),
             f"peak memory {cells.memory(row)}",
-            place(row) + (f"; {notes}" if notes != cells.DASH else ""),
+            place(row) + (f"; {in_html(notes)}" if notes != cells.DASH else ""),
         ]
     )
 

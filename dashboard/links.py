@@ -18,10 +18,10 @@ def pinned(url: str | None, state: Mapping[str, object], digest: str) -> str:
 
 
 def other_data(asked: str | None, digest: str) -> str | None:
-    """What to say when a link was made from other data than is shown; None when it was not."""
+    """What to say when a link was made from other data than is shown (Markdown); None when it was not."""
     if asked in (None, "", digest):
         return None
-    return f"This link was made from the data {asked}; shown is {digest}. Figures may differ."
+    return f"This link was made from the data {in_markdown(shortened(asked))}; shown is {digest}. Figures may differ."
 
 
 def not_here(name: str, asked: object, shown: object, known: Iterable[str] = ()) -> str:

@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--published", type=Path, help=f"folder of tables; else {VARIABLE}, else leaderboards/published"
     )
-    parser.add_argument("--page", default="", help="'stages', 'history' or 'compare'; else the frontier")
+    parser.add_argument("--page", default="", help="'frontier', 'stages', 'history', …; else the overview")
     parser.add_argument("--query", default="", help="state of the page, as in its address: 'device=cpu&seconds=1'")
     parser.add_argument("--width", type=int, default=1400)
     parser.add_argument("--height", type=int, default=1000, help="of the window; the page may be longer")

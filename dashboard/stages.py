@@ -8,6 +8,7 @@ import pandas
 import plotly.graph_objects as go
 
 from dashboard.figures import GRID_COLOUR, MODEL_COLOURS, TEXT_COLOUR
+from dashboard.words import in_html
 from leaderboards import cells
 from leaderboards.stages import extra_in_order, in_order, over_floor, shares
 from suite.records import PublishedRow
@@ -32,7 +33,7 @@ def time_figure(rows: Sequence[PublishedRow], as_shares: bool = False) -> go.Fig
     a line stands where the machine's peak would put the end of the timed stages."""
     rows = [row for row in rows if row.stage_latency_s]
     figure = go.Figure()
-    stages, names = in_order(rows), [name(row) for row in rows]
+    stages, names = in_order(rows), [_label(row) for row in rows]
     colours = _colours([*stages, *extra_in_order(rows)])
     for stage in stages:
         seconds = [row.stage_latency_s.get(stage) for row in rows]
@@ -57,12 +58,12 @@ def memory_figure(rows: Sequence[PublishedRow]) -> go.Figure:
     """Peak memory by stage: a bar a stage beside each other, since peaks do not add up."""
     rows = [row for row in rows if row.stage_peak_memory_bytes]
     figure = go.Figure()
-    stages, names = in_order(rows), [name(row) for row in rows]
+    stages, names = in_order(rows), [_label(row) for row in rows]
     colours = _colours([*stages, *extra_in_order(rows)])
     for stage in stages:
         peaks = [row.stage_peak_memory_bytes.get(stage) for row in rows]
         said = [
-            None if peak is None else f"{name(row)}<br>{stage}: {cells.plain_bytes(peak)}"
+            None if peak is None else f"{_label(row)}<br>{in_html(stage)}: {cells.plain_bytes(peak)}"
             for row, peak in zip(rows, peaks)
         ]
         megabytes = [None if peak is None else peak / 1e6 for peak in peaks]
@@ -105,25 +106,36 @@ def name(row: PublishedRow) -> str:
     return ", ".join([recipe, *kinds, *(["extrapolated"] if row.extrapolated else [])])
 
 
+def _label(row: PublishedRow) -> str:
+    """The same for a figure."""
+    return in_html(name(row))
+
+
 def _colours(stages: Sequence[str]) -> Mapping[str, str]:
     return {stage: MODEL_COLOURS[number % len(MODEL_COLOURS)] for number, stage in enumerate(stages)}
 
 
 def _bar(title: str, names: list[str], values: list, said: list, colour: str) -> go.Bar:
     return go.Bar(
-        x=values, y=names, name=title, orientation="h", marker={"color": colour}, hovertext=said, hoverinfo="text"
+        x=values,
+        y=names,
+        name=in_html(title),
+        orientation="h",
+        marker={"color": colour},
+        hovertext=said,
+        hoverinfo="text",
     )
 
 
 def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
     return go.Scatter(
         x=[row.floor_s for row in rows],
-        y=[name(row) for row in rows],
+        y=[_label(row) for row in rows],
         mode="markers",
         name=FLOOR,
         marker={"symbol": "line-ns", "size": 22, "line": {"width": 2, "color": TEXT_COLOUR}},
         hovertext=[
-            f"{name(row)}<br>{FLOOR} {cells.time(row.floor_s)}; measured {cells.over_floor(row)}" for row in rows
+            f"{_label(row)}<br>{FLOOR} {cells.time(row.floor_s)}; measured {cells.over_floor(row)}" for row in rows
         ],
         hoverinfo="text",
     )
@@ -132,7 +144,7 @@ def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
 def _said(row: PublishedRow, stage: str, seconds: float | None, share: float | None) -> str | None:
     if seconds is None:
         return None
-    said = f"{name(row)}<br>{stage}: {cells.time(seconds)}"
+    said = f"{_label(row)}<br>{in_html(stage)}: {cells.time(seconds)}"
     said += "" if share is None else f", {100 * share:.1f} %"
     over = over_floor(seconds, row.stage_floor_s.get(stage))
     return said + ("" if over is None else f"<br>{cells.times(over)} of its floor")

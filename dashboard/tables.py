@@ -68,6 +68,8 @@ def measured_table(rows: Sequence[PublishedRow], missing: frozenset[str] = froze
             "prompts": row.prompts,
             "measured at, UTC": _minute(row.measured_at),
             "commit": told(row.commit, missing),
+            "session": row.session or cells.DASH,
+            "fingerprint": row.fingerprint_id or cells.DASH,
             "repeat with": repeat_command(row),
         }
         for row in cells.best_first(list(rows))

@@ -276,7 +276,7 @@ def _conditions(m: Measurement) -> tuple:
     return (m.protocol, *sorted(m.fingerprint.model_dump(exclude={"id", "weights_sha256"}).items()))
 
 
-def repeat_command(row: PublishedRow) -> str:
+def repeat_command(row: PublishedRow | Measurement) -> str:
     """The line that measures this cell again, or why there is none."""
     try:
         command = find(row.configuration).command

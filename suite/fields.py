@@ -52,6 +52,8 @@ ConfigurationId = Annotated[
 ]
 # Of a table that anybody may have made, shown on a page: no markup, no line end.
 PlainName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f`\[\]<>|!]{1,400}$")]
+# What a record says of its conditions, in the words of drivers and of git: any characters, so many at most.
+ShortText = Annotated[str, StringConstraints(max_length=400)]
 CleanText = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 
 Seconds = Annotated[float, Field(ge=0, le=1e9)]

@@ -30,6 +30,7 @@ from suite.fields import (
     Ratio,
     RecipeName,
     Seconds,
+    ShortText,
     UtcTime,
     within,
 )
@@ -78,18 +79,18 @@ class Record(BaseModel):
 class Fingerprint(Record):
     """Everything that decides whether two measurements may be compared."""
 
-    protocol: str = PROTOCOL
+    protocol: ShortText = PROTOCOL
     device: FileName
     board: FileName
-    chip: str
-    driver: str | None = None
-    power_mode: str | None = None
-    clocks: str | None = None
-    python: str
-    torch: str
+    chip: ShortText
+    driver: ShortText | None = None
+    power_mode: ShortText | None = None
+    clocks: ShortText | None = None
+    python: ShortText
+    torch: ShortText
     threads: int = Field(ge=1, le=100_000)
-    weights_sha256: str | None = None
-    gallery_sha256: str | None = None
+    weights_sha256: ShortText | None = None
+    gallery_sha256: ShortText | None = None
 
     @property
     def id(self) -> str:
@@ -108,6 +109,7 @@ class Interval(Record):
 Share = Annotated[Interval, within(0, 1)]
 Distance = Annotated[Interval, within(0, 1e6, ends=False)]  # of a few, by Student: the low end may be below 0
 LatencyInterval = Annotated[Interval, within(1e-6, 1e9, ends=False)]
+RatioInterval = Annotated[Interval, within(1e-9, 1e9, ends=False)]
 
 
 class StageExtrapolation(Record):
@@ -238,7 +240,7 @@ class Stopped(Record):
 class Quality(Record):
     """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4)."""
 
-    judge: str
+    judge: ShortText
     outcomes: list[PromptOutcome]
     r_precision: Share  # gallery of 153
     r_precision_3001: Share | None = None  # None: its prompt set has no such gallery
@@ -272,7 +274,7 @@ class Measurement(Record):
     """What one run of one configuration gave."""
 
     schema_version: int = SCHEMA_VERSION
-    protocol: str = PROTOCOL
+    protocol: ShortText = PROTOCOL
     configuration: ConfigurationId
     model: FileName
     optimization: RecipeName
@@ -282,8 +284,8 @@ class Measurement(Record):
     reason: CleanText | None = None  # why, when the status is not ok
     session: FileName
     measured_at: UtcTime
-    commit: str | None = None
-    weights: str | None = None  # embedded, official, random
+    commit: ShortText | None = None
+    weights: ShortText | None = None  # embedded, official, random
     output: str | None = None  # what was timed to its end: "point cloud of 256 points"
     smoke: bool = False
     simulated: bool = False
@@ -299,7 +301,7 @@ class Measurement(Record):
     extra_stage_extrapolation: dict[str, StageExtrapolation] = {}
     cost: Cost | None = None
     canary_s: LatencySeconds | None = None
-    speedup_vs_original: Interval | None = None  # the original's latency of the same session over this one
+    speedup_vs_original: RatioInterval | None = None  # the original's latency of the same session over this one
     fingerprint: Fingerprint | None = None
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
     verdicts: dict[str, Verdict] = {}  # by budget
@@ -326,7 +328,7 @@ class PublishedRow(Record):
     """One line of `leaderboards/published/<device>.json`; the stable interface to other tools."""
 
     schema_version: int = SCHEMA_VERSION
-    protocol: str | None
+    protocol: ShortText | None
     configuration: PlainName
     model: FileName
     optimization: RecipeName
@@ -336,7 +338,7 @@ class PublishedRow(Record):
     source_note: str | None = None  # where a published figure stands
     status: Status
     reason: str | None = None
-    weights: str | None = None
+    weights: ShortText | None = None
     output: str | None = None
     kind: PlainName | None = None  # of output: "mesh", "point cloud (256)"; rows of one kind share a frontier
     session: FileName | None = None  # the reference's too
@@ -367,9 +369,9 @@ class PublishedRow(Record):
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
     prompts: Count | None = None
     prompts_scored_here: Count | None = None  # fewer than `prompts` where a committed session gave the other outcomes
-    outcomes_from: str | None = None  # that session
-    judge: str | None = None  # name and weights of what scored it
-    gallery_sha256: str | None = None
+    outcomes_from: ShortText | None = None  # that session
+    judge: ShortText | None = None  # name and weights of what scored it
+    gallery_sha256: ShortText | None = None
     speedup: Ratio | None = None  # reference_latency_s / latency_s
     speedup_low: Ratio | None = None
     speedup_high: Ratio | None = None
@@ -393,7 +395,7 @@ class PublishedRow(Record):
     rank_high: Place | None = None
     tie_band: Place | None = None  # rows of one band cannot be told from the band's best
     verdicts: dict[str, Verdict] = {}
-    fingerprint_id: str | None = None
+    fingerprint_id: ShortText | None = None
     measured_at: UtcTime | None = None
-    commit: str | None = None
+    commit: ShortText | None = None
     artefacts: dict[str, str] = {}

@@ -23,6 +23,7 @@ from tests.factories import measurement, session_file
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "dashboard" / "app.py"
 NANO = "point-e-nano-text"
+FRONTIER = "screens/frontier.py"
 PATIENCE_S = 600  # of the page's script, on a machine that measures something else meanwhile
 
 
@@ -94,15 +95,15 @@ def nights(count: int = 30, cell: str = f"{NANO}/fp32@orin", noise: float = 0.01
 
 
 def open_app(monkeypatch: pytest.MonkeyPatch, folder: Path, page: str | None = None, **query: str) -> AppTest:
-    """A page, run once on this folder of tables, and the runs beside it, with this state in its address."""
+    """A page, the frontier where none is named, run once on this folder of tables with this state in its address.
+    A page that is named sees the runs beside the tables, and no others."""
     monkeypatch.setenv(data.VARIABLE, str(folder))
     if (folder.parent / "history").is_dir() and page is not None:
         monkeypatch.setenv(runs.VARIABLE, str(folder.parent / "history"))
     app = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     for name, value in query.items():
         app.query_params[name] = value
-    if page is not None:
-        app.switch_page(page)
+    app.switch_page(page or FRONTIER)
     app.run()
     assert not app.exception
     return app

@@ -133,6 +133,14 @@ def test_it_opens_on_the_newest_cell_that_was_measured_twice():
     assert all(name.startswith(f"{NANO}/bf16,") for name in chosen)
 
 
+def test_of_many_names_those_with_all_words_are_offered_and_what_is_chosen_stays():
+    names = [f"{NANO}/steps-{n}; {board}" for n in (8, 16, 160) for board in ("Orin-1", "t4")]
+    assert compare.narrowed(names, "orin STEPS-16") == [f"{NANO}/steps-16; Orin-1", f"{NANO}/steps-160; Orin-1"]
+    assert compare.narrowed(names, "orin", keep=[names[1], None, "gone"]) == [names[0], names[1], names[2], names[4]]
+    assert compare.narrowed(names, "", most=2, keep=[names[5]]) == [*names[:2], names[5]]
+    assert compare.narrowed(names, "nowhere") == []
+
+
 # The page, without a browser
 
 
@@ -151,6 +159,18 @@ def test_rows_with_verdict_environment_and_prompts(open_page, tmp_path):
     assert "torch" in set(differing[""]) and "chip" in set(alike[""])
     assert "not in this repository" in differing.set_index("").loc["commit", "A"]
     assert len(prompts) == 20
+
+
+def test_many_runs_are_looked_for_by_words(open_page, tmp_path):
+    page = open_page(publish_nights(tmp_path, [*nights(40), *nights(40, f"{NANO}/bf16@orin", seed=1)]))
+    before = page.selectbox(key="a_rows").value, page.selectbox(key="b_rows").value
+    assert "80 of 80 to choose from" in prose(page)
+    page.text_input(key="words").set_value("bf16 2026-09-02").run()
+    options = page.selectbox(key="a_rows").options
+    assert "3 of 80 to choose from" in prose(page) and len(options) == 3
+    assert (page.selectbox(key="a_rows").value, page.selectbox(key="b_rows").value) == before
+    page.selectbox(key="a_rows").set_value(next(name for name in options if "2026-09-02" in name)).run()
+    assert not page.exception and "2026-09-02" in page.selectbox(key="a_rows").value
 
 
 def test_many_nights_as_sessions_with_what_is_alike_folded(open_page, tmp_path):

@@ -1,4 +1,4 @@
-"""The dashboard's first page: run without a browser, then looked at in a real one, on tables published from runs."""
+"""The page *Frontier*: run without a browser, then looked at in a real one, on tables published from runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import commits, data, screenshot, tables
 from leaderboards.rows import literature_rows
 from suite import history
+from suite.records import Energy
 from tests.dashboard_cases import (
     NANO,
     chromium_on,
@@ -64,6 +65,25 @@ def test_limits_change_the_answer_and_the_figure(open_page, published):
     assert spec(page)["layout"]["shapes"][0]["x0"] == 1.0
     page.number_input(key="gigabytes").set_value(0.001).run()
     assert "nothing fits" in prose(page)
+
+
+def test_a_least_quality_asks_for_the_fastest_that_reaches_it(open_page, published):
+    page = open_page(published, percent="84")
+    assert f"With at least 84 %: best is `{NANO}/fp32@cpu`" in prose(page)
+    assert "The fastest of 1 that reach that quality" in prose(page)
+    assert "Nearest miss: `steps-16`, 82.4 %: quality 82.4 % is 1.6 points under 84 %" in prose(page)
+    page.number_input(key="percent").set_value(100.0).run()
+    page.number_input(key="seconds").set_value(1.0).run()
+    assert "Within 1 s, with at least 100 %: nothing fits" in prose(page)
+    assert "percent: '101' cannot be shown" in prose(open_page(published, percent="101")).replace("\\", "")
+
+
+def test_energy_is_a_limit_that_a_row_without_it_does_not_keep(open_page, tmp_path):
+    used = [measurement(energy=Energy(rails=["cpu"], energy_j=9.0)), measurement(f"{NANO}/steps-16@cpu", seconds=0.5)]
+    page = open_page(publish_runs(tmp_path, used), joules="10")
+    assert f"Within 10 J: best is `{NANO}/fp32@cpu`" in prose(page)
+    page.number_input(key="joules").set_value(5.0).run()
+    assert "Within 5 J: nothing fits" in prose(page) and "energy 9 J is 80.0 % over 5 J" in prose(page)
 
 
 def test_the_boards_are_apart(open_page, published):
@@ -123,7 +143,8 @@ def test_the_whole_state_comes_from_the_address(open_page, published):
     assert "made from the data 0123" in prose(page)
     link = next(code.value for code in page.code if "data=" in code.value)
     query = parse_qs(urlsplit(link).query, keep_blank_values=True)
-    assert set(query) == {"device", "board", "prompts", "kind", "seconds", "gigabytes", "unranked", "row", "data"}
+    limits = {"seconds", "gigabytes", "joules", "percent"}
+    assert set(query) == {"device", "board", "prompts", "kind", *limits, "unranked", "row", "data"}
     again = open_page(published, **{name: values[0] for name, values in query.items() if values[0]})
     assert "made from the data" not in prose(again) and "Within 1 s" in prose(again)
 
@@ -183,6 +204,8 @@ for room in ("dashboard", "leaderboards"):
             importlib.import_module(f"{room}.{path.stem}".removesuffix(".__init__"))
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
+assert not page.exception
+page.switch_page("screens/frontier.py").run()
 assert not page.exception and page.get("plotly_chart")
 """
     assert heavy_modules(script, published) == []
@@ -203,7 +226,7 @@ POINTS = "[data-testid=stPlotlyChart] .scatterlayer path.point"
 @pytest.mark.slow
 def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     assert page.locator(POINTS).count() == 4  # two on the frontier, one dominated, one without latency
     assert page.locator("[data-testid=stDataFrame] canvas").first.is_visible()
     assert "best is" in page.inner_text("[data-testid=stMain]")
@@ -215,7 +238,7 @@ def test_chromium_shows_plot_and_table_without_asking_other_hosts(chromium, tmp_
 @pytest.mark.slow
 def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
     url, page = chromium
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     box = page.locator(POINTS).nth(1).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_url("**row=*")
@@ -234,6 +257,6 @@ def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
 def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})
-    screenshot.open_page(page, url)
+    screenshot.open_page(page, f"{url}/frontier")
     assert page.locator(POINTS).count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

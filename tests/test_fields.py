@@ -53,6 +53,12 @@ def problem_of(tmp_path: Path, record: dict) -> str:
         ("session", "../../x"),
         ("model", "a/b"),
         ("optimization", "../w3"),
+        *(("speedup_vs_original", {"value": value}) for value in (-1.0, 0.0, 1e10)),
+        *((name, "x" * 401) for name in ("commit", "weights", "protocol", "quality__judge")),
+        *(
+            (f"fingerprint__{name}", "x" * 401)
+            for name in ("chip", "driver", "clocks", "power_mode", "torch", "python")
+        ),
         ("configuration", "../a/b@c"),
         *(("measured_at", text) for text in ("yesterday", "2026-03-01T00:00:00", "1970-01-01T00:03:17+00:00", 5)),
         ("measured_at", "2999-01-01T00:00:00+00:00"),

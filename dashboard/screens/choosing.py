@@ -7,14 +7,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import commits, data, links, runs, tables
+from dashboard import changes, commits, data, links, runs, snapshots, tables, uploads, verdicts
+from dashboard.screens import held
 from leaderboards.kinds import ALL_KINDS
 from leaderboards.rows import MalformedRows, newer_tables
 from suite.catalogue.devices import DEVICES
 from suite.history import History
-from suite.records import PublishedRow
+from suite.records import Measurement, PublishedRow
 
 IN_URL = "query-params"
+BESIDE = "-"  # between the hash of the published rows and that of uploaded files
 KEPT, PAGE, TURNED = "kept choices", "page shown", "page turned"  # of the session, not of the address
 STYLE = "<style>.stMainBlockContainer {padding-top: 3.2rem; padding-bottom: 3rem}</style>"  # more on the first screen
 
@@ -35,10 +37,38 @@ def begin(heading: str) -> tuple[data.Rows, str]:
             f"{', '.join(newer)}: written by a newer text3d-bench, so figures may mean something else here",
             icon=":material/update:",
         )
-    digest = rows.digest
-    if warning := links.other_data(st.query_params.get(links.DATA), digest):
+    published, theirs = rows.digest, uploads.stamp(held.every())
+    # What is cached by this hash is never another session's: it names uploaded files too.
+    digest = f"{published}{BESIDE}{theirs}" if theirs else published
+    asked = st.query_params.get(links.DATA)
+    if warning := links.other_data(asked, digest):
         st.warning(warning, icon=":material/history:")
-    return rows, digest
+        _show_snapshot(asked, published)
+    uploaded = [row for upload in held.every() for row in upload.rows]
+    return (data.Rows([*rows, *uploaded]) if uploaded else rows), digest
+
+
+@st.cache_data(ttl=600, show_spinner="Looking for these data in the repository")
+def _snapshots() -> dict[str, snapshots.Snapshot]:
+    return snapshots.by_digest()
+
+
+def _show_snapshot(asked: str, shown: str) -> None:
+    """How to see the data that a link names, where this repository ever had them."""
+    digest, beside, _ = asked.partition(BESIDE)
+    if beside:
+        st.caption("It was made beside uploaded files, to which no link can lead.")
+    if digest == shown:
+        return
+    found = _snapshots().get(digest)
+    if found is None:
+        st.caption(
+            "No tables that were ever committed here have that hash: they were made from runs of another machine, or "
+            "from local ones."
+        )
+        return
+    st.caption(f"Those are the tables of commit {found.commit[:8]}, {found.committed_at[:10]}. To see them, type")
+    st.code(found.commands(), language="bash")
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the tables")
@@ -81,11 +111,19 @@ def segments(where, label: str, options: Sequence[str], key: str, **others) -> s
     return _keep(key, chosen)
 
 
-def positive(where, label: str, key: str, least: float, **others) -> float | None:
+def positive(where, label: str, key: str, least: float, most: float | None = None, **others) -> float | None:
     """The same for a number that may be left open."""
-    _take(key, lambda text: _at_least(text, least), None)
+    _take(key, lambda text: _within(text, least, most), None)
     number = where.number_input(
-        label, min_value=least, value=None, format="%g", placeholder="any", key=key, bind=IN_URL, **others
+        label,
+        min_value=least,
+        max_value=most,
+        value=None,
+        format="%g",
+        placeholder="any",
+        key=key,
+        bind=IN_URL,
+        **others,
     )
     return _keep(key, number)
 
@@ -116,9 +154,14 @@ def kept(key: str) -> str | None:
     return st.session_state.get(KEPT, {}).get(key)
 
 
-def _at_least(text: object, least: float) -> bool:
+def asked_or_kept(key: str) -> str | None:
+    """What a choice will be: what the widget holds, else what the address names, else what was chosen last."""
+    return st.session_state.get(key) or st.query_params.get(key) or kept(key)
+
+
+def _within(text: object, least: float, most: float | None) -> bool:
     try:
-        return float(text) >= least
+        return least <= float(text) <= (float("inf") if most is None else most)
     except (TypeError, ValueError):
         return False
 
@@ -127,6 +170,16 @@ def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, 
     """The choices, in these two columns; no board where the device has measured nothing."""
     device = select(first, "Device", data.devices(rows), "device", data.first_device(rows))
     boards = data.boards(rows, device)
+    return device, select(second, "Board", boards, "board") if boards else None
+
+
+def device_and_board_measured(
+    rows: Sequence[PublishedRow], measurements: Sequence[Measurement], first, second
+) -> tuple[str, str | None]:
+    """The same for pages of runs, which may be of boards that no table has."""
+    devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in measurements})]))
+    device = select(first, "Device", devices, "device", data.first_device(rows))
+    boards = data.boards_measured(rows, measurements, device)
     return device, select(second, "Board", boards, "board") if boards else None
 
 
@@ -142,12 +195,18 @@ def history() -> tuple[History, str]:
     if found.problems:
         with st.expander(f"{len(found.problems)} remarks on the files of runs", icon=":material/warning:"):
             st.code("\n".join(found.problems), language=None)
-    return found, stamp
+    return uploads.together(found, held.every()), f"{stamp} {uploads.stamp(held.every())}".strip()
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the runs")
 def _history(stamp: str) -> History:
     return runs.read_all(runs.folders())
+
+
+@st.cache_resource(max_entries=256, show_spinner="Judging the nights")
+def judged(stamp: str, device: str, board: str, _measurements: Sequence[Measurement]) -> tuple:
+    """The changes of a board, and its newest session judged. The other arguments name its runs."""
+    return changes.of_board(_measurements), verdicts.newest(_measurements)
 
 
 @st.cache_data(max_entries=8, ttl=600)

@@ -1,11 +1,12 @@
-"""The fourth page: any two rows, sessions or boards of the history. Glue only."""
+"""The page *Compare*: any two rows, sessions or boards of the history. Glue only."""
 
 import streamlit as st
 
-from dashboard import compare, data
-from dashboard.screens import choosing
+from dashboard import compare, data, exports
+from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 
+MANY = 50  # names; more are looked for by words
 ROWS, SESSIONS, BOARDS = "rows", "sessions", "boards"
 GROUPS = {ROWS: compare.by_row, SESSIONS: compare.by_session, BOARDS: compare.by_board}
 FORMATS = {
@@ -19,14 +20,13 @@ FORMATS = {
 
 
 @st.cache_resource(max_entries=6)
-def groups_of(stamp: str, kind: str, asked: tuple, _measurements: list) -> tuple[dict, int]:
-    """What may be compared: the newest of its kind, and those that were asked for; how many there are."""
-    every = GROUPS[kind](_measurements)
-    return {name: every[name] for name in (*list(every)[: data.MOST_SHOWN], *asked) if name in every}, len(every)
+def groups_of(stamp: str, kind: str, _measurements: list) -> dict:
+    """What may be compared, the newest first."""
+    return GROUPS[kind](_measurements)
 
 
 @st.cache_resource(max_entries=16)
-def first_two(stamp: str, kind: str, asked: tuple, board: str | None, row: str | None, _groups: dict) -> tuple:
+def first_two(stamp: str, kind: str, board: str | None, row: str | None, _groups: dict) -> tuple:
     return compare.start(_groups, board, row)
 
 
@@ -51,6 +51,9 @@ def show_pairs(found: list) -> None:
 
 def show_pair(c, missing: frozenset) -> None:
     st.caption(compare.session_said(c))
+    for column, side, m in zip(st.columns(2), "AB", (c.a, c.b)):
+        with column.expander(f"Where {side} comes from"):
+            taking.show_source(m, missing)
     environment = compare.environment(c, missing)
     st.markdown("##### What differs around them")
     st.dataframe(environment[environment["differs"]].drop(columns="differs"), hide_index=True)
@@ -75,28 +78,35 @@ if len(runs.measurements) < 2:
 verdict = st.container(border=True)
 which, left, right = st.columns([2, 4, 4], vertical_alignment="bottom")
 kind = choosing.segments(which, "Compare", [ROWS, SESSIONS, BOARDS], "kind")
-asked = tuple(st.query_params.get(key) or st.session_state.get(key) for key in (f"a_{kind}", f"b_{kind}"))
-groups, count = groups_of(stamp, kind, asked, runs.measurements)
-names = list(groups)
-first, second = first_two(stamp, kind, asked, choosing.kept("board"), choosing.kept("row"), groups)
+groups = groups_of(stamp, kind, runs.measurements)
+first, second = first_two(stamp, kind, choosing.kept("board"), choosing.kept("row"), groups)
+words = ""
+if len(groups) > MANY:
+    words = st.text_input(
+        "Only those with these words", placeholder="orin steps-16 2026-11", max_chars=200, key="words"
+    )
+chosen = (first, second, *(choosing.asked_or_kept(f"{side}_{kind}") for side in "ab"))
+names = compare.narrowed(list(groups), words, (name for name in chosen if name in groups))
+if len(names) < len(groups):
+    st.caption(f"{len(names):,} of {len(groups):,} to choose from. A link names any of them.")
 a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
 found = compare.compare(groups[a], groups[b])
-if count > len(groups):
-    st.caption(f"To choose from: the newest {data.MOST_SHOWN:,} of {count:,} {kind}. A link names any of them.")
 verdict.markdown("A and B are the same." if a == b else compare.verdict(found))
 state = {"kind": kind, f"a_{kind}": a, f"b_{kind}": b}
 if found and a != b:
     missing = choosing.absent_commits(frozenset(m.commit for c in found for m in (c.a, c.b) if m.commit))
-    chosen = found[0]
+    pair = found[0]
     if kind != ROWS:
         show_pairs(found)
         by_name = {compare.recipe(c.a): c for c in found}
         name = choosing.select(st, "Cell", list(by_name), "pair")
-        chosen = by_name[name]
+        pair = by_name[name]
         state["pair"] = name
-        st.markdown(compare.sentence(chosen))
-    show_pair(chosen, missing)
+        st.markdown(compare.sentence(pair))
+    show_pair(pair, missing)
+if found and a != b:
+    taking.show_downloads(exports.of_table(compare.table(found)), f"compare-{kind}-{digest}", figures=False)
 if a != b and (others := compare.left_out(groups[a], groups[b])):
     with st.expander(f"{len(others)} cells that only one side has"):
         st.code("\n".join(others), language=None)

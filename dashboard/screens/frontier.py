@@ -1,14 +1,14 @@
-"""The first page: what fits, the frontier of one board, and every row that it was made of. Glue only."""
+"""The page *Frontier*: what fits, the frontier of one board, and every row that it was made of. Glue only."""
 
 import streamlit as st
 
-from dashboard import answers, data, figures, runs, tables
-from dashboard.screens import choosing
+from dashboard import answers, data, exports, figures, runs, sources, tables
+from dashboard.screens import choosing, held, taking
+from dashboard.words import in_markdown
 from leaderboards import cells
-from leaderboards.choice import Answer, answer
+from leaderboards.choice import Answer, Limits, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
-from leaderboards.rows import over_kinds, repeat_command
-from leaderboards.tables import to_csv
+from leaderboards.rows import over_kinds
 
 MARKED, HIDDEN = "marked", "hidden"
 SCROLLS = 200  # rows; a longer table scrolls by itself
@@ -44,18 +44,19 @@ def looked_at(digest: str, device: str, board: str, prompts: str, kind: str, _ro
 
 @st.cache_resource(max_entries=64)
 def answered(
-    digest: str, device: str, board: str, prompts: str, kind: str, limits: tuple, _rows: list, _behind: dict
+    digest: str, device: str, board: str, prompts: str, kind: str, limits: Limits, _rows: list, _behind: dict
 ) -> Answer:
-    return answer(_rows, *limits, _behind)
+    return answer(_rows, qualities=_behind, limits=limits)
 
 
 def show_details(row, missing: frozenset[str]) -> None:
-    """Facts in two columns; stages, and pictures that are at hand, in the third."""
-    facts = tables.facts(row, missing)
+    """Facts in two columns; stages, and pictures that are at hand, in the third. Below, where they come from."""
+    below = {title for title, _ in sources.of(row, []).facts()}
+    facts = [fact for fact in tables.facts(row, missing) if fact[0] not in below]
     half = (len(facts) + 1) // 2
     *columns, aside = st.columns([3, 3, 4])
     for column, part in zip(columns, (facts[:half], facts[half:])):
-        column.markdown("  \n".join(f":gray[{title}] {said}" for title, said in part))
+        column.markdown("  \n".join(f":gray[{title}] {in_markdown(said)}" for title, said in part))
     with aside:
         if row.stage_latency_s:
             st.plotly_chart(
@@ -63,8 +64,7 @@ def show_details(row, missing: frozenset[str]) -> None:
             )
         for title, path in tables.shown_pictures(row).items():
             st.image(path, caption=title)
-    st.caption("Repeat this cell with")
-    st.code(repeat_command(row), language=None)
+    taking.show_source(row, missing)
 
 
 @st.cache_resource(max_entries=32)
@@ -73,16 +73,16 @@ def figure(*named: object, _shown: list, marked: bool, max_latency_s: float | No
 
 
 @st.cache_resource(max_entries=8)
-def table_and_csv(*named: str, missing: frozenset[str], _shown: list) -> tuple:
-    return tables.measured_table(_shown, missing), to_csv(_shown)
+def table(*named: str, missing: frozenset[str], _shown: list):
+    return tables.measured_table(_shown, missing)
 
 
-def show_rows(shown: list, lines, csv: str, heading: str, said: str, file_name: str) -> None:
+def show_rows(shown: list, lines, missing: frozenset[str], heading: str, said: str, file_name: str) -> None:
     st.markdown(f"##### {heading}")
-    st.caption(said)
+    st.caption(in_markdown(said))
     height = "content" if len(shown) <= SCROLLS else 35 * (SCROLLS + 1)
     st.dataframe(lines, hide_index=True, height=height, placeholder="–", column_config=FORMATS)
-    st.download_button("CSV: every field, fractions as 0–1", csv, file_name, "text/csv", icon=":material/download:")
+    taking.show_downloads(exports.of_rows(shown, missing), file_name)
 
 
 rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
@@ -113,8 +113,27 @@ unranked = choosing.segments(
     help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
     "other conditions. The table always has them, with the reason.",
 )
-max_memory_bytes = None if gigabytes is None else gigabytes * 1e9
+more = st.popover("More limits", icon=":material/tune:")
+joules = choosing.positive(
+    more, "At most, joules an object", "joules", 0.001, step=1.0, help="Rows whose energy was not measured do not fit."
+)
+percent = choosing.positive(
+    more,
+    "At least, R-Precision in %",
+    "percent",
+    0.1,
+    100.0,
+    step=1.0,
+    help="Asks for the fastest that reaches it. Without it, good enough is what cannot be told from the highest.",
+)
+limits = Limits(
+    max_latency_s,
+    None if gigabytes is None else gigabytes * 1e9,
+    joules,
+    None if percent is None else percent / 100,
+)
 state = {"device": device, "seconds": max_latency_s, "gigabytes": gigabytes, "unranked": unranked}
+state |= {"joules": joules, "percent": percent}
 
 if board is None:
     verdict.markdown(f"**Nothing has been measured on `{device}` yet.**")
@@ -123,13 +142,15 @@ else:
     groups = choosing.comparisons(digest, device, board, rows)
     prompts = choosing.prompt_set(groups)
     where = (digest, device, board, prompts)
-    behind = runs.qualities(measurements(*where, groups[prompts]))
+    behind = runs.qualities(measurements(*where, groups[prompts])) | held.outcomes()
     of_kind = kinds(*where, groups[prompts])
     kind = choosing.kind(list(of_kind))
     every, shown, said = looked_at(*where, kind, of_kind.get(kind, groups[prompts]), behind)
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
-    found = answered(*where, kind, (max_latency_s, max_memory_bytes), every, behind)
-    verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
+    found = answered(*where, kind, limits, every, behind)
+    verdict.markdown(
+        answers.sentences(found, limits.max_latency_s, limits.max_memory_bytes, limits.max_energy_j, limits.min_quality)
+    )
     choosing.say_left_out(shown, every, "frontier, R-Precision and latency")
 
     plot = st.container()
@@ -141,16 +162,16 @@ else:
         key=chart,
         on_select=lambda: choose_point(chart),
         selection_mode="points",
-        config={"displaylogo": False},
+        config=taking.figure_config(f"frontier-{device}-{digest}"),
         alt="Latency against R-Precision; the table below has the same figures",
     )
-    plot.caption(tables.legend(shown, unranked == MARKED))
+    plot.caption(in_markdown(tables.legend(shown, unranked == MARKED)))
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    lines, csv = table_and_csv(*where, kind, missing=missing, _shown=shown)
+    lines = table(*where, kind, missing=missing, _shown=shown)
     of = "All rows" if len(shown) == len(every) else "Rows"
-    show_rows(shown, lines, csv, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}.csv")
+    show_rows(shown, lines, missing, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}")
     state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
 
 if published := data.literature(rows, device):

@@ -1,20 +1,14 @@
-"""The third page: what changed on a board, and one cell over all its nights. Glue only."""
+"""The page *History*: what changed on a board, and one cell over all its nights. Glue only."""
 
 import streamlit as st
 
-from dashboard import changes, data, history, verdicts
-from dashboard.screens import choosing
+from dashboard import changes, data, exports, history, verdicts
+from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 from suite.nights.series import cells
 
 EVERYTHING, REGRESSIONS = "everything", "regressions only"
 LATEST = 12  # lines of the table at first sight; it scrolls
-
-
-@st.cache_resource(max_entries=8, show_spinner="Judging the nights")
-def judged(stamp: str, device: str, board: str, _measurements: list) -> tuple:
-    """The changes of a board, and its newest session judged."""
-    return changes.of_board(_measurements), verdicts.newest(_measurements)
 
 
 @st.cache_data(max_entries=64, show_spinner="Finding the smallest change that would show")
@@ -54,7 +48,7 @@ def show_cell(its: list, report, stamp: str, board: str, name: str, missing: fro
         st.plotly_chart(
             history.series_figure(line, missing),
             key=f"{board} {name} {line.quantity}",
-            config={"displaylogo": False},
+            config=taking.figure_config(f"{line.quantity}-{board}"),
             alt=f"{line.title}, night by night",
         )
         st.caption(smallest(stamp, board, name, line.quantity, line))
@@ -63,10 +57,7 @@ def show_cell(its: list, report, stamp: str, board: str, name: str, missing: fro
 rows, digest = choosing.begin("What changed, and since when")
 runs, stamp = choosing.history()
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
-devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in runs.measurements})]))
-device = choosing.select(first, "Device", devices, "device", data.first_device(rows))
-boards = data.boards_measured(rows, runs.measurements, device)
-board = choosing.select(second, "Board", boards, "board") if boards else None
+device, board = choosing.device_and_board_measured(rows, runs.measurements, first, second)
 state = {"device": device}
 
 if board is None:
@@ -78,11 +69,13 @@ else:
     which = choosing.segments(fourth, "Table of", [EVERYTHING, REGRESSIONS], "changes")
     measurements = [m for m in measurements if data.kind_of_weights(m) == weights]
     missing = choosing.absent_commits(frozenset(m.commit for m in measurements if m.commit))
-    found, report = judged(f"{stamp} {weights}", device, board, measurements)
+    found, report = choosing.judged(f"{stamp} {weights}", device, board, measurements)
     st.container(border=True).markdown(verdicts.headline(report, found, missing))
     show_changes(found, which, missing)
     by_name = {data.identity(its[-1]): its for its in cells(measurements).values()}
     name = choosing.select(st, "Cell", list(by_name), "row", changes.first_cell(found, by_name))
+    if found:
+        taking.show_downloads(exports.of_table(changes.table(found, missing)), f"changes-{board}-{stamp}")
     show_cell(by_name[name], report, stamp, board, name, missing)
     state |= {"board": board, "weights": weights, "changes": which, "row": name}
 choosing.show_link(state, digest)

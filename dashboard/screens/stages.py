@@ -1,15 +1,14 @@
-"""The second page: where the time and memory of one board's rows go, stage by stage. Glue only."""
+"""The page *Time and memory*: where the time and memory of one board's rows go, stage by stage. Glue only."""
 
 import streamlit as st
 
-from dashboard import stages
-from dashboard.screens import choosing
+from dashboard import exports, stages
+from dashboard.screens import choosing, taking
 from leaderboards.stages import FASTEST, reference_and_fastest, staged
 
 SECONDS, SHARES = "seconds", "shares"
 FEW, ALL = "reference and fastest", "all"
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in stages.FORMATS.items()}
-FIGURE = {"displayModeBar": False}
 MOST_BARS = 300  # rows
 
 
@@ -45,17 +44,25 @@ else:
         left, right = st.columns(2)
         left.markdown("##### Time")
         left.plotly_chart(
-            stages.time_figure(shown, as_shares=unit == SHARES), config=FIGURE, key="time", alt="Time by stage"
+            stages.time_figure(shown, as_shares=unit == SHARES),
+            config=taking.figure_config("time", True),
+            key="time",
+            alt="Time by stage",
         )
         left.caption(
             "Medians of stages that are timed one by one. Hatched: another decoding of the same object, no part of the "
             "latency. Upright line: the least that this machine's measured peaks allow."
         )
         right.markdown("##### Peak memory")
-        right.plotly_chart(stages.memory_figure(shown), config=FIGURE, key="memory", alt="Peak memory by stage")
+        right.plotly_chart(
+            stages.memory_figure(shown),
+            config=taking.figure_config("memory", True),
+            key="memory",
+            alt="Peak memory by stage",
+        )
         right.caption("Peaks do not add up, so they are not stacked: a stage's peak holds what earlier ones left.")
         st.markdown(f"##### The same in numbers, `{board}`")
-        st.dataframe(
-            stages.stages_table(shown), hide_index=True, height="content", placeholder="–", column_config=FORMATS
-        )
+        table = stages.stages_table(shown)
+        st.dataframe(table, hide_index=True, height="content", placeholder="–", column_config=FORMATS)
+        taking.show_downloads(exports.of_table(table), f"stages-{device}-{digest}")
 choosing.show_link(state, digest)
