@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from pydantic import ValidationError
 
-from leaderboards.frontier import Key, candidate, frontier, key, taking_part
+from leaderboards.frontier import candidate, frontier, key, taking_part
 from leaderboards.kinds import kind_of
 from leaderboards.literature import literature_rows  # noqa: F401
 from suite.catalogue.models import MODELS
@@ -19,7 +19,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
-from suite.judging.paired_quality import difference, hit_pairs
+from suite.judging.paired_quality import attribute_differences, difference, hit_pairs
 from suite.records import (
     NOT_RUN,
     SCHEMA_VERSION,
@@ -43,7 +43,7 @@ def measured_rows(measurements: Iterable[Measurement]) -> list[PublishedRow]:
     """One row a configuration, board and kind of weights: the newest measurement, even failed, ranked on its board."""
     measurements = list(measurements)
     chosen = shown(measurements)
-    return _ranked(chosen, [_row(m, _reference_difference(m, measurements)) for m in chosen])
+    return _ranked(chosen, [_row(m, _reference_quality(m, measurements)) for m in chosen])
 
 
 def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -73,7 +73,8 @@ def _positions(names: Iterable[str]) -> defaultdict[str, int]:
     return defaultdict(lambda: len(order), {name: n for n, name in enumerate(order)})
 
 
-def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
+def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
+    """reference: the quality that this one's is held against in pairs."""
     # Imitated arithmetic takes its own time and energy, not the recipe's.
     latency = None if m.simulated or m.latency is None else m.latency.median
     energy = None if m.simulated or m.energy is None else m.energy.energy_j
@@ -103,14 +104,20 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_interval("r_precision{}", quality and quality.r_precision),
         **_interval("r_precision_3001{}", quality and quality.r_precision_3001),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
-        diversity=quality and quality.diversity and _finite(quality.diversity.value),
+        chamfer_to_fp32=quality and quality.chamfer_to_fp32 and quality.chamfer_to_fp32.value,
+        **_interval("f_score_to_fp32{}", quality and quality.f_score_to_fp32),
+        **_interval("worst_view{}", quality and quality.worst_view),
+        attributes=quality.attributes if quality else {},
+        attribute_differences=attribute_differences(quality, reference) if reference else {},
+        meshes=quality and quality.meshes,
+        **_interval("diversity{}", quality and quality.diversity),
         prompts=len(quality.outcomes) if quality else None,
         **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
         **({} if latency is None or m.reference is None else _against_reference(latency, m.reference)),
         **_interval("speedup_vs_original{}", None if latency is None else m.speedup_vs_original),
-        **_interval("quality_difference{}", quality_difference),
+        **_interval("quality_difference{}", difference(hit_pairs(quality, reference)) if reference else None),
         extrapolated=m.extrapolated,
         simulated=m.simulated,
         smoke=m.smoke,
@@ -179,19 +186,19 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _reference_difference(m: Measurement, measurements: Sequence[Measurement]) -> Interval | None:
-    """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
+def _reference_quality(m: Measurement, measurements: Sequence[Measurement]) -> Quality | None:
+    """The reference's quality that shares prompts with this one; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
-    best, most = [], (False, 0, "")
+    best, most = None, (False, 0, "")
     for other in measurements:
         if other.optimization == REFERENCE and other.quality is not None and _same_judging(m, other):
             pairs = hit_pairs(m.quality, other.quality)
             # The same session's first, then the most prompts in common, then the newest.
             rank = (other.session == m.session, len(pairs), other.measured_at)
             if pairs and rank > most:
-                best, most = pairs, rank
-    return difference(best) if best else None
+                best, most = other.quality, rank
+    return best
 
 
 def _same_judging(m: Measurement, other: Measurement) -> bool:
@@ -245,13 +252,6 @@ def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -
             alike = [n for n in members if rows[n].kind == kind]
             marks.update(zip(alike, frontier([candidates[n] for n in alike])))
     return [row.model_copy(update={"on_frontier": marks.get(n)}) for n, row in enumerate(rows)]
-
-
-def over_kinds(rows: Sequence[PublishedRow], qualities: Mapping[Key, Quality]) -> list[PublishedRow]:
-    """The rows of one board and prompt set with `on_frontier` of a frontier over all kinds of output."""
-    ranked = [row for row in rows if row.on_frontier is not None]
-    marks = iter(frontier([candidate(row, qualities.get(key(row))) for row in ranked]))
-    return [row if row.on_frontier is None else row.model_copy(update={"on_frontier": next(marks)}) for row in rows]
 
 
 def _conditions(m: Measurement) -> tuple:

@@ -5,9 +5,10 @@ import streamlit as st
 from dashboard import answers, data, figures, runs, tables
 from dashboard.screens import choosing
 from leaderboards import cells
-from leaderboards.choice import answer
+from leaderboards.axes import TITLES, ranked_on, separating
+from leaderboards.choice import Limits, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
-from leaderboards.rows import over_kinds, repeat_command
+from leaderboards.rows import repeat_command
 from leaderboards.tables import to_csv
 
 MARKED, HIDDEN = "marked", "hidden"
@@ -96,29 +97,38 @@ else:
     prompts = choosing.prompt_set(groups)
     behind = runs.qualities(measurements(digest, device, board, prompts, groups[prompts]))
     kind = choosing.kind(groups[prompts])
-    shown = over_kinds(groups[prompts], behind) if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
+    shown = groups[prompts] if kind == ALL_KINDS else by_kind(groups[prompts])[kind]
+    by_title = {title: axis for axis, title in TITLES.items()}
+    told = "It opens on the one on which the ranked rows fall into most groups that can be told apart."
+    title = choosing.select(st, "Quality", list(by_title), "quality", TITLES[separating(shown, behind)], help=told)
+    axis = by_title[title]
+    if kind == ALL_KINDS or axis != figures.FIRST:
+        shown = ranked_on(axis, shown, behind)
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
-    found = answer(shown, max_latency_s, max_memory_bytes, behind)
+    limits = Limits(max_latency_s, max_memory_bytes, axis=axis)
+    found = answer(shown, qualities=behind, limits=limits)
+    if axis != figures.FIRST:
+        verdict.caption(f"Quality is {title}.")
     verdict.markdown(answers.sentences(found, max_latency_s, max_memory_bytes))
 
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
     chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
-    chart = f"chart {device} {board} {prompts} {kind}"
+    chart = f"chart {device} {board} {prompts} {kind} {axis}"
     plot.plotly_chart(
-        figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen),
+        figures.frontier_figure(shown, unranked == MARKED, max_latency_s, chosen, axis),
         key=chart,
         on_select=lambda: choose_point(chart),
         selection_mode="points",
         config={"displaylogo": False},
-        alt="Latency against R-Precision; the table below has the same figures",
+        alt="Latency against quality; the table below has the same figures",
     )
     plot.caption(tables.legend(shown, unranked == MARKED))
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
     show_rows(shown, missing, f"All rows of `{board}`, {kind}", digest, f"{device}-{digest}.csv")
-    state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
+    state |= {"board": board, "prompts": prompts, "kind": kind, "quality": title, "row": chosen}
 
 if published := data.literature(rows, device):
     title = f"Published figures for `{device}`: {len(published)} rows, never ranked with measured ones"
