@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from safetensors import safe_open
 
 from suite.building import build
 from suite.configurations import find
-from suite.metrics.fp32_objects import FILE, KEPT, RADIUS, as_kept, distance_and_f_score, kept, to_fp32
+from suite.metrics.attributes import NO_SCENES
+from suite.metrics.fp32_objects import FILE, KEPT, NONE_KEPT, RADIUS, as_kept, distance_and_f_score, kept, to_fp32
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
 from suite.prompts import load_prompts
+from suite.records import Quality
 from suite.training.keep_fp32_objects import fp32_of, points_of
 
 EMBEDDED = ("point-e-nano-text", "point-e-nano-image", "shap-e-nano-text", "shap-e-nano-image")
@@ -72,6 +75,22 @@ def test_damage_shows_where_both_are_recognized():
     assert ruined.f_score_to_fp32.value < student.f_score_to_fp32.value - 0.1
     assert ruined.chamfer_to_fp32.value > 1.5 * student.chamfer_to_fp32.value
     assert student.not_known == {}
+
+
+def test_what_is_not_known_is_null_with_the_reason():
+    judge = Judge()
+    judge._scenes = {}
+    made = measure_quality(
+        SimpleNamespace(generate=lambda p, sample=0: torch.rand(1, 64, 6)), judge, 1, diversity=False
+    )
+    quality = made[0]
+    assert (quality.chamfer_to_fp32, quality.f_score_to_fp32, quality.attributes) == (None, None, {})
+    assert quality.not_known == {
+        "chamfer_to_fp32": NONE_KEPT,
+        "f_score_to_fp32": NONE_KEPT,
+        "attributes": NO_SCENES,
+    }
+    assert Quality.model_validate_json(quality.model_dump_json()) == quality
 
 
 def test_where_none_is_kept_nothing_is_said():

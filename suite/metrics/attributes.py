@@ -15,6 +15,8 @@ from suite.metrics.judges import Recognizer
 from suite.scenes.captions import Scene
 from suite.scenes.near_misses import near_misses
 
+NO_SCENES = "only captions of the embedded grammar have near misses"
+
 
 def attribute_margins(
     recognizer: Recognizer, pictures: Tensor, own: Tensor, prompts: Sequence[str], scenes: Mapping[str, Scene]

@@ -26,7 +26,7 @@ FILE = Path(__file__).parents[1] / "embedded" / "fp32-objects.safetensors"
 KEPT = 8  # prompts: a part of the scoring, so that one process has them all
 RADIUS = 0.05  # of the F-score, in units of the object, which fits ±1: 2.5 % of its box
 SCALE = 32_000  # of the points in 16 bits: up to ±1.02
-WHY_UNKNOWN = "no fp32 objects are kept of this model and these prompts"
+NONE_KEPT = "no fp32 objects are kept of this model and these prompts"
 
 
 @lru_cache(maxsize=4)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from suite.judging.intervals import mean_interval
 from suite.judging.scores import summarize
+from suite.metrics.attributes import NO_SCENES
 from suite.metrics.chamfer import chamfer
-from suite.metrics.fp32_objects import WHY_UNKNOWN, to_fp32
+from suite.metrics.fp32_objects import NONE_KEPT, to_fp32
 from suite.metrics.mesh_gate import mesh_facts
 from suite.metrics.quality import Judge
 from suite.metrics.seen import seen, why_not_finite
@@ -68,9 +69,14 @@ def measure_quality(
         mean_interval(distances) if distances else None,
     )
     faults = [fault for part in scored for fault in part.faults]
-    unknown = {} if quality.chamfer_to_fp32 else dict.fromkeys(("chamfer_to_fp32", "f_score_to_fp32"), WHY_UNKNOWN)
-    said = {"batch_size": batch_size, "warnings": _missed(faults, count), "not_known": unknown}
+    said = {"batch_size": batch_size, "warnings": _missed(faults, count), "not_known": why_not_known(quality)}
     return quality.model_copy(update=said), first
+
+
+def why_not_known(quality: Quality) -> dict[str, str]:
+    """By field, why a number is missing that other models and prompts have."""
+    unknown = {} if quality.chamfer_to_fp32 else dict.fromkeys(("chamfer_to_fp32", "f_score_to_fp32"), NONE_KEPT)
+    return unknown if quality.attributes else unknown | {"attributes": NO_SCENES}
 
 
 def _missed(faults: list[str], count: int) -> list[str]:
