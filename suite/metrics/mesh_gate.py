@@ -28,11 +28,11 @@ def mesh_facts(made: Shown) -> MeshFacts | None:
     ends = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     edges, counts = np.unique(ends[:, 0] * len(vertices) + ends[:, 1], return_counts=True)
     a, b = np.divmod(edges, len(vertices))
-    used, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    joined = coo_matrix((np.ones(len(a), dtype=bool), (places[: len(a)], places[len(a) :])), shape=(len(used),) * 2)
+    joined = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(len(vertices),) * 2)
+    unused = int((np.bincount(faces.ravel(), minlength=len(vertices)) == 0).sum())  # each would count as a part
     return MeshFacts(
         watertight=bool((counts == 2).all()),
-        components=connected_components(joined, directed=False)[0],
+        components=connected_components(joined, directed=False)[0] - unused,
         faces=len(faces),
         degenerate_faces=int((doubled / 2 <= NO_AREA).sum()),
     )
