@@ -8,9 +8,11 @@ from math import log10, sqrt
 
 import plotly.graph_objects as go
 
-from dashboard.data import has_point, identity, place
+from dashboard.data import identity, place
 from dashboard.words import in_html
 from leaderboards import cells
+from leaderboards.axes import TITLES
+from leaderboards.frontier import AXES
 from suite.judging.budgets import HIGHER_IS_BETTER
 from suite.records import PublishedRow
 
@@ -37,7 +39,7 @@ class Axis:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.field in HIGHER_IS_BETTER
+        return self.field in HIGHER_IS_BETTER or self.field in AXES
 
     @property
     def label(self) -> str:
@@ -64,7 +66,8 @@ class Axis:
 
 
 LATENCY = Axis("latency_s", "latency_low_s", "latency_high_s", "Latency, seconds an object (log)")
-QUALITY = Axis("r_precision", "r_precision_low", "r_precision_high", "R-Precision among 153 captions, %", 100.0)
+QUALITIES = {name: Axis(name, f"{name}_low", f"{name}_high", f"{TITLES[name]}, %", 100.0) for name in AXES}
+FIRST = "r_precision"  # of QUALITIES, where nothing else is asked for
 
 
 def frontier_figure(
@@ -72,24 +75,28 @@ def frontier_figure(
     show_unranked: bool = True,
     max_latency_s: float | None = None,
     chosen: str | None = None,
+    quality: str = FIRST,
 ) -> go.Figure:
     """Latency against quality for the rows of one board, memory as the markers' area.
 
     Rows that are not ranked (`on_frontier` is None) are hollow, or left out where `show_unranked` is false; those of
     them without a latency stand in a strip of their own. Each point carries its row's identity as customdata; the
-    one of the identity `chosen` has a ring.
+    one of the identity `chosen` has a ring. quality: which of QUALITIES stands upwards; the rows' `on_frontier` is
+    to be of it too (`leaderboards.axes.ranked_on`).
     """
-    plotted = [row for row in rows if has_point(row)]
+    plotted = [row for row in rows if row.latency_s is not None and getattr(row, quality) is not None]
     frontier = [row for row in plotted if row.on_frontier]
     dominated = [row for row in plotted if row.on_frontier is False]
     unranked = [row for row in plotted if row.on_frontier is None] if show_unranked else []
-    strip = [row for row in rows if row.latency_s is None and row.r_precision is not None] if show_unranked else []
+    strip = (
+        [row for row in rows if row.latency_s is None and getattr(row, quality) is not None] if show_unranked else []
+    )
     shown = [*frontier, *dominated, *unranked, *strip]
-    look = _Look(shown, labelled=shown if len(shown) <= LABELLED else frontier)
+    look = _Look(shown, labelled=shown if len(shown) <= LABELLED else frontier, quality=quality)
 
     figure = go.Figure()
     if frontier:
-        figure.add_trace(_steps(frontier))
+        figure.add_trace(_steps(frontier, quality))
     hollow = {"opacity": 0.85, "symbol": "circle-open"}
     for title, group, style in (
         ("on the frontier", frontier, {"opacity": 0.85}),
@@ -107,7 +114,7 @@ def frontier_figure(
         figure.add_trace(
             go.Scatter(x=[None], y=[None], mode="markers", name=model, marker={"color": colour, "size": 10})
         )
-    _lay_out(figure, [row.latency_s for row in shown if row.latency_s], max_latency_s, strip=bool(strip))
+    _lay_out(figure, [row.latency_s for row in shown if row.latency_s], max_latency_s, bool(strip), quality)
     return figure
 
 
@@ -139,17 +146,17 @@ def marker_diameters(sizes: Sequence[float | None]) -> list[float]:
     return [SMALLEST if not size else max(SMALLEST, LARGEST * sqrt(size / largest)) for size in sizes]
 
 
-def staircase(rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
+def staircase(rows: Iterable[PublishedRow], quality: str = FIRST) -> list[tuple[float, float]]:
     """(latency, best quality within it) at each step, rising from the fastest row. The projection of a frontier of
     three quantities has points below these stairs."""
     steps: list[tuple[float, float]] = []
-    for row in sorted(rows, key=lambda row: (row.latency_s, -row.r_precision)):
-        if not steps or row.r_precision > steps[-1][1]:
-            steps.append((row.latency_s, row.r_precision))
+    for row in sorted(rows, key=lambda row: (row.latency_s, -getattr(row, quality))):
+        if not steps or getattr(row, quality) > steps[-1][1]:
+            steps.append((row.latency_s, getattr(row, quality)))
     return steps
 
 
-def label_positions(rows: Sequence[PublishedRow]) -> dict[str, str]:
+def label_positions(rows: Sequence[PublishedRow], quality: str = FIRST) -> dict[str, str]:
     """Each label upper left or lower right of its point, free of whiskers and stairs; neighbours change sides.
 
     The fastest point's is at its right, since the figure may end at its left.
@@ -161,7 +168,7 @@ def label_positions(rows: Sequence[PublishedRow]) -> dict[str, str]:
         position = LOWER if before is None else UPPER
         if before is not None and row.latency_s and before.latency_s:
             apart = log10(row.latency_s / before.latency_s) / (high - low)
-            near = apart < NEIGHBOUR_X and abs(row.r_precision - before.r_precision) < NEIGHBOUR_Y
+            near = apart < NEIGHBOUR_X and abs(getattr(row, quality) - getattr(before, quality)) < NEIGHBOUR_Y
             position = LOWER if near and placed[identity(before)] == UPPER else UPPER
         placed[identity(row)] = position
         before = row
@@ -185,12 +192,13 @@ def hover(row: PublishedRow) -> str:
 class _Look:
     """Colours, diameters and labels of a set of rows; labels name the model only where there are several."""
 
-    def __init__(self, rows: Sequence[PublishedRow], labelled: Sequence[PublishedRow]):
+    def __init__(self, rows: Sequence[PublishedRow], labelled: Sequence[PublishedRow], quality: str):
+        self.quality = QUALITIES[quality]
         models = dict.fromkeys(row.model for row in rows)
         self.colours = {model: MODEL_COLOURS[n % len(MODEL_COLOURS)] for n, model in enumerate(models)}
         diameters = marker_diameters([row.peak_memory_bytes for row in rows])
         self._diameters = {identity(row): diameter for row, diameter in zip(rows, diameters)}
-        self.positions = label_positions(labelled)
+        self.positions = label_positions(labelled, quality)
 
     def marker(self, rows: Sequence[PublishedRow]) -> dict:
         colours = [self.colours[row.model] for row in rows]
@@ -209,9 +217,9 @@ class _Look:
 def _points(rows: Sequence[PublishedRow], title: str, look: _Look, style: dict) -> go.Scatter:
     return go.Scatter(
         x=LATENCY.values(rows),
-        y=QUALITY.values(rows),
+        y=look.quality.values(rows),
         error_x=LATENCY.whiskers(rows),
-        error_y=QUALITY.whiskers(rows),
+        error_y=look.quality.whiskers(rows),
         mode="markers+text",
         name=title,
         marker=look.marker(rows) | style,
@@ -250,13 +258,13 @@ def _ring(trace: go.Scatter, chosen: str) -> go.Scatter:
     )
 
 
-def _steps(frontier: Sequence[PublishedRow]) -> go.Scatter:
-    steps = staircase(frontier)
+def _steps(frontier: Sequence[PublishedRow], quality: str) -> go.Scatter:
+    steps = staircase(frontier, quality)
     # The last step runs on to the slowest point of the frontier: there, more time buys no more quality.
     steps.append((max(row.latency_s for row in frontier), steps[-1][1]))
     return go.Scatter(
         x=[latency for latency, _ in steps],
-        y=[QUALITY.scale * quality for _, quality in steps],
+        y=[QUALITIES[quality].scale * height for _, height in steps],
         mode="lines",
         line={"shape": "hv", "color": STEPS_COLOUR, "width": 1.5},
         name="best quality within a latency",
@@ -264,7 +272,7 @@ def _steps(frontier: Sequence[PublishedRow]) -> go.Scatter:
     )
 
 
-def _lay_out(figure: go.Figure, latencies: list[float], max_latency_s: float | None, strip: bool) -> None:
+def _lay_out(figure: go.Figure, latencies: list[float], max_latency_s: float | None, strip: bool, quality: str) -> None:
     right = 0.9 if strip else 1.0
     axis = {"title": {"text": LATENCY.label}, "type": "log", "dtick": "D2", "tickformat": "~g", "domain": [0, right]}
     if latencies:
@@ -284,7 +292,7 @@ def _lay_out(figure: go.Figure, latencies: list[float], max_latency_s: float | N
         clickmode="event+select",
         dragmode="pan",
         xaxis=axis | {"showgrid": True, "gridcolor": GRID_COLOUR},
-        yaxis={"title": {"text": QUALITY.label}, "gridcolor": GRID_COLOUR},
+        yaxis={"title": {"text": QUALITIES[quality].label}, "gridcolor": GRID_COLOUR},
     )
     if strip:
         figure.update_layout(xaxis2={"domain": [0.92, 1], "anchor": "y", "type": "category", "fixedrange": True})

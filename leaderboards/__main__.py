@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--max-memory-gb", type=positive("GB"), metavar="GB", help="peak memory; 1 GB is 10^9 bytes")
 
+    shown.add_argument("--quality", choices=AXES, default="r_precision", help="default: %(default)s")
     shown.add_argument(
         "--all-kinds", action="store_true", help="one frontier over meshes and clouds of any number of points"
     )
@@ -182,13 +183,16 @@ def _frontier(options: argparse.Namespace) -> int:
     if options.device is not None:
         read_board([]).device(options.device)  # a wrong name is answered before the history is read
     board = _read(options)
-    limits = Limits(options.max_latency_s, options.max_memory_gb and options.max_memory_gb * 1e9)
-    if limits != Limits():
+    memory_bytes = options.max_memory_gb and options.max_memory_gb * 1e9
+    limits = Limits(options.max_latency_s, memory_bytes, axis=options.quality)
+    if limits != Limits(axis=options.quality):
         kind = ALL_KINDS if options.all_kinds else None
         show_answers(board, Question(limits, options.device, kind))
         return 0
     for device in [options.device] if options.device is not None else board.rows:
-        show_frontier(device, board.device(device), qualities=board.qualities, all_kinds=options.all_kinds)
+        show_frontier(
+            device, board.device(device), qualities=board.qualities, all_kinds=options.all_kinds, axis=options.quality
+        )
     return 0
 
 

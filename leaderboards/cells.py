@@ -80,6 +80,31 @@ def r_precision_3001(row: PublishedRow) -> str:
     return _with_interval(row.r_precision_3001, None, None, _percent, " %")
 
 
+def worst_view(row: PublishedRow) -> str:
+    return _with_interval(row.worst_view, row.worst_view_low, row.worst_view_high, _percent, " %")
+
+
+def to_fp32(row: PublishedRow) -> str:
+    """The F-score to fp32's objects from the same noise."""
+    return _with_interval(row.f_score_to_fp32, row.f_score_to_fp32_low, row.f_score_to_fp32_high, _percent, " %")
+
+
+def attributes(row: PublishedRow) -> str:
+    """What is kept of the prompt, the least first: "shape 58, colour 97, size 98, relation 100 %"."""
+    shares = sorted(row.attributes.items(), key=lambda item: item[1].value)
+    return ", ".join(f"{name} {100 * share.value:.0f}" for name, share in shares) + " %" if shares else DASH
+
+
+def meshes(row: PublishedRow) -> str:
+    """A gate: "88 % watertight, 2 parts, 0.1 % of faces degenerate"."""
+    gate = row.meshes
+    if gate is None:
+        return DASH
+    said = [f"{100 * gate.watertight.value:.0f} % watertight", f"{gate.components:g} parts"]
+    said += [f"{100 * gate.degenerate_faces:.2g} % of faces degenerate"] if gate.degenerate_faces else []
+    return ", ".join(said)
+
+
 def quality_difference(row: PublishedRow) -> str:
     low, high = row.quality_difference_low, row.quality_difference_high
     return _with_interval(row.quality_difference, low, high, _signed_points, " points")
@@ -135,7 +160,7 @@ def chamfer(row: PublishedRow) -> str:
 
 def diversity(row: PublishedRow) -> str:
     """How far apart two objects of one prompt are."""
-    return DASH if row.diversity is None else f"{row.diversity:.4g}"
+    return _with_interval(row.diversity, row.diversity_low, row.diversity_high, lambda value: f"{value:.3g}", "")
 
 
 def mark(row: PublishedRow) -> str:

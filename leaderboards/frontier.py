@@ -46,7 +46,8 @@ from suite.catalogue.models import MODELS
 from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
 
 FAILED_QUALITY = "failed quality: no better than chance (1 in {gallery:,})"
-AXES = {"r_precision": GALLERY_SIZE, "r_precision_3001": 3001}  # of quality: by field, the captions in its gallery
+# Of quality: by field, the captions in its gallery. None: no retrieval, so R-Precision says what is mere chance.
+AXES = {"r_precision": GALLERY_SIZE, "r_precision_3001": 3001, "f_score_to_fp32": None}
 
 Key = tuple[str, str | None, str | None]
 
@@ -65,6 +66,8 @@ def share(row: PublishedRow, axis: str = "r_precision") -> Interval | None:
 def no_better_than_chance(row: PublishedRow, axis: str = "r_precision") -> bool:
     """Whether a row was scored and its interval does not lie above what objects that were made without looking at
     their prompts hit. Without an interval the share counts."""
+    if AXES[axis] is None:
+        return no_better_than_chance(row)
     found = share(row, axis)
     return found is not None and (found.value if found.low is None else found.low) <= 1 / AXES[axis]
 
@@ -82,7 +85,7 @@ def why_unranked(row: PublishedRow, axis: str = "r_precision") -> str | None:
     if row.status != Status.OK:
         return f"status {row.status.value}"
     if no_better_than_chance(row, axis):
-        return FAILED_QUALITY.format(gallery=AXES[axis])
+        return FAILED_QUALITY.format(gallery=AXES[axis] or GALLERY_SIZE)
     for flag in ("simulated", "extrapolated"):
         if getattr(row, flag):
             return flag
@@ -100,9 +103,9 @@ def candidate(row: PublishedRow, quality: Quality | None = None, axis: str = "r_
         latency=Interval(value=row.latency_s, low=row.latency_low_s, high=row.latency_high_s),
         peak_memory_bytes=row.peak_memory_bytes,
         r_precision=share(row, axis),
-        quality=quality,
+        quality=None if AXES[axis] is None else quality,  # of hits in a gallery
         smoke=too_few_prompts(row),
-        gallery=AXES[axis],
+        gallery=AXES[axis] or GALLERY_SIZE,
     )
 
 

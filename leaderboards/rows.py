@@ -11,7 +11,7 @@ from statistics import median
 
 from pydantic import ValidationError
 
-from leaderboards.frontier import Key, candidate, frontier, key, taking_part
+from leaderboards.frontier import candidate, frontier, key, taking_part
 from leaderboards.kinds import kind_of
 from leaderboards.literature import literature_rows  # noqa: F401
 from suite.catalogue.models import MODELS
@@ -19,7 +19,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
-from suite.judging.paired_quality import difference, hit_pairs, looked_at
+from suite.judging.paired_quality import attribute_differences, difference, hit_pairs
 from suite.records import (
     NOT_RUN,
     SCHEMA_VERSION,
@@ -47,7 +47,7 @@ def measured_rows(
     measurements = list(measurements)
     chosen = shown(measurements) if newest is None else newest
     references = _references(measurements)
-    return _ranked(chosen, [_row(m, _reference_difference(m, references)) for m in chosen])
+    return _ranked(chosen, [_row(m, _reference_quality(m, references)) for m in chosen])
 
 
 def shown(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -77,7 +77,8 @@ def _positions(names: Iterable[str]) -> defaultdict[str, int]:
     return defaultdict(lambda: len(order), {name: n for n, name in enumerate(order)})
 
 
-def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
+def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
+    """reference: the quality that this one's is held against in pairs."""
     # Imitated arithmetic takes its own time and energy, not the recipe's.
     latency = None if m.simulated or m.latency is None else m.latency.median
     energy = None if m.simulated or m.energy is None else m.energy.energy_j
@@ -107,7 +108,13 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         **_interval("r_precision{}", quality and quality.r_precision),
         **_interval("r_precision_3001{}", quality and quality.r_precision_3001),
         chamfer=quality and quality.chamfer and _finite(quality.chamfer.value),
-        diversity=quality and quality.diversity and _finite(quality.diversity.value),
+        chamfer_to_fp32=quality and quality.chamfer_to_fp32 and quality.chamfer_to_fp32.value,
+        **_interval("f_score_to_fp32{}", quality and quality.f_score_to_fp32),
+        **_interval("worst_view{}", quality and quality.worst_view),
+        attributes=quality.attributes if quality else {},
+        attribute_differences=attribute_differences(quality, reference) if reference else {},
+        meshes=quality and quality.meshes,
+        **_interval("diversity{}", quality and quality.diversity),
         prompts=quality.prompts if quality else None,
         quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),
@@ -115,7 +122,7 @@ def _row(m: Measurement, quality_difference: Interval | None) -> PublishedRow:
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
         **({} if latency is None or m.reference is None else _against_reference(latency, m.reference)),
         **_interval("speedup_vs_original{}", None if latency is None else m.speedup_vs_original),
-        **_interval("quality_difference{}", quality_difference),
+        **_interval("quality_difference{}", _difference(quality, reference)),
         extrapolated=m.extrapolated,
         simulated=m.simulated,
         smoke=m.smoke,
@@ -184,6 +191,13 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _difference(quality: Quality | None, reference: Quality | None) -> Interval | None:
+    """R-Precision minus the reference's, on the prompts of both."""
+    if reference is None:
+        return None
+    return difference(hit_pairs(quality, reference), anytime=looked_at(quality, reference))
+
+
 def _references(measurements: Iterable[Measurement]) -> dict[tuple, dict[str, list[Measurement]]]:
     """Those that a difference of quality may be taken to, by model, device, board, weights and protocol; by session."""
     found: dict[tuple, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
@@ -197,29 +211,28 @@ def _place(m: Measurement) -> tuple:
     return (m.model, m.device, m.board, m.weights, m.protocol)
 
 
-def _reference_difference(
+def _reference_quality(
     m: Measurement, references: Mapping[tuple, Mapping[str, Sequence[Measurement]]]
-) -> Interval | None:
-    """R-Precision minus the reference's on the prompts of both; None for the reference itself."""
+) -> Quality | None:
+    """The reference's quality that shares prompts with this one; None for the reference itself."""
     if m.quality is None or m.optimization == REFERENCE:
         return None
     # The same session's first, then the most prompts in common, then the newest.
     sessions = references.get(_place(m), {})
     rest = [other for session, its in sessions.items() if session != m.session for other in its]
-    pairs, other = _most_pairs(m, sessions.get(m.session, ())) or _most_pairs(m, rest) or ((), None)
-    return difference(pairs, anytime=looked_at(m.quality, other.quality)) if other is not None else None
+    return _of_most_prompts(m, sessions.get(m.session, ())) or _of_most_prompts(m, rest)
 
 
-def _most_pairs(m: Measurement, others: Iterable[Measurement]) -> tuple[list[tuple[bool, bool]], Measurement] | None:
-    """With the one of most prompts in common, the newest of several; None where no prompt is."""
+def _of_most_prompts(m: Measurement, others: Iterable[Measurement]) -> Quality | None:
+    """The one of most prompts in common, the newest of several; None where no prompt is."""
     best, most = None, (0, "")
     alike = [other for other in others if _same_judging(m, other)]
     for other in sorted(alike, key=lambda other: (other.quality.prompts, other.measured_at), reverse=True):
         if (other.quality.prompts, other.measured_at) <= most:
             break  # no other can have more in common
-        pairs = hit_pairs(m.quality, other.quality)
-        if pairs and (len(pairs), other.measured_at) > most:
-            best, most = (pairs, other), (len(pairs), other.measured_at)
+        rank = (len(hit_pairs(m.quality, other.quality)), other.measured_at)
+        if rank[0] and rank > most:
+            best, most = other.quality, rank
     return best
 
 
@@ -261,13 +274,6 @@ def _ranked(measurements: Sequence[Measurement], rows: Sequence[PublishedRow]) -
             alike = [n for n in members if rows[n].kind == kind]
             marks.update(zip(alike, frontier([candidates[n] for n in alike])))
     return [row.model_copy(update={"on_frontier": marks.get(n)}) for n, row in enumerate(rows)]
-
-
-def over_kinds(rows: Sequence[PublishedRow], qualities: Mapping[Key, Quality]) -> list[PublishedRow]:
-    """The rows of one board and prompt set with `on_frontier` of a frontier over all kinds of output."""
-    ranked = [row for row in rows if row.on_frontier is not None]
-    marks = iter(frontier([candidate(row, qualities.get(key(row))) for row in ranked]))
-    return [row if row.on_frontier is None else row.model_copy(update={"on_frontier": next(marks)}) for row in rows]
 
 
 def _conditions(m: Measurement) -> tuple:

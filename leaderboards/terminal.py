@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from leaderboards import cells, expected
+from leaderboards.axes import TITLES, ranked_on
 from leaderboards.best import Question, ask, literature, predicted, published_words
 from leaderboards.cells import Column
 from leaderboards.choice import Answer, Limits
@@ -14,7 +15,7 @@ from leaderboards.frontier import Key, comparable
 from leaderboards.kinds import ALL_KINDS, by_kind
 from leaderboards.places import summary
 from leaderboards.publish import Board
-from leaderboards.rows import over_kinds, repeat_command
+from leaderboards.rows import repeat_command
 from suite.records import PublishedRow, Quality, Status
 
 COLUMNS = [
@@ -29,6 +30,18 @@ COLUMNS = [
     Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("notes", cells.notes, optional=True),
 ]
+
+
+QUALITY = {
+    "r_precision_3001": Column("of 3,001", cells.r_precision_3001),
+    "f_score_to_fp32": Column("F-score to fp32", cells.to_fp32),
+}
+
+
+def _columns_on(axis: str) -> list[Column]:
+    """With that axis's figure, and without what is told of R-Precision among 153 captions only."""
+    kept = [column for column in COLUMNS if column.title not in ("rank", "P(frontier)")]
+    return [*kept[:5], QUALITY[axis], *kept[5:]]
 
 
 def show_table(rows: Sequence[PublishedRow], wanted: Sequence[Column] = COLUMNS) -> None:
@@ -60,17 +73,23 @@ def show_frontier(
     commands: bool = True,
     qualities: Mapping[Key, Quality] | None = None,
     all_kinds: bool = False,
+    axis: str = "r_precision",
 ) -> None:
     """Each board's frontiers, one a kind of output, how many rows they leave out and why, and what repeats their cells.
 
-    all_kinds: one frontier over all kinds instead. It is not kept in the rows, and needs the outcomes a prompt.
+    all_kinds: one frontier over all kinds instead; axis: what quality means. Frontiers but those on `r_precision` a
+    kind are not kept in the rows, and need the outcomes a prompt.
     """
     if not any(row.on_frontier is not None for row in rows):
         print(f"{device}: no ranked rows ({_why_none(rows)})")
         return
+    if axis != "r_precision":
+        print(f"{device}: quality is {TITLES[axis]}")
     told: set[str | None] = set()
     for (_, board, prompts), group in comparable(row for row in rows if row.status == Status.OK).items():
-        group = over_kinds(group, qualities or {}) if all_kinds else group
+        if all_kinds or axis != "r_precision":
+            parts = [group] if all_kinds else by_kind(group).values()
+            group = [row for part in parts for row in ranked_on(axis, part, qualities or {})]
         ranked = [row for row in group if row.on_frontier is not None]
         best = [row for row in ranked if row.on_frontier]
         failed = [row for row in rows if row.board == board and row.status != Status.OK]
@@ -85,8 +104,9 @@ def show_frontier(
             if alike:
                 kept = cells.best_first([row for row in alike if row.on_frontier])
                 print(f"{kind}: {len(kept)} of {len(alike)} on its frontier")
-                show_table(kept)
-                print(summary(alike, kind) or "")
+                show_table(kept, COLUMNS if axis == "r_precision" else _columns_on(axis))
+                if axis == "r_precision":
+                    print(summary(alike, kind) or "")
         if (said := cells.sessions(best)) is not None:
             print(said)
         _show_unranked([*group, *(failed if board not in told else [])])

@@ -11,13 +11,12 @@ import json
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from suite.fields import (
     Bytes,
     CleanText,
     ConfigurationId,
-    Cosine,
     Count,
     Difference,
     FileName,
@@ -34,9 +33,19 @@ from suite.fields import (
     UtcTime,
     within,
 )
+from suite.outcomes import GALLERY_SIZE as GALLERY_SIZE
+from suite.outcomes import Attribute as Attribute
+from suite.outcomes import Borrowed as Borrowed
+from suite.outcomes import Distance as Distance
+from suite.outcomes import Interval as Interval
+from suite.outcomes import MeshFacts as MeshFacts
+from suite.outcomes import MeshGate as MeshGate
+from suite.outcomes import PromptOutcome as PromptOutcome
+from suite.outcomes import Quality as Quality
+from suite.outcomes import Record as Record
+from suite.outcomes import Share as Share
 
 SCHEMA_VERSION = 1
-GALLERY_SIZE = 153  # captions that `rank_153` and `r_precision` are told among: chance hits one in so many
 PROTOCOL = "1"  # raised whenever a figure would change its meaning: views, gallery, noise, timing rules
 
 
@@ -72,10 +81,6 @@ class Verdict(str, Enum):
     NO_BASELINE = "no-baseline"
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class Fingerprint(Record):
     """Everything that decides whether two measurements may be compared."""
 
@@ -98,16 +103,6 @@ class Fingerprint(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class Interval(Record):
-    """A value with its 95 % interval; an end that one sample cannot give is None."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-Share = Annotated[Interval, within(0, 1)]
-Distance = Annotated[Interval, within(0, 1e6, ends=False)]  # of a few, by Student: the low end may be below 0
 LatencyInterval = Annotated[Interval, within(1e-6, 1e9, ends=False)]
 RatioInterval = Annotated[Interval, within(1e-9, 1e9, ends=False)]
 
@@ -203,63 +198,6 @@ class Cost(Record):
     stages: dict[str, StageCost]
     extra_stages: dict[str, StageCost] = {}
     peak: MachinePeak
-
-
-class PromptOutcome(Record):
-    """One scored object: the rank of its own caption (0 is first) and its lead over the best other caption."""
-
-    prompt: str
-    rank_153: int = Field(ge=0, lt=GALLERY_SIZE)
-    rank_3001: int | None = Field(default=None, ge=0, lt=3001)  # None: its prompt set has no gallery of 3,001
-    margin_153: Cosine
-    margin_3001: Cosine | None = None
-    chamfer: float | None = Field(default=None, ge=0)  # to the ground truth, where there is one
-
-
-class Borrowed(Record):
-    """Where outcomes come from that this run did not score itself: `suite/judging/borrowing.py`."""
-
-    session: FileName
-    board: FileName | None
-    measured_at: UtcTime
-    scored_here: Count  # prompts, each as in that session
-
-
-class Stopped(Record):
-    """Scoring that ended when it knew: `suite/judging/stopping.py`."""
-
-    why: Literal["decided", "time", "all prompts"]
-    verdict: Literal["non-inferior", "inferior", "open"] | None  # None: there was no reference to hold it against
-    gallery: int = Field(ge=2, le=3001)  # in which a hit was asked for
-    margin: Fraction  # of the hit rate
-    pairs: Count  # prompts that both were scored on
-    difference: Interval | None = None  # of the hit rates, valid wherever one stops
-    reference_session: FileName | None = None
-
-
-class Quality(Record):
-    """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4)."""
-
-    judge: ShortText
-    outcomes: list[PromptOutcome]
-    r_precision: Share  # gallery of 153
-    r_precision_3001: Share | None = None  # None: its prompt set has no such gallery
-    chamfer: Distance | None = None
-    diversity: Distance | None = None  # Chamfer distance between two objects of the same prompt
-    batch_size: int | None = None  # objects made together at most; None: not recorded, one at a time
-    borrowed: Borrowed | None = None
-    stopped: Stopped | None = None  # None: as many prompts as were asked for
-    warnings: list[str] = []
-
-    @property
-    def prompts(self) -> int:
-        return len(self.outcomes)
-
-    @property
-    def hits_id(self) -> str:
-        """Names which prompts were hit and which were missed, in their order."""
-        hits = [(outcome.prompt, outcome.rank_153 == 0) for outcome in self.outcomes]
-        return hashlib.sha256(repr(hits).encode()).hexdigest()[:16]
 
 
 class Reference(Record):
@@ -366,7 +304,19 @@ class PublishedRow(Record):
     r_precision_3001_low: Fraction | None = None
     r_precision_3001_high: Fraction | None = None
     chamfer: float | None = None
+    chamfer_to_fp32: float | None = Field(default=None, ge=0)  # to fp32's objects from the same noise
+    f_score_to_fp32: Fraction | None = None
+    f_score_to_fp32_low: Fraction | None = None
+    f_score_to_fp32_high: Fraction | None = None
+    worst_view: Fraction | None = None  # recognized among 153 from every view alone
+    worst_view_low: Fraction | None = None
+    worst_view_high: Fraction | None = None
+    attributes: dict[Attribute, Share] = {}  # objects that are not taken for a near miss in it
+    attribute_differences: dict[Attribute, Interval] = {}  # minus the reference's, on the same prompts
+    meshes: MeshGate | None = None
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
+    diversity_low: float | None = None
+    diversity_high: float | None = None
     prompts: Count | None = None
     prompts_scored_here: Count | None = None  # fewer than `prompts` where a committed session gave the other outcomes
     outcomes_from: ShortText | None = None  # that session

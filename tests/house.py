@@ -13,6 +13,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.command_line", "suite.fields", "suite.names", "suite.pictures", "suite.sheets", "suite.toml"),
+    ("suite.outcomes",),
     ("suite.records",),
     ("suite.machine",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
@@ -31,6 +32,7 @@ WITHOUT_TORCH = (
     "suite.fields",
     "suite.machine",
     "suite.names",
+    "suite.outcomes",
     "suite.pictures",
     "suite.records",
     "suite.sheets",

@@ -12,8 +12,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard import commits, data, screenshot, tables
+from leaderboards.axes import TITLES
 from leaderboards.rows import literature_rows
 from suite import history
+from suite.judging.scores import summarize
 from suite.records import Energy
 from tests.dashboard_cases import (
     NANO,
@@ -26,7 +28,7 @@ from tests.dashboard_cases import (
     specs,
     with_stages,
 )
-from tests.factories import measurement
+from tests.factories import measurement, quality
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,23 @@ def test_the_run_behind_a_row_gives_ties_prompt_by_prompt_and_pictures_are_shown
     assert len(page.get("image")) == 1
 
 
+def test_it_opens_on_the_quality_that_tells_the_rows_apart(open_page, tmp_path, monkeypatch):
+    """Both recognized alike among 153; among 3,001 one is far worse."""
+    pair = [measurement(), measurement(f"{NANO}/steps-16@cpu", seconds=0.5)]
+    worse = [
+        o.model_copy(update={"rank_3001": 9 if n < 60 else o.rank_3001}) for n, o in enumerate(quality(130).outcomes)
+    ]
+    pair[1] = pair[1].model_copy(update={"quality": summarize("clip-nano-judge", worse)})
+    folder = publish_runs(tmp_path, pair)
+    for name in ("COMMITTED", "LOCAL"):
+        monkeypatch.setattr(history, name, tmp_path / "history" if name == "COMMITTED" else tmp_path / "empty")
+    page = open_page(folder)
+    assert page.selectbox(key="quality").value == TITLES["r_precision_3001"]
+    assert TITLES["r_precision_3001"] in specs(page)[0]["layout"]["yaxis"]["title"]["text"]
+    page = open_page(folder, quality=TITLES["r_precision"])
+    assert TITLES["r_precision"] in specs(page)[0]["layout"]["yaxis"]["title"]["text"]
+
+
 def test_the_whole_state_comes_from_the_address(open_page, published):
     chosen = f"{NANO}/bf16@cpu, embedded weights"
     page = open_page(published, seconds="1.0", unranked="hidden", row=chosen, data="0123")
@@ -144,7 +163,7 @@ def test_the_whole_state_comes_from_the_address(open_page, published):
     link = next(code.value for code in page.code if "data=" in code.value)
     query = parse_qs(urlsplit(link).query, keep_blank_values=True)
     limits = {"seconds", "gigabytes", "joules", "percent"}
-    assert set(query) == {"device", "board", "prompts", "kind", *limits, "unranked", "row", "data"}
+    assert set(query) == {"device", "board", "prompts", "kind", "quality", *limits, "unranked", "row", "data"}
     again = open_page(published, **{name: values[0] for name, values in query.items() if values[0]})
     assert "made from the data" not in prose(again) and "Within 1 s" in prose(again)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from leaderboards import cells
+from leaderboards.axes import ranked_on
 from leaderboards.kinds import ALL_KINDS, by_kind, find_kind, kind, kind_of
 from leaderboards.publish import publish, read_board
-from leaderboards.rows import load_published, measured_rows, over_kinds
+from leaderboards.rows import load_published, measured_rows
 from leaderboards.tables import to_markdown
 from leaderboards.terminal import show_frontier
 from suite.configurations import UnknownName, find
@@ -83,7 +84,7 @@ def test_each_kind_has_its_own_frontier_and_one_over_all_only_where_it_is_asked_
     }
     groups = by_kind(rows)
     assert list(groups) == ["mesh", "point cloud (1,024)", "point cloud (256)"]  # the most rows first
-    over_all = over_kinds(rows, {})
+    over_all = ranked_on("r_precision", rows, {})
     assert [r.configuration for r in over_all if r.on_frontier] == [COPIES]
 
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import compare, data, exports
+from dashboard.attributes import attributes_figure
 from dashboard.screens import choosing, taking
 from dashboard.words import in_markdown
 
@@ -59,6 +60,17 @@ def show_pair(c, missing: frozenset) -> None:
     st.dataframe(environment[environment["differs"]].drop(columns="differs"), hide_index=True)
     with st.expander("What is alike"):
         st.dataframe(environment[~environment["differs"]].drop(columns="differs"), hide_index=True)
+    if not c.why_not_paired and c.a.quality.attributes.keys() & c.b.quality.attributes.keys():
+        st.markdown("##### What breaks first")
+        st.plotly_chart(
+            attributes_figure(c.a.quality, c.b.quality),
+            config={"displayModeBar": False},
+            alt="Share of objects that keep each attribute of their prompt",
+        )
+        st.caption(
+            "An object loses the attribute whose near miss, a caption that differs from its own in that alone, the "
+            "judge takes it for. Above the bars: B's gain over A, prompt by prompt. Intervals are 95 %."
+        )
     st.markdown("##### Prompts on which they differ")
     prompts = compare.differing_prompts(c)
     if c.why_not_paired:

@@ -1,14 +1,16 @@
 """The page *Frontier*: what fits, the frontier of one board, and every row that it was made of. Glue only."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboard import answers, data, exports, figures, runs, sources, tables
 from dashboard.screens import choosing, held, taking
 from dashboard.words import in_markdown
 from leaderboards import cells
+from leaderboards.axes import TITLES, ranked_on, separating
 from leaderboards.choice import Answer, Limits, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
-from leaderboards.rows import over_kinds
 
 MARKED, HIDDEN = "marked", "hidden"
 SCROLLS = 200  # rows; a longer table scrolls by itself
@@ -35,9 +37,16 @@ def kinds(digest: str, device: str, board: str, prompts: str, _rows: list) -> di
 
 
 @st.cache_resource(max_entries=16)
-def looked_at(digest: str, device: str, board: str, prompts: str, kind: str, _rows: list, _behind: dict) -> tuple:
+def axis_to_open_on(digest: str, device: str, board: str, prompts: str, kind: str, _rows: list, _behind: dict) -> str:
+    return separating(_rows, _behind)
+
+
+@st.cache_resource(max_entries=16)
+def looked_at(
+    digest: str, device: str, board: str, prompts: str, kind: str, axis: str, _rows: list, _behind: dict
+) -> tuple:
     """Of the rows of a kind: all, those that a page shows, and what is said of all."""
-    rows = over_kinds(_rows, _behind) if kind == ALL_KINDS else _rows
+    rows = ranked_on(axis, _rows, _behind) if kind == ALL_KINDS or axis != figures.FIRST else _rows
     said = [tables.summary(rows), tables.provenance(rows), cells.sessions(rows), f"Data {digest}."]
     return rows, cells.best_first(rows)[: data.MOST_SHOWN], " ".join(filter(None, said))
 
@@ -68,8 +77,8 @@ def show_details(row, missing: frozenset[str]) -> None:
 
 
 @st.cache_resource(max_entries=32)
-def figure(*named: object, _shown: list, marked: bool, max_latency_s: float | None, chosen: str | None):
-    return figures.frontier_figure(_shown, marked, max_latency_s, chosen)
+def figure(*named: object, _shown: list, marked: bool, max_latency_s: float | None, chosen: str | None, axis: str):
+    return figures.frontier_figure(_shown, marked, max_latency_s, chosen, axis)
 
 
 @st.cache_resource(max_entries=8)
@@ -145,9 +154,18 @@ else:
     behind = runs.qualities(measurements(*where, groups[prompts])) | held.outcomes()
     of_kind = kinds(*where, groups[prompts])
     kind = choosing.kind(list(of_kind))
-    every, shown, said = looked_at(*where, kind, of_kind.get(kind, groups[prompts]), behind)
+    alike = of_kind.get(kind, groups[prompts])
+    by_title = {title: axis for axis, title in TITLES.items()}
+    told = "It opens on the one on which the ranked rows fall into most groups that can be told apart."
+    opens_on = TITLES[axis_to_open_on(*where, kind, alike, behind)]
+    title = choosing.select(st, "Quality", list(by_title), "quality", opens_on, help=told)
+    axis = by_title[title]
+    every, shown, said = looked_at(*where, kind, axis, alike, behind)
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
+    limits = replace(limits, axis=axis)
     found = answered(*where, kind, limits, every, behind)
+    if axis != figures.FIRST:
+        verdict.caption(f"Quality is {title}.")
     verdict.markdown(
         answers.sentences(found, limits.max_latency_s, limits.max_memory_bytes, limits.max_energy_j, limits.min_quality)
     )
@@ -156,23 +174,30 @@ else:
     plot = st.container()
     by_name = {data.identity(row): row for row in shown}
     chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
-    chart = f"chart {device} {board} {prompts} {kind}"
+    chart = f"chart {device} {board} {prompts} {kind} {axis}"
     plot.plotly_chart(
-        figure(*(*where, kind), _shown=shown, marked=unranked == MARKED, max_latency_s=max_latency_s, chosen=chosen),
+        figure(
+            *(*where, kind, axis),
+            _shown=shown,
+            marked=unranked == MARKED,
+            max_latency_s=max_latency_s,
+            chosen=chosen,
+            axis=axis,
+        ),
         key=chart,
         on_select=lambda: choose_point(chart),
         selection_mode="points",
         config=taking.figure_config(f"frontier-{device}-{digest}"),
-        alt="Latency against R-Precision; the table below has the same figures",
+        alt="Latency against quality; the table below has the same figures",
     )
     plot.caption(in_markdown(tables.legend(shown, unranked == MARKED)))
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    lines = table(*where, kind, missing=missing, _shown=shown)
+    lines = table(*where, kind, axis, missing=missing, _shown=shown)
     of = "All rows" if len(shown) == len(every) else "Rows"
     show_rows(shown, lines, missing, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}")
-    state |= {"board": board, "prompts": prompts, "kind": kind, "row": chosen}
+    state |= {"board": board, "prompts": prompts, "kind": kind, "quality": title, "row": chosen}
 
 if published := data.literature(rows, device):
     title = f"Published figures for `{device}`: {len(published)} rows, never ranked with measured ones"

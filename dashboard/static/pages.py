@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 from dashboard import answers, changes, data, figures, history, tables, verdicts
 from dashboard.words import in_html
 from leaderboards import cells
-from leaderboards.choice import answer
+from leaderboards.axes import ranked_on, separating
+from leaderboards.choice import Limits, answer
 from leaderboards.frontier import Key
 from leaderboards.kinds import by_kind
 from suite.nights.night import NightReport
@@ -123,13 +124,16 @@ def board_page(board: BoardPage) -> str:
 
 
 def _rows(board: BoardPage, name: str, what: str, rows: Sequence[PublishedRow]) -> list[str]:
-    sentence = answers.sentences(answer(rows, qualities=board.qualities), None, None)
+    axis = separating(rows, board.qualities)
+    rows = rows if axis == figures.FIRST else ranked_on(axis, rows, board.qualities)
+    found = answer(rows, qualities=board.qualities, limits=Limits(axis=axis))
+    sentence = answers.sentences(found, None, None)
     said = [
         f"<h2>Frontier of {in_html(what)}</h2>",
         f'<p class="verdict">{markdown_html(sentence)}</p>',
     ]
     if any(data.has_point(row) for row in rows):
-        said.append(figure_html(figures.frontier_figure(rows), name, "Latency against R-Precision"))
+        said.append(figure_html(figures.frontier_figure(rows, quality=axis), name, "Latency against quality"))
         said.append(f'<p class="quiet">{in_html(tables.legend(rows, True))}</p>')
     said.append(f'<p class="quiet">{in_html(tables.summary(rows))} {in_html(tables.provenance(rows))}</p>')
     return said + [table_html(tables.measured_table(rows, board.missing), tables.FORMATS)]

@@ -57,4 +57,10 @@ def with_borrowed(scored: Quality, committed: Committed) -> Quality:
         scored_here=len(scored.outcomes),
     )
     both = summarize(scored.judge, [*scored.outcomes, *rest], committed.quality.diversity)
-    return both.model_copy(update={"batch_size": scored.batch_size, "borrowed": borrowed, "warnings": scored.warnings})
+    said = {
+        "batch_size": scored.batch_size,
+        "borrowed": borrowed,
+        "warnings": scored.warnings,
+        "not_known": scored.not_known,
+    }
+    return both.model_copy(update=said)

@@ -9,6 +9,7 @@ from scipy.special import bdtr
 
 from suite.judging import anytime as at_any_time
 from suite.judging.intervals import proportion
+from suite.judging.scores import ATTRIBUTES, kept
 from suite.records import GALLERY_SIZE, Interval, Quality
 
 SIGNIFICANCE = 0.05  # a change of quality below this p value is no accident
@@ -29,6 +30,17 @@ def _hits(quality: Quality, gallery: int) -> dict[str, bool]:
     """By prompt; empty where the prompt set has no such gallery."""
     ranks = {outcome.prompt: getattr(outcome, f"rank_{gallery}") for outcome in quality.outcomes}
     return {prompt: rank == 0 for prompt, rank in ranks.items() if rank is not None}
+
+
+def attribute_differences(quality: Quality, reference: Quality) -> dict[str, Interval]:
+    """By attribute, how many more objects keep it than of the reference, on the prompts of both that have it."""
+    here, there = ({o.prompt: kept(o) for o in q.outcomes} for q in (quality, reference))
+    found = {}
+    for name in ATTRIBUTES:
+        pairs = [(one[name], there[p][name]) for p, one in here.items() if name in one and name in there.get(p, {})]
+        if pairs:
+            found[name] = difference(pairs, anytime=looked_at(quality, reference))
+    return found
 
 
 def difference(pairs: Sequence[tuple[bool, bool]], *, anytime: bool = False) -> Interval:

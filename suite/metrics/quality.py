@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from suite.metrics.attributes import attribute_margins
 from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
 from suite.metrics.seen import seen
+from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
 from suite.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
 from suite.records import PromptOutcome
@@ -22,6 +25,7 @@ from suite.scenes.captions import all_scenes
 from suite.scenes.renderer import judge_views
 from suite.scenes.shapes import SceneTable
 
+NOTHING = -2.0  # the lead of what was not made: beyond any difference of two cosines
 TIE = 1e-6  # cosines: equal readings come out up to 2e-7 apart, the closest two of the committed history 1e-5
 
 
@@ -54,12 +58,19 @@ class Judge:
         shown = seen(objects)
         clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
         views = judge_views(clouds, size_px=self._recognizer.size_px, normals=shown.normals)
-        pictures = self._recognizer.views(views)
+        alone = self._recognizer.views(views.flatten(0, 1)[:, None]).view(len(clouds), -1, self._captions.shape[1])
+        pictures = F.normalize(alone.mean(1), dim=-1)
         made = made & pictures.isfinite().all(-1)  # what the judge has no opinion of is no hit either
-        own = (pictures * self._recognizer.captions(prompts)).sum(-1, keepdim=True)
+        captions = self._recognizer.captions(prompts)
+        own = (pictures * captions).sum(-1, keepdim=True)
         leads = own - pictures @ self._captions.T  # [B, captions]
-        leads[~made] = -2.0  # beyond any difference of two cosines
+        leads[~made] = NOTHING
         lead = [self._rivals(leads[k], prompt) for k, prompt in enumerate(prompts)]
+        worst = [
+            worst_margin(alone[k], captions[k], self._rivals(self._captions, prompt)[:RIVALS])
+            for k, prompt in enumerate(prompts)
+        ]
+        margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, self._scenes)
         truth = self._truth(prompts)
         distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
@@ -69,13 +80,16 @@ class Judge:
                 rank_3001=rank(lead[k]) if self._set.large else None,
                 margin_153=round(lead[k][:RIVALS].amin().item(), 5),
                 margin_3001=round(lead[k].amin().item(), 5) if self._set.large else None,
+                worst_view_margin_153=round(worst[k], 5) if made[k] else NOTHING,
+                attribute_margins=margins[k] if made[k] or margins[k] is None else dict.fromkeys(margins[k], NOTHING),
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
         ]
 
     def _rivals(self, lead: Tensor, prompt: str) -> Tensor:
-        """A lead over every caption [captions] -> over those that the prompt is ranked among: its own left out."""
+        """What there is of every caption [captions, ...] -> of those that the prompt is ranked among: its own left
+        out."""
         place = self._place.get(prompt)
         others = lead if place is None else torch.cat([lead[:place], lead[place + 1 :]])
         return others[:RIVALS_LARGE]

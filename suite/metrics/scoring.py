@@ -13,7 +13,10 @@ from torch import Tensor
 
 from suite.judging.intervals import mean_interval
 from suite.judging.scores import summarize
+from suite.metrics.attributes import NO_SCENES
 from suite.metrics.chamfer import chamfer
+from suite.metrics.fp32_objects import NONE_KEPT, to_fp32
+from suite.metrics.mesh_gate import mesh_facts
 from suite.metrics.quality import Judge
 from suite.metrics.seen import seen, why_not_finite
 from suite.metrics.sharing import Lead, parts_of
@@ -71,9 +74,18 @@ def measure_quality(
         mean_interval(distances) if distances else None,
     )
     faults = [fault for part in scored for fault in part.faults]
-    return quality.model_copy(
-        update={"batch_size": batch_size, "warnings": _missed(faults, len(quality.outcomes))}
-    ), first
+    said = {
+        "batch_size": batch_size,
+        "warnings": _missed(faults, len(quality.outcomes)),
+        "not_known": why_not_known(quality),
+    }
+    return quality.model_copy(update=said), first
+
+
+def why_not_known(quality: Quality) -> dict[str, str]:
+    """By field, why a number is missing that other models and prompts have."""
+    unknown = {} if quality.chamfer_to_fp32 else dict.fromkeys(("chamfer_to_fp32", "f_score_to_fp32"), NONE_KEPT)
+    return unknown if quality.attributes else unknown | {"attributes": NO_SCENES}
 
 
 class Row:
@@ -129,7 +141,19 @@ def score_part(
     others = generated(pipeline, pair, sample=1, batch_size=batch_size) if pair else None
     broken = [(prompt, why_not_finite(one)) for prompt, one in zip(prompts, objects)]
     faults = [f"{prompt!r} is {why}" for prompt, why in broken if why is not None]
-    return Scored(judge.score(objects, prompts), [] if others is None else apart(objects, others), faults)
+    outcomes = beside_recognition(judge.score(objects, prompts), objects, getattr(pipeline, "model", ""))
+    return Scored(outcomes, [] if others is None else apart(objects, others), faults)
+
+
+def beside_recognition(outcomes: list[PromptOutcome], objects: Objects, model: str) -> list[PromptOutcome]:
+    """The outcomes with what needs no judge: the distance to fp32's object, and what a mesh is like."""
+    distances = to_fp32(model, objects, [outcome.prompt for outcome in outcomes])
+    found = []
+    for outcome, one, distance in zip(outcomes, objects, distances):
+        chamfer_, f_score = (None, None) if distance is None else (round(part, 5) for part in distance)
+        facts = {"chamfer_to_fp32": chamfer_, "f_score_to_fp32": f_score, "mesh": mesh_facts(one)}
+        found.append(outcome.model_copy(update=facts))
+    return found
 
 
 def _prompts(judge: Judge, part: Iterable[int]) -> list[str]:
