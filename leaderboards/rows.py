@@ -19,7 +19,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
-from suite.judging.paired_quality import attribute_differences, difference, hit_pairs
+from suite.judging.paired_quality import attribute_differences, difference, hit_pairs, looked_at
 from suite.records import (
     NOT_RUN,
     SCHEMA_VERSION,

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suite.catalogue.extensions import find_judge
+from suite.catalogue.judges import JUDGE_OF
 from suite.catalogue.models import Model
 from suite.models.checkpoints.archives import ArchiveError, check_pictures
 from suite.models.checkpoints.download import Report, download
@@ -36,9 +38,6 @@ from suite.scenes.gallery import GALLERY
 TIMING_PROMPTS = {"embedded": "a small red cube on a large blue ball"}  # by prompt set; else its first
 COCO_COUNT = 153
 RIVALS, RIVALS_LARGE = GALLERY_SIZE - 1, 3000  # captions beside an object's own, in the two galleries
-NANO = "clip-nano-judge"
-JUDGES = (NANO, "clip-vit-b-32", "clip-vit-l-14")
-JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
 LARGEST_CAPTIONS_BYTES = 1 << 20
 LONGEST = 300  # characters; CLIP reads 75 tokens of a prompt
 # What decides between two texts, by who reads them: where it is the same, the score would be rounding noise.
@@ -99,11 +98,11 @@ def timing_prompt(name: str) -> str:
 def find_judging(name: str, judge: str | None = None, file: Path | None = None) -> None:
     """WeightsAbsent when captions or judge are not on this machine: asked before a cell spends its time."""
     load_prompts(name, file)
-    judge = judge or JUDGE_OF[name]
-    if judge not in JUDGES:
-        raise unknown("judge", judge, JUDGES)
-    if judge in OFFICIAL:
-        locate(OFFICIAL[judge], judge)
+    entry = find_judge(judge or JUDGE_OF[name])
+    if entry.name in OFFICIAL:
+        locate(OFFICIAL[entry.name], entry.name)
+    if entry.python is not None and not os.environ.get(entry.python):
+        raise WeightsAbsent(f"{entry.name} runs in a Python of its own: set {entry.python} to that of its environment")
 
 
 def check_file(file: Path) -> None:
@@ -120,9 +119,9 @@ def why_unreadable(
     """Why the models of a prompt set, this one, or the judge cannot read what is asked: a file's first such line with
     the reason, and what can be done; None where they can. Embedded networks know the words of their grammar, published
     ones all, but a sentence around a prompt may leave no place for its end."""
-    if judge == NANO != JUDGE_OF[name]:
+    if judge is not None and name not in (reads := find_judge(judge).reads):
         others = f"{name} has others; --judge {JUDGE_OF[name]} reads them"
-        return f"{NANO} knows the words of the embedded grammar only, and {others}"
+        return f"{judge} knows the words of {' and '.join(reads)} prompts only, and {others}"
     if file is None:
         return None
     if name == "embedded":

@@ -44,6 +44,7 @@ from suite.outcomes import PromptOutcome as PromptOutcome
 from suite.outcomes import Quality as Quality
 from suite.outcomes import Record as Record
 from suite.outcomes import Share as Share
+from suite.outcomes import Stopped as Stopped
 
 SCHEMA_VERSION = 1
 PROTOCOL = "1"  # raised whenever a figure would change its meaning: views, gallery, noise, timing rules

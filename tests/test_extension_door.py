@@ -75,7 +75,10 @@ def test_entries_of_a_shell_come_in_without_budgets_and_outside_the_default_run(
         ("no_such_module:MODEL", "No module named 'no_such_module'"),
         ("text3d_example.entries:BAL", "text3d_example.entries has no BAL"),
         ("text3d_example.entries", "'text3d_example.entries' is not possible; write module:NAME"),
-        ("text3d_example.ball:COLOURS", "expected one of Model, Optimization, Device, or a list of them; got dict"),
+        (
+            "text3d_example.ball:COLOURS",
+            "expected one of Model, Optimization, Device, Judge, or a list of them; got dict",
+        ),
         ("text3d_example.entries:BALL,text3d_example.entries:BALL", "models: ball-nano-text is there already"),
     ],
     ids=["no module", "no name", "no colon", "another thing", "twice"],

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
+from suite.catalogue.judges import JUDGE_OF, JUDGES, NANO
 from suite.catalogue.models import MODELS
 from suite.judging.scores import summarize
 from suite.metrics import judges
@@ -22,7 +23,6 @@ from suite.models.checkpoints.embedded import WeightsAbsent, WeightsError
 from suite.models.checkpoints.official_files import OFFICIAL, OfficialFile
 from suite.models.conditioning.clip import import_open_clip
 from suite.names import UnknownName
-from suite.prompts import JUDGE_OF, JUDGES, NANO
 from tests.test_prompts import coco, prompt_file  # noqa: F401 - fixtures
 
 SIZE_PX = 48
@@ -125,10 +125,10 @@ def by_hand(judge: Judge, clouds: torch.Tensor, prompts: list[str], captions: li
     """Rank and lead of each object's own caption among the other captions, one object and one caption at a time."""
     from suite.scenes.renderer import judge_views
 
-    ranks = []
+    ranks, clip = [], judge._recognizer.clip
     for cloud, own in zip(clouds, prompts):
-        picture = openai_views(judge.clip, judge_views(cloud[None], size_px=SIZE_PX))[0]
-        score = {caption: float(picture @ openai_captions(judge.clip, [caption])[0]) for caption in {own, *captions}}
+        picture = openai_views(clip, judge_views(cloud[None], size_px=SIZE_PX))[0]
+        score = {caption: float(picture @ openai_captions(clip, [caption])[0]) for caption in {own, *captions}}
         others = [score[caption] for caption in captions if caption != own]
         ranks.append((sum(other >= score[own] for other in others), score[own] - max(others)))
     return ranks

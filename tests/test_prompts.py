@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from suite import prompts as sets
+from suite.catalogue.judges import NANO
 from suite.catalogue.models import MODELS
 from suite.metrics.quality import gallery_sha256
 from suite.metrics.scoring import DIVERSITY_PROMPTS
@@ -253,8 +254,8 @@ def test_embedded_models_cannot_read_other_words_and_full_size_ones_can(tmp_path
 def test_prompts_of_the_grammar_are_read_by_all(tmp_path):
     path = prompt_file(tmp_path, "A red cube.\ntwo small blue balls\n")
     assert [why_unreadable(name, None, file) for name in sets.SETS for file in (None, path)] == [None] * 4
-    assert "--judge clip-vit-b-32 reads them" in why_unreadable("coco", sets.NANO)
-    assert why_unreadable("embedded", sets.NANO) is None
+    assert "--judge clip-vit-b-32 reads them" in why_unreadable("coco", NANO)
+    assert why_unreadable("embedded", NANO) is None
 
 
 def test_files_that_are_no_text_are_named(tmp_path):

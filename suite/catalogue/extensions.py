@@ -1,4 +1,4 @@
-"""The door for others: models, optimizations and devices from packages outside this repository.
+"""The door for others: models, optimizations, devices and judges from packages outside this repository.
 
 A package names its entries in its own pyproject.toml,
 
@@ -6,8 +6,8 @@ A package names its entries in its own pyproject.toml,
     my-model = "my_package.entries:MODEL"
 
 or somebody names them for one shell: `TEXT3D_EXTENSIONS=my_package.entries:MODEL,my_module:DEVICE`. What the name leads
-to is a `Model`, an `Optimization` or a `Device`, or a list of them. They run when they are named or marked, and need no
-budgets. One that cannot be read is said (`problems`) and left out: it ends no session of the others.
+to is a `Model`, an `Optimization`, a `Device` or a `Judge`, or a list of them. They run when they are named or marked,
+and need no budgets. One that cannot be read is said (`problems`) and left out: it ends no session of the others.
 Entry points: https://packaging.python.org/en/latest/specifications/entry-points/
 """
 
@@ -23,15 +23,18 @@ from importlib import metadata
 from typing import Any
 
 from suite.catalogue.devices import DEVICES, Device
+from suite.catalogue.judges import JUDGES, Judge
 from suite.catalogue.models import MODELS, Model
 from suite.catalogue.optimizations import OPTIMIZATIONS
 from suite.catalogue.recipes import Optimization
+from suite.names import unknown
 
 VARIABLE = "TEXT3D_EXTENSIONS"
 CATALOGUES: dict[type, tuple[str, dict]] = {
     Model: ("models", MODELS),
     Optimization: ("optimizations", OPTIMIZATIONS),
     Device: ("devices", DEVICES),
+    Judge: ("judges", JUDGES),
 }
 # In an id (`model/optimization@device`, with `+` between composed recipes) and in a file's name.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -51,7 +54,7 @@ class Extensions:
     brought_by: dict[tuple[str, str], str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def has(self, entry: Model | Optimization | Device) -> bool:
+    def has(self, entry: Model | Optimization | Device | Judge) -> bool:
         return (CATALOGUES[type(entry)][0], entry.name) in self.brought_by
 
 
@@ -71,6 +74,14 @@ def extensions() -> Extensions:
             why = str(error) if isinstance(error, NoEntry) else f"{type(error).__name__}: {error}"
             found.problems.append(f"{source}: {why}")
     return found
+
+
+def find_judge(name: str) -> Judge:
+    """Of the suite or of another package. UnknownName with the nearest."""
+    extensions()  # fills the catalogue
+    if name not in JUDGES:
+        raise unknown("judge", name, JUDGES)
+    return JUDGES[name]
 
 
 def _offers() -> Iterator[tuple[str, Any]]:
@@ -128,8 +139,10 @@ def _is_tuple(entry: Any, name: str) -> bool:
     return declared.startswith("tuple") and not (getattr(entry, name) is None and "None" in declared)
 
 
-def _marks(entry: Model | Optimization | Device) -> tuple[str, ...]:
+def _marks(entry: Model | Optimization | Device | Judge) -> tuple[str, ...]:
     """What becomes pytest marks."""
     if isinstance(entry, Optimization):
         return tuple(technique.name for technique in entry.techniques)
+    if isinstance(entry, Judge):
+        return ()
     return (entry.family,) if isinstance(entry, Model) else (entry.name,)

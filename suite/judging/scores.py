@@ -18,14 +18,13 @@ def summarize(
 ) -> Quality:
     """The quality that these outcomes show. diversity: Chamfer distance between two objects of a prompt. anytime: how
     many there are was settled by looking at them, which the shares' intervals then have to bear."""
+    worst = [outcome.worst_view_margin_153 for outcome in outcomes]
     return Quality(
         judge=judge,
         outcomes=list(outcomes),
         r_precision=_share([o.rank_153 == 0 for o in outcomes], anytime),
         r_precision_3001=_share((o.rank_3001 == 0 for o in outcomes if o.rank_3001 is not None), anytime),
-        worst_view=_share(
-            (o.worst_view_margin_153 > 0 for o in outcomes if o.worst_view_margin_153 is not None), anytime
-        ),
+        worst_view=_share((lead > 0 for lead in worst if lead is not None), anytime),
         attributes=attributes_kept(outcomes, anytime),
         chamfer=_mean(o.chamfer for o in outcomes if o.chamfer is not None),
         chamfer_to_fp32=_mean(o.chamfer_to_fp32 for o in outcomes if o.chamfer_to_fp32 is not None),

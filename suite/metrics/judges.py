@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suite.catalogue.extensions import find_judge
+from suite.catalogue.judges import NANO
+from suite.metrics.judges_elsewhere import Elsewhere
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.checkpoints.official import load_official
 from suite.models.conditioning.clip import (
@@ -24,8 +29,7 @@ from suite.models.conditioning.clip import (
     import_open_clip,
     load_clip,
 )
-from suite.names import unknown
-from suite.prompts import JUDGES, NANO
+from suite.names import resolve
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,30 +38,44 @@ TEXTS = 64  # captions embedded at once
 
 @dataclass
 class Recognizer:
-    """A frozen CLIP and how it is asked."""
+    """A frozen network and how it is asked."""
 
     name: str  # with the first digits of its weights' hash
-    clip: nn.Module
     size_px: int
     captions: Callable[[list[str]], Tensor]  # [T] -> unit vectors [T, width]
     views: Callable[[Tensor], Tensor]  # pictures [B, V, 3, size, size], fractions 0–1 -> unit vectors [B, width]
+    clip: nn.Module | None = None  # where it is one
 
 
 def load_judge(name: str) -> Recognizer:
-    """One of `suite.prompts.JUDGES`."""
-    if name not in JUDGES:
-        raise unknown("judge", name, JUDGES)
-    return _openai(name) if name in OPEN_CLIP else _nano()
+    """One of `suite.catalogue.judges.JUDGES`, in this process or in one of another Python. JudgeAbsent where that
+    Python is not named, or what it says is no judge's answer."""
+    judge = find_judge(name)
+    if judge.python is not None:
+        made = Elsewhere(judge.python, judge.builder, name)
+    else:
+        made = resolve(judge.builder)(name)
+    if isinstance(made, Recognizer):
+        return made
+    return Recognizer(
+        made.name, made.size_px, lambda texts: _unit(made.captions(texts)), lambda views: _unit(made.views(views))
+    )
 
 
-def _nano() -> Recognizer:
+def _unit(vectors: Any) -> Tensor:
+    """Of a judge of another package: a tensor, or what numpy takes for an array."""
+    found = vectors if isinstance(vectors, Tensor) else torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+    return F.normalize(found.float(), dim=-1)
+
+
+def nano(name: str) -> Recognizer:
     weights, digest = load_embedded(NANO)
     clip = build_clip_nano().eval()
     load_clip(clip, weights)
-    return Recognizer(f"{NANO}:{digest[:12]}", clip, 64, partial(embed_captions, clip), partial(embed_views, clip))
+    return Recognizer(f"{NANO}:{digest[:12]}", 64, partial(embed_captions, clip), partial(embed_views, clip), clip)
 
 
-def _openai(name: str) -> Recognizer:
+def openai(name: str) -> Recognizer:
     weights, digest = load_official(name)
     clip = build_openai(OPEN_CLIP[name])
     load_clip(clip, weights)
@@ -69,7 +87,7 @@ def recognizer(name: str, clip: nn.Module) -> Recognizer:
     clip = clip.eval().requires_grad_(False)
     size = clip.visual.image_size
     size_px = size if isinstance(size, int) else size[0]
-    return Recognizer(name, clip, size_px, partial(openai_captions, clip), partial(openai_views, clip))
+    return Recognizer(name, size_px, partial(openai_captions, clip), partial(openai_views, clip), clip)
 
 
 @torch.inference_mode()

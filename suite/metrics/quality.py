@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suite.catalogue.judges import JUDGE_OF
 from suite.metrics.attributes import attribute_margins
 from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
@@ -19,7 +20,7 @@ from suite.metrics.judges import load_judge
 from suite.metrics.seen import seen
 from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
-from suite.prompts import JUDGE_OF, RIVALS, RIVALS_LARGE, load_prompts
+from suite.prompts import RIVALS, RIVALS_LARGE, load_prompts
 from suite.records import PromptOutcome
 from suite.scenes.captions import all_scenes
 from suite.scenes.renderer import judge_views
@@ -41,7 +42,6 @@ class Judge:
         """prompts: the set's name (`Model.prompts`). judge: another than the set's own. file: a user's own prompts."""
         self._set = load_prompts(prompts, file)
         self._recognizer = load_judge(judge or JUDGE_OF[prompts])
-        self.clip = self._recognizer.clip
         self.name = self._recognizer.name
         self.prompts: list[str] = list(self._set.prompts)
         self.gallery_sha256 = self._set.sha256

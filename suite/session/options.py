@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from suite.catalogue.extensions import find_judge
 from suite.judging.stopping import Stopping
 from suite.models.checkpoints.official import GIVEN_VARIABLE
-from suite.prompts import JUDGES, PromptsError, check_file
+from suite.names import UnknownName
+from suite.prompts import PromptsError, check_file
 from suite.records import GALLERY_SIZE
 from suite.worker.launching import TIMEOUT_S
 
@@ -141,8 +143,9 @@ def add_to(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--judge",
         default=None,
-        choices=JUDGES,
-        help="Score with this network instead of the prompt set's own.",
+        metavar="NAME",
+        help="Score with this network instead of the prompt set's own: one of suite/catalogue/judges.py, or of a "
+        "package's (docs/extending.md).",
     )
     group.addoption(
         "--time-budget",
@@ -192,6 +195,11 @@ def use_files(config: pytest.Config) -> None:
     """Check numbers and files that were named, and tell the workers where weights are."""
     if config.getoption("quality_time") <= 0:
         raise pytest.UsageError(f"--quality-time: {config.getoption('quality_time')} is not possible; above 0")
+    if (judge := config.getoption("judge")) is not None:
+        try:
+            find_judge(judge)
+        except UnknownName as error:
+            raise pytest.UsageError(f"--judge: {error}") from None
     given, prompts = config.getoption("weights_dir"), config.getoption("prompts")
     if given is not None:
         if not given.is_dir():

@@ -1,6 +1,7 @@
-"""Three entries, one literal each. Without torch: what they name is imported where it runs."""
+"""Four entries, one literal each. Without torch: what they name is imported where it runs."""
 
 from suite.catalogue.devices import Device
+from suite.catalogue.judges import Judge
 from suite.catalogue.models import Model
 from suite.catalogue.recipes import Optimization, Technique
 
@@ -29,4 +30,19 @@ ORIN_NANO = Device(
     backend="suite.devices.jetson:Jetson",
     chip="Orin Nano",
     source="Jetson Orin Nano data sheet; not run on the real thing",
+)
+
+COLOURS = Judge(
+    name="colours",
+    builder="text3d_example.colours:build",
+    reads=("embedded",),
+    source="an example: how much of each colour that the caption names is in the pictures",
+)
+
+COLOURS_ELSEWHERE = Judge(
+    name="colours-elsewhere",
+    builder="text3d_example.colours:build",
+    reads=("embedded",),
+    python="COLOURS_PYTHON",  # a Python whose packages this judge needs
+    source="an example: the same in an environment of its own",
 )

@@ -1,0 +1,82 @@
+"""A judge of another package, in this Python and in one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from suite.metrics.judges_elsewhere import Elsewhere, JudgeAbsent
+from tests.test_extension_door import EXAMPLE, ROOT, session
+
+BUILDER = "text3d_example.colours:build"
+ENTRIES = "text3d_example.entries:BALL,text3d_example.entries:COLOURS,text3d_example.entries:COLOURS_ELSEWHERE"
+PATHS = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLE)]), "TEXT3D_EXTENSIONS": ENTRIES}
+CELL = "suite/test_configurations.py::test_configuration[ball-nano-text/fp32@cpu]"
+FAST = ("--quality-prompts", "8", "--time-budget", "0.1")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """A Python that has the judge's package and nothing of the suite."""
+    monkeypatch.setenv("COLOURS_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE))
+
+
+def test_a_judge_in_a_python_of_its_own_answers_as_it_does_here(example, monkeypatch):
+    import torch
+
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    from text3d_example.colours import Colours
+
+    there = Elsewhere("COLOURS_PYTHON", BUILDER, "colours")
+    assert (there.name, there.size_px) == ("colours:1", 32)
+    captions = ["a red cube on a blue ball", "a green cone", "nothing"]
+    assert there.captions(captions) == pytest.approx(Colours().captions(captions), abs=1e-6)
+    pictures = torch.rand(5, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert there.views(pictures) == pytest.approx(Colours().views(pictures), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("python", "builder", "why"),
+    [
+        (None, BUILDER, "set COLOURS_PYTHON"),
+        ("/no/such/python", BUILDER, "does not start"),
+        (sys.executable, "text3d_example.colour:build", "ModuleNotFoundError"),
+        (sys.executable, "text3d_example.colours:biuld", "AttributeError"),
+        ("/bin/true", BUILDER, "its process ended"),
+        ("/bin/echo", BUILDER, "it said"),
+    ],
+)
+def test_one_that_cannot_be_asked_says_why(example, monkeypatch, python, builder, why):
+    monkeypatch.delenv("COLOURS_PYTHON") if python is None else monkeypatch.setenv("COLOURS_PYTHON", python)
+    with pytest.raises(JudgeAbsent, match=why):
+        Elsewhere("COLOURS_PYTHON", builder, "colours")
+
+
+def test_what_goes_wrong_with_a_task_is_told(example):
+    there = Elsewhere("COLOURS_PYTHON", BUILDER, "colours")
+    with pytest.raises(JudgeAbsent, match="AttributeError"):
+        there.captions([1])
+
+
+@pytest.mark.parametrize("judge", ["colours", "colours-elsewhere"])
+def test_a_session_scores_with_it_and_its_row_names_it(judge, tmp_path):
+    elsewhere = {"COLOURS_PYTHON": sys.executable} if judge == "colours-elsewhere" else {}
+    done = session(CELL, *FAST, "--judge", judge, storage=f"file://{tmp_path}", **PATHS, **elsewhere)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = tmp_path.glob("*/0001_test.json")
+    (cell,) = json.loads(file.read_text())["cells"]
+    assert cell["quality"]["judge"] == "colours:1" and len(cell["quality"]["outcomes"]) == 8
+
+
+def test_without_its_python_the_cell_says_what_to_set():
+    done = session(CELL, *FAST, "--judge", "colours-elsewhere", "-rs", **PATHS)
+    assert done.returncode == 0 and "set COLOURS_PYTHON to that of its environment" in done.stdout, done.stdout
+
+
+def test_an_unknown_judge_is_answered_with_the_nearest_and_one_that_lacks_the_words_runs_nothing():
+    done = session(CELL, "--judge", "colour", **PATHS)
+    assert done.returncode == 4 and "unknown judge 'colour'; nearest: colours" in done.stdout + done.stderr
