@@ -11,6 +11,30 @@ EVERYTHING, REGRESSIONS = "everything", "regressions only"
 LATEST = 12  # lines of the table at first sight; it scrolls
 
 
+@st.cache_resource(max_entries=4)
+def devices_of(stamp: str, _measurements: list) -> list[str]:
+    return sorted({m.device for m in _measurements})
+
+
+@st.cache_resource(max_entries=16)
+def boards_of(stamp: str, digest: str, device: str, _rows: list, _measurements: list) -> list[str]:
+    return data.boards_measured(_rows, _measurements, device)
+
+
+@st.cache_resource(max_entries=16)
+def measured_on(stamp: str, device: str, board: str, _measurements: list) -> dict[str, list]:
+    """A board's measurements by kind of weights, the one with the most first."""
+    its = [m for m in _measurements if m.device == device and (m.board or data.UNIDENTIFIED) == board]
+    return {kind: [m for m in its if data.kind_of_weights(m) == kind] for kind in data.kinds_of_weights(its)}
+
+
+@st.cache_resource(max_entries=16)
+def by_cell(stamp: str, device: str, board: str, weights: str, _measurements: list) -> tuple[dict, frozenset[str]]:
+    """The nights of each cell by its name, and all commits."""
+    found = {data.identity(its[-1]): its for its in cells(_measurements).values()}
+    return found, frozenset(m.commit for m in _measurements if m.commit)
+
+
 @st.cache_resource(max_entries=8, show_spinner="Judging the nights")
 def judged(stamp: str, device: str, board: str, _measurements: list) -> tuple:
     """The changes of a board, and its newest session judged."""
@@ -63,9 +87,9 @@ def show_cell(its: list, report, stamp: str, board: str, name: str, missing: fro
 rows, digest = choosing.begin("What changed, and since when")
 runs, stamp = choosing.history()
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
-devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in runs.measurements})]))
+devices = list(dict.fromkeys([*data.devices(rows), *devices_of(stamp, runs.measurements)]))
 device = choosing.select(first, "Device", devices, "device", data.first_device(rows))
-boards = data.boards_measured(rows, runs.measurements, device)
+boards = boards_of(stamp, digest, device, rows, runs.measurements)
 board = choosing.select(second, "Board", boards, "board") if boards else None
 state = {"device": device}
 
@@ -73,15 +97,15 @@ if board is None:
     st.markdown(f"**No run of `{device}` is at hand.**")
     choosing.show_nothing(device)
 else:
-    measurements = [m for m in runs.measurements if m.device == device and (m.board or data.UNIDENTIFIED) == board]
-    weights = choosing.select(third, "Weights", data.kinds_of_weights(measurements), "weights")
+    by_weights = measured_on(stamp, device, board, runs.measurements)
+    weights = choosing.select(third, "Weights", list(by_weights), "weights")
     which = choosing.segments(fourth, "Table of", [EVERYTHING, REGRESSIONS], "changes")
-    measurements = [m for m in measurements if data.kind_of_weights(m) == weights]
-    missing = choosing.absent_commits(frozenset(m.commit for m in measurements if m.commit))
+    measurements = by_weights[weights]
+    by_name, of_all = by_cell(stamp, device, board, weights, measurements)
+    missing = choosing.absent_commits(of_all)
     found, report = judged(f"{stamp} {weights}", device, board, measurements)
     st.container(border=True).markdown(verdicts.headline(report, found, missing))
     show_changes(found, which, missing)
-    by_name = {data.identity(its[-1]): its for its in cells(measurements).values()}
     name = choosing.select(st, "Cell", list(by_name), "row", changes.first_cell(found, by_name))
     show_cell(by_name[name], report, stamp, board, name, missing)
     state |= {"board": board, "weights": weights, "changes": which, "row": name}
