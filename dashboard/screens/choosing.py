@@ -173,13 +173,25 @@ def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, 
     return device, select(second, "Board", boards, "board") if boards else None
 
 
+@st.cache_resource(max_entries=4)
+def _devices_of(stamp: str, _measurements: Sequence[Measurement]) -> list[str]:
+    return sorted({m.device for m in _measurements})
+
+
+@st.cache_resource(max_entries=16)
+def _boards_of(
+    stamp: str, digest: str, device: str, _rows: data.Rows, _measurements: Sequence[Measurement]
+) -> list[str]:
+    return data.boards_measured(_rows, _measurements, device)
+
+
 def device_and_board_measured(
-    rows: Sequence[PublishedRow], measurements: Sequence[Measurement], first, second
+    rows: data.Rows, measurements: Sequence[Measurement], first, second, stamp: str, digest: str
 ) -> tuple[str, str | None]:
-    """The same for pages of runs, which may be of boards that no table has."""
-    devices = list(dict.fromkeys([*data.devices(rows), *sorted({m.device for m in measurements})]))
+    """The same for pages of runs, which may be of boards that no table has. stamp and digest name both."""
+    devices = list(dict.fromkeys([*data.devices(rows), *_devices_of(stamp, measurements)]))
     device = select(first, "Device", devices, "device", data.first_device(rows))
-    boards = data.boards_measured(rows, measurements, device)
+    boards = _boards_of(stamp, digest, device, rows, measurements)
     return device, select(second, "Board", boards, "board") if boards else None
 
 

@@ -11,6 +11,20 @@ EVERYTHING, REGRESSIONS = "everything", "regressions only"
 LATEST = 12  # lines of the table at first sight; it scrolls
 
 
+@st.cache_resource(max_entries=16)
+def measured_on(stamp: str, device: str, board: str, _measurements: list) -> dict[str, list]:
+    """A board's measurements by kind of weights, the one with the most first."""
+    its = [m for m in _measurements if m.device == device and (m.board or data.UNIDENTIFIED) == board]
+    return {kind: [m for m in its if data.kind_of_weights(m) == kind] for kind in data.kinds_of_weights(its)}
+
+
+@st.cache_resource(max_entries=16)
+def by_cell(stamp: str, device: str, board: str, weights: str, _measurements: list) -> tuple[dict, frozenset[str]]:
+    """The nights of each cell by its name, and all commits."""
+    found = {data.identity(its[-1]): its for its in cells(_measurements).values()}
+    return found, frozenset(m.commit for m in _measurements if m.commit)
+
+
 @st.cache_data(max_entries=64, show_spinner="Finding the smallest change that would show")
 def smallest(stamp: str, board: str, cell: str, quantity: str, _line) -> str:
     return verdicts.smallest(_line)
@@ -57,22 +71,22 @@ def show_cell(its: list, report, stamp: str, board: str, name: str, missing: fro
 rows, digest = choosing.begin("What changed, and since when")
 runs, stamp = choosing.history()
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
-device, board = choosing.device_and_board_measured(rows, runs.measurements, first, second)
+device, board = choosing.device_and_board_measured(rows, runs.measurements, first, second, stamp, digest)
 state = {"device": device}
 
 if board is None:
     st.markdown(f"**No run of `{device}` is at hand.**")
     choosing.show_nothing(device)
 else:
-    measurements = [m for m in runs.measurements if m.device == device and (m.board or data.UNIDENTIFIED) == board]
-    weights = choosing.select(third, "Weights", data.kinds_of_weights(measurements), "weights")
+    by_weights = measured_on(stamp, device, board, runs.measurements)
+    weights = choosing.select(third, "Weights", list(by_weights), "weights")
     which = choosing.segments(fourth, "Table of", [EVERYTHING, REGRESSIONS], "changes")
-    measurements = [m for m in measurements if data.kind_of_weights(m) == weights]
-    missing = choosing.absent_commits(frozenset(m.commit for m in measurements if m.commit))
+    measurements = by_weights[weights]
+    by_name, of_all = by_cell(stamp, device, board, weights, measurements)
+    missing = choosing.absent_commits(of_all)
     found, report = choosing.judged(f"{stamp} {weights}", device, board, measurements)
     st.container(border=True).markdown(verdicts.headline(report, found, missing))
     show_changes(found, which, missing)
-    by_name = {data.identity(its[-1]): its for its in cells(measurements).values()}
     name = choosing.select(st, "Cell", list(by_name), "row", changes.first_cell(found, by_name))
     if found:
         taking.show_downloads(exports.of_table(changes.table(found, missing)), f"changes-{board}-{stamp}")

@@ -140,11 +140,14 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]
     """The index of the files as they are now; the known one itself where nothing else is to be kept."""
     names = {_name(path, folder): path for path in stats}
     same = {n for n, path in names.items() if n in known.files and tuple(known.files[n]["stat"]) == stats[path]}
-    kept, start = [], 0
+    kept, start = [], 0  # first line and end of what stays, in few and long pieces
     for name, facts in known.files.items():
-        if name in same and facts["lines"]:
-            kept.append(known.table.slice(start, facts["lines"]))
-        start += facts["lines"]
+        end = start + facts["lines"]
+        if name in same and kept and kept[-1][1] == start:
+            kept[-1][1] = end
+        elif name in same:
+            kept.append([start, end])
+        start = end
     files = {name: facts for name, facts in known.files.items() if name in same}
     fresh: dict[str, Contents] = {}
     lines: list[tuple] = []
@@ -162,8 +165,9 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]
         return known
     columns = zip(*lines) if lines else [()] * len(SCHEMA)
     added = [pyarrow.array(column, field.type) for column, field in zip(columns, SCHEMA)]
-    table = pyarrow.concat_tables([*kept, pyarrow.Table.from_arrays(added, schema=SCHEMA)])
-    return _Index(files, table, fresh)
+    old = [known.table.slice(first, end - first) for first, end in kept]
+    table = pyarrow.concat_tables([*old, pyarrow.Table.from_arrays(added, schema=SCHEMA)])
+    return _Index(files, table.combine_chunks(), fresh)
 
 
 def _name(path: Path, folder: Path) -> str:
