@@ -30,7 +30,7 @@ def show_machine(its: list, machine) -> None:
 
 
 rows, digest = choosing.begin("What is measured, and what is not")
-runs, _ = choosing.history()
+runs, stamp = choosing.history()
 first, second, third = st.columns([2, 3, 4], vertical_alignment="bottom")
 device, board = choosing.device_and_board_measured(rows, runs.measurements, first, second, stamp, digest)
 its = [m for m in runs.measurements if m.device == device and (m.board or data.UNIDENTIFIED) == board]
