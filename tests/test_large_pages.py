@@ -8,6 +8,7 @@ import pytest
 import streamlit
 
 from dashboard import changes, data
+from dashboard.words import in_markdown
 from leaderboards import rows as published_rows
 from leaderboards.tables import to_json
 from suite.index import kept
@@ -49,7 +50,7 @@ def test_a_page_shows_what_comes_first_and_says_how_many_there_are(tmp_path, mon
     assert len(page.dataframe[0].value) == MOST
     points = [trace for trace in specs(page)[0]["data"] if trace.get("customdata")]
     assert sum(len(trace["customdata"]) for trace in points) == MOST
-    assert "20 rows: 20 ok" in prose(page)
+    assert in_markdown("20 rows: 20 ok") in prose(page)
 
 
 def test_a_page_of_few_rows_says_nothing_of_it(tmp_path, monkeypatch):
@@ -76,7 +77,7 @@ def test_tables_are_read_once_and_again_when_they_change(tmp_path, monkeypatch):
 def test_a_list_of_runs_offers_the_newest_and_a_link_any(tmp_path, monkeypatch):
     folder = publish_nights(tmp_path, nights(20))
     page = open_app(monkeypatch, folder, "screens/compare.py")
-    assert any("the newest 8 of 20 rows" in caption.value for caption in page.caption)
+    assert "8 of 20 to choose from. A link names any of them." in prose(page)
     first = page.selectbox[0]
     assert len(first.options) == MOST
     from dashboard.compare import row_of

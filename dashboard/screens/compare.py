@@ -98,8 +98,8 @@ if len(groups) > MANY:
         "Only those with these words", placeholder="orin steps-16 2026-11", max_chars=200, key="words"
     )
 chosen = (first, second, *(choosing.asked_or_kept(f"{side}_{kind}") for side in "ab"))
-names = compare.narrowed(list(groups), words, (name for name in chosen if name in groups))
-if len(names) < len(groups):
+names = compare.narrowed(list(groups), words, (name for name in chosen if name in groups), data.MOST_SHOWN)
+if words or len(groups) > min(MANY, data.MOST_SHOWN):
     st.caption(f"{len(names):,} of {len(groups):,} to choose from. A link names any of them.")
 a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
