@@ -9,6 +9,11 @@ from leaderboards.choice import Answer
 from suite.records import PublishedRow
 
 HARD_SPACE = "\u00a0"  # keeps a figure and its unit on one line
+IN_WORDS = {
+    "r_precision": "R-Precision",
+    "r_precision_3001": "R-Precision among 3,001",
+    "f_score_to_fp32": "F-score to fp32",
+}
 NAMED_TIES = 4  # more than this are counted
 
 
@@ -18,7 +23,9 @@ def sentences(
     max_memory_bytes: float | None,
     max_energy_j: float | None = None,
     min_quality: float | None = None,
+    axis: str = "r_precision",
 ) -> str:
+    """axis: what quality means, by its name in `leaderboards.axes`."""
     if answer.considered == 0:
         return "**No configuration is ranked here**: the table below says why."
     limits = limits_in_words(max_latency_s, max_memory_bytes, max_energy_j, min_quality)
@@ -27,20 +34,20 @@ def sentences(
     if best is None:
         said.append(f"**{limits}: nothing fits** of {answer.considered} ranked configurations.")
     else:
-        figures = f"R-Precision {cells.r_precision(best)}, {_cost(best)}"
+        figures = f"{IN_WORDS[axis]} {cells.quality_on(best, axis)}, {_cost(best)}"
         said.append(f"**{limits}: best is `{best.configuration}`**, {figures}.")
         if min_quality is not None:
             said.append(f"The fastest of {answer.fitting} that reach that quality.")
             if answer.tied:
-                said.append(f"As fast within noise: {_listed(answer.tied, best)}.")
+                said.append(f"As fast within noise: {_listed(answer.tied, best, axis)}.")
         elif answer.tied:
             count = len(answer.tied) + 1
             said.append(
                 f"The fastest of {count} whose quality cannot be told from the highest; "
-                f"tied with it within noise: {_listed(answer.tied, best)}."
+                f"tied with it within noise: {_listed(answer.tied, best, axis)}."
             )
     if miss is not None:
-        said.append(f"Nearest miss: {_name(miss.row, best)}, {_quality(miss.row)}: {miss.why}.")
+        said.append(f"Nearest miss: {_name(miss.row, best)}, {_quality(miss.row, axis)}: {miss.why}.")
     return " ".join(said)
 
 
@@ -67,15 +74,15 @@ def _name(row: PublishedRow, beside: PublishedRow | None) -> str:
     return f"`{row.optimization if same else row.configuration}`"
 
 
-def _quality(row: PublishedRow) -> str:
-    return cells.r_precision(row).split(" (")[0].replace(" ", HARD_SPACE)
+def _quality(row: PublishedRow, axis: str) -> str:
+    return cells.quality_on(row, axis).split(" (")[0].replace(" ", HARD_SPACE)
 
 
 def _cost(row: PublishedRow) -> str:
     return ", ".join(part.replace(" ", HARD_SPACE) for part in (cells.time(row.latency_s), cells.memory(row)))
 
 
-def _listed(rows: Sequence[PublishedRow], best: PublishedRow) -> str:
-    named = [f"{_name(row, best)} ({_quality(row)}, {_cost(row)})" for row in rows[:NAMED_TIES]]
+def _listed(rows: Sequence[PublishedRow], best: PublishedRow, axis: str) -> str:
+    named = [f"{_name(row, best)} ({_quality(row, axis)}, {_cost(row)})" for row in rows[:NAMED_TIES]]
     more = len(rows) - NAMED_TIES
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")

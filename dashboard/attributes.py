@@ -12,7 +12,7 @@ from suite.records import Interval, Quality
 
 # Two of Okabe and Ito's colours, which no colour blindness mixes up (Color Universal Design, 2008), and a pattern.
 BLUE, ORANGE = "#0072b2", "#e69f00"
-WHISKER_COLOUR = "#3c4b5a"
+WHISKER_COLOUR = "#788796"
 
 
 def attributes_figure(a: Quality, b: Quality, of: tuple[str, str] = ("A", "B")) -> go.Figure:

@@ -17,8 +17,9 @@ from suite.judging.budgets import HIGHER_IS_BETTER
 from suite.records import PublishedRow
 
 MODEL_COLOURS = ("#2f6690", "#c8553d", "#588157", "#7b5ea7", "#b8860b", "#3a7d7c", "#a23b72", "#5c677d")
-STEPS_COLOUR, WHISKER_COLOUR = "#8a9bad", "rgba(60, 75, 90, 0.55)"
-LIMIT_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#b5482f", "#22303c", "#e8ecf0"
+# Seen on light and on dark.
+STEPS_COLOUR, WHISKER_COLOUR = "#8a9bad", "rgba(120, 135, 150, 0.75)"
+LIMIT_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#b5482f", "#708090", "rgba(128, 140, 150, 0.25)"
 DIMMED = 0.35  # opacity of what another configuration beats
 LARGEST, SMALLEST = 26, 7  # marker diameters in pixels; the area stands for memory
 LABELLED = 14  # of more points than this, only those on the frontier are labelled

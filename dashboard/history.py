@@ -15,7 +15,7 @@ import pandas
 import plotly.graph_objects as go
 
 from dashboard.commits import told
-from dashboard.figures import LIMIT_COLOUR, MODEL_COLOURS
+from dashboard.figures import GRID_COLOUR, LIMIT_COLOUR, MODEL_COLOURS
 from dashboard.words import in_html
 from leaderboards import cells
 from suite.judging.baselines import Unit, unit_of
@@ -36,7 +36,6 @@ TITLES = {  # by quantity: what it is, its unit, the factor to it
 }
 UNITS = {"reference": "its session's fp32", "canary": "the session's canary, a fixed piece of work", "second": "1 s"}
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
-GRID_COLOUR = "rgba(128, 140, 150, 0.25)"  # on light and on dark
 BAND_OPACITY = 0.14
 FAILED = "did not end well"
 

@@ -14,6 +14,7 @@ from leaderboards.stages import extra_in_order, in_order, over_floor, shares
 from suite.records import PublishedRow
 
 BAR_PX, AROUND_PX, SLIMMEST_PX = 34, 130, 11  # a bar and its gap, axis and legend, one bar of a group
+BEYOND = 1.3  # times the longest latency: what a figure has room for
 EXTRA = {"shape": "/", "size": 5, "solidity": 0.35}  # hatched: another decoding, outside the latency
 FLOOR = "roofline floor"
 FORMATS = {  # of the table's number columns, as sprintf writes them
@@ -46,11 +47,17 @@ def time_figure(rows: Sequence[PublishedRow], as_shares: bool = False) -> go.Fig
             seconds = [row.extra_stage_latency_s.get(stage) for row in rows]
             said = [_said(row, stage, s, None) for row, s in zip(rows, seconds)]
             trace = _bar(f"{stage} (outside the latency)", names, seconds, said, colours[stage])
+            told = [None if s is None else f"+{cells.time(s)}" for s in seconds]
+            trace.update(text=told, textposition="inside", insidetextanchor="start", textangle=0)
             figure.add_trace(trace.update(marker_pattern=EXTRA, opacity=0.75))
         if floored := [row for row in rows if row.floor_s]:
             figure.add_trace(_floors(floored))
     unit = "Share of the stages' sum, %" if as_shares else "Seconds an object, medians · lower is better"
     _lay_out(figure, unit, len(rows), "stack")
+    if not as_shares and extra_in_order(rows):
+        # What is outside the latency ends where the figure does, with its seconds in words: it would flatten the rest.
+        longest = max(sum(row.stage_latency_s.values()) for row in rows)
+        figure.update_xaxes(range=[0, BEYOND * longest])
     return figure
 
 

@@ -80,6 +80,11 @@ def r_precision_3001(row: PublishedRow) -> str:
     return _with_interval(row.r_precision_3001, None, None, _percent, " %")
 
 
+def quality_on(row: PublishedRow, axis: str) -> str:
+    """The figure of an axis of `leaderboards.axes`."""
+    return {"r_precision": r_precision, "r_precision_3001": r_precision_3001, "f_score_to_fp32": to_fp32}[axis](row)
+
+
 def worst_view(row: PublishedRow) -> str:
     return _with_interval(row.worst_view, row.worst_view_low, row.worst_view_high, _percent, " %")
 

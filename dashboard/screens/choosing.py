@@ -166,11 +166,11 @@ def _within(text: object, least: float, most: float | None) -> bool:
         return False
 
 
-def device_and_board(rows: Sequence[PublishedRow], first, second) -> tuple[str, str | None]:
+def device_and_board(rows: Sequence[PublishedRow], first, second, **others) -> tuple[str, str | None]:
     """The choices, in these two columns; no board where the device has measured nothing."""
-    device = select(first, "Device", data.devices(rows), "device", data.first_device(rows))
+    device = select(first, "Device", data.devices(rows), "device", data.first_device(rows), **others)
     boards = data.boards(rows, device)
-    return device, select(second, "Board", boards, "board") if boards else None
+    return device, select(second, "Board", boards, "board", **others) if boards else None
 
 
 @st.cache_resource(max_entries=4)
@@ -195,9 +195,9 @@ def device_and_board_measured(
     return device, select(second, "Board", boards, "board") if boards else None
 
 
-def prompt_set(groups: dict[str, list[PublishedRow]]) -> str:
+def prompt_set(groups: dict[str, list[PublishedRow]], where=st) -> str:
     """The set of prompts to look at; asked only where there are several."""
-    return next(iter(groups)) if len(groups) == 1 else select(st, "Prompt set", list(groups), "prompts")
+    return next(iter(groups)) if len(groups) == 1 else select(where, "Prompt set", list(groups), "prompts")
 
 
 def history() -> tuple[History, str]:
@@ -227,12 +227,12 @@ def absent_commits(of: frozenset[str]) -> frozenset[str]:
     return commits.absent(of)
 
 
-def kind(kinds: Sequence[str]) -> str:
+def kind(kinds: Sequence[str], where=st) -> str:
     """The kind of output to look at, at first the one with the most rows; asked only where there are several."""
     if len(kinds) == 1:
         return kinds[0]
     told = "What is delivered. Only rows of one kind are held against each other; copied points do not count."
-    return select(st, "Kind", [*kinds, ALL_KINDS], "kind", help=told)
+    return select(where, "Kind", [*kinds, ALL_KINDS], "kind", help=told)
 
 
 def show_nothing(device: str) -> None:

@@ -13,6 +13,7 @@ from leaderboards.choice import Answer, Limits, answer
 from leaderboards.kinds import ALL_KINDS, by_kind
 
 MARKED, HIDDEN = "marked", "hidden"
+NARROW = 165  # pixels: two fit beside each other on a phone
 SCROLLS = 200  # rows; a longer table scrolls by itself
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
 FORMATS["remarks"] = st.column_config.TextColumn(width="medium")
@@ -96,33 +97,36 @@ def show_rows(shown: list, lines, missing: frozenset[str], heading: str, said: s
 
 rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
 verdict = st.container(border=True)
-first, second, third, fourth, fifth = st.columns([2, 3, 2, 2, 3], vertical_alignment="bottom")
-device, board = choosing.device_and_board(rows, first, second)
+# Side by side as far as there is room: on a phone two in a line, so that the figure is not far below.
+controls = st.container(horizontal=True, vertical_alignment="bottom")
+device, board = choosing.device_and_board(rows, controls, controls, width=NARROW)
 max_latency_s = choosing.positive(
-    third,
+    controls,
     "At most, seconds",
     "seconds",
     0.001,
     step=0.1,
     help="Held against the upper end of the latency's 95 % interval.",
+    width=NARROW,
 )
 gigabytes = choosing.positive(
-    fourth,
+    controls,
     "At most, GB",
     "gigabytes",
     0.001,
     step=0.01,
     help="Peak memory above the level before the model was loaded. 1 GB is 1,000,000,000 bytes.",
+    width=NARROW,
 )
+more = controls.popover("More", icon=":material/tune:", help="Kind of output, what quality means, other limits")
 unranked = choosing.segments(
-    fifth,
+    more,
     "Not ranked, in the figure",
     [MARKED, HIDDEN],
     "unranked",
     help="Rows that are simulated, extrapolated, no better than chance, smoke runs beside full ones, or measured under "
     "other conditions. The table always has them, with the reason.",
 )
-more = st.popover("More limits", icon=":material/tune:")
 joules = choosing.positive(
     more, "At most, joules an object", "joules", 0.001, step=1.0, help="Rows whose energy was not measured do not fit."
 )
@@ -149,25 +153,26 @@ if board is None:
     choosing.show_nothing(device)
 else:
     groups = choosing.comparisons(digest, device, board, rows)
-    prompts = choosing.prompt_set(groups)
+    prompts = choosing.prompt_set(groups, more)
     where = (digest, device, board, prompts)
     behind = runs.qualities(measurements(*where, groups[prompts])) | held.outcomes()
     of_kind = kinds(*where, groups[prompts])
-    kind = choosing.kind(list(of_kind))
+    kind = choosing.kind(list(of_kind), more)
     alike = of_kind.get(kind, groups[prompts])
     by_title = {title: axis for axis, title in TITLES.items()}
     told = "It opens on the one on which the ranked rows fall into most groups that can be told apart."
     opens_on = TITLES[axis_to_open_on(*where, kind, alike, behind)]
-    title = choosing.select(st, "Quality", list(by_title), "quality", opens_on, help=told)
+    title = choosing.select(more, "Quality", list(by_title), "quality", opens_on, help=told)
     axis = by_title[title]
     every, shown, said = looked_at(*where, kind, axis, alike, behind)
     missing = choosing.absent_commits(frozenset(row.commit for row in shown if row.commit))
     limits = replace(limits, axis=axis)
     found = answered(*where, kind, limits, every, behind)
-    if axis != figures.FIRST:
-        verdict.caption(f"Quality is {title}.")
+    verdict.caption(f"{in_markdown(f'{kind}; {prompts} prompts; quality is {title}.')} *More* has others.")
     verdict.markdown(
-        answers.sentences(found, limits.max_latency_s, limits.max_memory_bytes, limits.max_energy_j, limits.min_quality)
+        answers.sentences(
+            found, limits.max_latency_s, limits.max_memory_bytes, limits.max_energy_j, limits.min_quality, axis
+        )
     )
     choosing.say_left_out(shown, every, "frontier, R-Precision and latency")
 

@@ -57,8 +57,9 @@ def show_changes(found: list, missing: frozenset) -> None:
 
 rows, digest = choosing.begin("text3d-bench: what text-to-3D costs on small machines")
 st.markdown(f"{overview.WHAT}  \n{overview.QUALITY}")
-for column, (name, label, icon) in zip(st.columns(len(NEXT)), NEXT):
-    column.page_link(f"screens/{name}.py", label=label, icon=icon)
+ways = st.container(horizontal=True)
+for name, label, icon in NEXT:
+    ways.page_link(f"screens/{name}.py", label=label, icon=icon)
 history, stamp = choosing.history()
 cards = read(stamp, digest, rows, history.measurements)
 if not cards:

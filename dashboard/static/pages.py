@@ -127,7 +127,7 @@ def _rows(board: BoardPage, name: str, what: str, rows: Sequence[PublishedRow]) 
     axis = separating(rows, board.qualities)
     rows = rows if axis == figures.FIRST else ranked_on(axis, rows, board.qualities)
     found = answer(rows, qualities=board.qualities, limits=Limits(axis=axis))
-    sentence = answers.sentences(found, None, None)
+    sentence = answers.sentences(found, None, None, axis=axis)
     said = [
         f"<h2>Frontier of {in_html(what)}</h2>",
         f'<p class="verdict">{markdown_html(sentence)}</p>',
