@@ -224,5 +224,5 @@ def test_chromium_takes_a_file_and_refuses_a_large_one(published, tmp_path):
         page.set_input_files("input[type=file]", [str(small), str(large)])
         screenshot.settle(page)
         text = page.inner_text("[data-testid=stMain]")
-        assert "must be 20" in text and "Compare with ours" in text
+        assert "20.0MB or smaller" in text and "Compare with ours" in text
         assert page.elsewhere == []
