@@ -242,7 +242,7 @@ def quality_pass(
     clerk = (
         Clerk(job.stopping, judge.name, judge.gallery_sha256) if job.stopping is not None and not borrowing else None
     )
-    # Helpers have their parts from the job's number of prompts, so that number stays, and scoring ends on its way there.
+    # Helpers have their parts from the job's number of prompts, so that number stays; scoring ends on its way there.
     most = count if clerk is None else min(count, clerk.most(judge.prompts))
 
     def enough(outcomes: list[PromptOutcome]) -> bool:
