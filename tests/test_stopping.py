@@ -208,7 +208,12 @@ def test_a_ruined_recipe_is_known_after_a_few_prompts_and_counts_as_a_full_run(t
 
 
 def test_a_wrong_number_of_prompts_names_the_choices():
-    for asked in (["--quality-prompts", "1025"], ["--quality-prompts", "aut"], ["--quality-time", "0"]):
+    for asked in (
+        ["--quality-prompts", "1025"],
+        ["--quality-prompts", "aut"],
+        ["--quality-time", "0"],
+        ["--quality-time", "nan"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", *asked],
             cwd=ROOT,
