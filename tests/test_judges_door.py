@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +67,32 @@ def test_what_goes_wrong_with_a_task_is_told(example):
     there = Elsewhere("COLOURS_PYTHON", BUILDER, "colours")
     with pytest.raises(JudgeAbsent, match="AttributeError"):
         there.captions([1])
+
+
+def test_a_judge_amid_a_task_ends_with_the_process_that_asked(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text(
+        "import time\n"
+        "class Hanging:\n"
+        "    name, size_px = 'hanging:1', 32\n"
+        "    def captions(self, captions): time.sleep(600)\n"
+        "build = lambda name: Hanging()\n"
+    )
+    program = (
+        "from suite.metrics.judges_elsewhere import Elsewhere\n"
+        "judge = Elsewhere('COLOURS_PYTHON', 'hanging:build', 'hanging')\n"
+        "print(judge._process.pid, flush=True)\n"
+        "judge.captions(['a'])\n"
+    )
+    monkeypatch.setenv("COLOURS_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
+    asking = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    judge = int(asking.stdout.readline())
+    asking.kill()
+    asking.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{judge}").exists() and " Z " not in Path(f"/proc/{judge}/stat").read_text():
+        assert time.monotonic() < deadline, "the judge lives on"
+        time.sleep(0.1)
 
 
 class Odd:

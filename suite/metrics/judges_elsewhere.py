@@ -33,7 +33,7 @@ class Elsewhere:
             raise JudgeAbsent(f"{judge} runs in a Python of its own: set {variable} to that of its environment")
         try:
             self._process = subprocess.Popen(
-                [python, str(SERVER), builder, judge], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [python, str(SERVER), builder, judge, str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         except OSError as error:
             raise JudgeAbsent(f"{judge}: {variable} is {python!r}, which does not start: {error.strerror}") from None
