@@ -176,7 +176,7 @@ def test_builders_backends_and_techniques_are_where_the_catalogues_say():
 TELLER = """
 import sys
 def pytest_unconfigure(config):
-    heavy = ("torch", "diffusers", "open_clip", "torchvision", "streamlit", "pandas")
+    heavy = ("torch", "diffusers", "open_clip", "torchvision", "streamlit", "pandas", "scipy")
     print("HEAVY:", sorted(name for name in heavy if name in sys.modules))
     print("SEEN:", "suite.plugin" in sys.modules, "suite.test_configurations" in sys.modules)
 """

@@ -13,12 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from suite.judging.intervals import CONFIDENCE
 from suite.records import Interval
 
-STAKES = 2.0 ** -np.arange(5)  # parts of all that could be lost; more bettors pay for more that lose
+STAKES = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # parts of all that could be lost; more bettors pay for more that lose
 RICH = math.log(1 / (1 - CONFIDENCE))
 HALVINGS = 40
 EDGE = 1e-9  # from 0 and 1, against which nobody can bet
@@ -26,12 +24,20 @@ EDGE = 1e-9  # from 0 and 1, against which nobody can bet
 
 def log_wealth(counts: Sequence[int], values: Sequence[float], mean: float) -> float:
     """The logarithm of what was won against a mean between 0 and 1, by a stake in each of `counts` values, [kinds]."""
-    seen, lies, mean = np.asarray(counts), np.asarray(values), min(max(mean, EDGE), 1 - EDGE)
-    bets = np.concatenate([STAKES / mean, -STAKES / (1 - mean)])
-    with np.errstate(divide="ignore"):  # who stakes all may lose all
-        each = np.log1p(np.maximum(bets[:, None] * (lies - mean), -1.0))
-    won = (each[:, seen > 0] * seen[seen > 0]).sum(axis=1)
-    return float(np.logaddexp.reduce(won)) - math.log(len(bets))
+    mean = min(max(mean, EDGE), 1 - EDGE)
+    seen = [(count, value - mean) for count, value in zip(counts, values, strict=True) if count]
+    won = [sum(count * _log1p(bet * away) for count, away in seen) for stake in STAKES for bet in _bets(stake, mean)]
+    most = max(won)
+    return most + math.log(sum(math.exp(each - most) for each in won) / len(won)) if most > -math.inf else most
+
+
+def _bets(stake: float, mean: float) -> tuple[float, float]:
+    """On the true mean being higher, and lower."""
+    return stake / mean, -stake / (1 - mean)
+
+
+def _log1p(gain: float) -> float:
+    return math.log1p(gain) if gain > -1 else -math.inf  # who stakes all may lose all
 
 
 def share(hits: int, trials: int) -> Interval:
@@ -58,7 +64,7 @@ def _counts(pairs: Sequence[tuple[bool, bool]]) -> tuple[int, int, int]:
 
 
 def _interval(counts: Sequence[int], values: Sequence[float]) -> Interval:
-    middle = float(np.dot(counts, values)) / sum(counts)
+    middle = sum(count * value for count, value in zip(counts, values, strict=True)) / sum(counts)
 
     def end(outer: float) -> float:
         """Between the middle, which is inside, and an end of the scale."""

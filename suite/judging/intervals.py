@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, fmean, median, stdev
 
-from scipy.special import stdtrit  # scipy.stats has it too, and takes 1.5 s to import
-
 from suite.records import Interval
 
 CONFIDENCE = 0.95
@@ -15,6 +13,9 @@ CONFIDENCE = 0.95
 
 def student_t(freedom: float) -> float:
     """Student's t beyond which (1 − CONFIDENCE) / 2 lies on each side, for so many degrees of freedom."""
+    # pytest's own process needs none: there it would be most of the time to start. scipy.stats takes 1.5 s.
+    from scipy.special import stdtrit
+
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 

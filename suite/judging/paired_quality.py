@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import bdtr
-
 from suite.judging import anytime as at_any_time
 from suite.judging.intervals import proportion
 from suite.judging.scores import ATTRIBUTES, kept
@@ -91,5 +89,7 @@ def mcnemar_p(pairs: Sequence[tuple[bool, bool]], *, anytime: bool = False) -> f
         return at_any_time.p_value(pairs)
     won = sum(here and not there for here, there in pairs)
     lost = sum(there and not here for here, there in pairs)
+    from scipy.special import bdtr  # as in `suite.judging.intervals`
+
     # Of a fair coin both sides are alike: twice the smaller, which an even split counts its middle twice in.
     return min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5))) if won + lost else 1.0
