@@ -232,20 +232,19 @@ def outcome_of(kind: str, subject: str, recipe: str) -> dict:
             torch.cuda.empty_cache()
 
 
-def end_with_parent() -> None:
-    """A session that was killed leaves nobody computing."""
-    parent = os.getppid()
+def end_with(parent: int) -> None:
+    """A session that was killed leaves nobody computing, also where it was while this process imported torch."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
-def main(device: str, *rest: str) -> None:
+def main(parent: str, device: str, *rest: str) -> None:
     global DEVICE, DRY
     DEVICE, DRY = device, "--dry" in rest
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for line in sys.stdin:
         print(json.dumps(outcome_of(*json.loads(line))), file=answers, flush=True)

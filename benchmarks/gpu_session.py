@@ -123,7 +123,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile()
         path = [str(ROOT), *([str(packages)] if packages else []), os.environ.get("PYTHONPATH", "")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu_cells", options.device, *["--dry"] * options.dry],
+            [sys.executable, "-m", "benchmarks.gpu_cells", str(os.getpid()), options.device, *["--dry"] * options.dry],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
             stdin=subprocess.PIPE,

@@ -45,8 +45,8 @@ class Source:
 def of(what: PublishedRow | Measurement, folders: Iterable[Path]) -> Source:
     """Looks for the file below these folders."""
     folders = list(folders)
-    # A measurement may also be one that an index keeps, which only looks like it.
-    printed = what.fingerprint_id if isinstance(what, PublishedRow) else what.fingerprint and what.fingerprint.id
+    row = isinstance(what, PublishedRow)  # a measurement may be one of the index, which is no `Measurement`
+    printed = what.fingerprint_id if row else what.fingerprint and what.fingerprint.id
     path = find_file(what, folders)
     file = None if path is None else _shown(path, folders)
     return Source(what.session, file, printed, what.commit, what.measured_at, repeat_command(what))

@@ -35,8 +35,10 @@ OPTIONAL = ("tie band", "P(frontier), %", "to the original", "over the floor", "
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def measured_table(rows: Sequence[PublishedRow], missing: frozenset[str] = frozenset()) -> pandas.DataFrame:
-    """All rows of a board, failed ones too, the best first.
+def measured_table(
+    rows: Sequence[PublishedRow], missing: frozenset[str] = frozenset(), axis: str = "r_precision"
+) -> pandas.DataFrame:
+    """All rows of a board, failed ones too, the best first. axis: the quality that they are ranked by.
 
     Figures are in the units that the column names, percent for fractions, so that columns sort as numbers.
     The columns of OPTIONAL are left out where no row has a figure. `missing`: commits that are not in this repository.
@@ -57,7 +59,7 @@ def measured_table(rows: Sequence[PublishedRow], missing: frozenset[str] = froze
             "rank": cells.rank(row),
             "tie band": row.tie_band,
             "P(frontier), %": _scaled(row.frontier_probability, 100),
-            "remarks": remarks(row),
+            "remarks": remarks(row, axis),
             "budgets": verdicts(row),
             "speedup": row.speedup,
             "… of fp32's, s": cells.reference_latency(row),
@@ -141,9 +143,9 @@ def verdicts(row: PublishedRow) -> str:
     return "; ".join(said)
 
 
-def remarks(row: PublishedRow) -> str:
+def remarks(row: PublishedRow, axis: str = "r_precision") -> str:
     """Why it failed, why it is not ranked, and what makes it another kind than its neighbours."""
-    notes = cells.notes(row)
+    notes = cells.notes(row, axis)
     if row.status != Status.OK:
         # The status stands in a column of its own: "not ranked: status crashed" adds nothing.
         notes = "; ".join(note for note in notes.split("; ") if not note.startswith("not ranked: status"))

@@ -248,6 +248,7 @@ ADVICE = {
     "publish": "give another folder with --output",
     "site": "give another folder",
     "session": "give a file written by pytest --benchmark-save",
+    "predict": "give --check a file written by pytest --benchmark-save, or a folder of them",
 }
 COMMANDS = {
     "publish": _publish,

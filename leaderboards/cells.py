@@ -183,14 +183,15 @@ def budgets(row: PublishedRow) -> str:
     return ", ".join(bad) or f"{len(row.verdicts)} kept"
 
 
-def why_not_ranked(row: PublishedRow) -> str | None:
-    """Why a measured row has no place on its board's frontier; None for one that has, and for figures of others."""
+def why_not_ranked(row: PublishedRow, axis: str = "r_precision") -> str | None:
+    """Why a measured row has no place on its board's frontier, where quality is that axis; None for one that has, and
+    for figures of others."""
     if row.on_frontier is not None or row.source != "measured":
         return None
-    return why_unranked(row) or (LIKE_AMONG_LIKE if too_few_prompts(row) else OTHER_CONDITIONS)
+    return why_unranked(row, axis) or (LIKE_AMONG_LIKE if too_few_prompts(row) else OTHER_CONDITIONS)
 
 
-def notes(row: PublishedRow) -> str:
+def notes(row: PublishedRow, axis: str = "r_precision") -> str:
     """What a reader must know before using the figures."""
     said = [f"{row.weights} weights"] if row.weights not in (None, "embedded") else []
     said += ["simulated arithmetic: no latency"] if row.simulated else []
@@ -202,7 +203,7 @@ def notes(row: PublishedRow) -> str:
     else:
         said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
-    reason = why_not_ranked(row)
+    reason = why_not_ranked(row, axis)
     said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]
     return "; ".join(said) or DASH
 

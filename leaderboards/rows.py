@@ -20,19 +20,25 @@ from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
 from suite.judging.paired_quality import attribute_differences, difference, hit_pairs, looked_at
+from suite.judging.scores import ATTRIBUTES
 from suite.records import (
     NOT_RUN,
     SCHEMA_VERSION,
     Interval,
     Measurement,
+    MeshGate,
     PublishedRow,
     Quality,
+    Record,
     Reference,
     Status,
     first_error,
 )
 
 PUBLISHED = Path(__file__).parent / "published"
+# Fields with fields of their own, and those that have an interval an attribute.
+PARTS = {"meshes": MeshGate, "watertight": Interval}
+BY_ATTRIBUTE = frozenset(("attributes", "attribute_differences"))
 
 
 class MalformedRows(ValueError):
@@ -322,10 +328,17 @@ def newer_tables(folder: Path = PUBLISHED) -> list[str]:
     return found
 
 
-def _known(item: object) -> object:
+def _known(item: object, of: type[Record] = PublishedRow) -> object:
+    """Without the fields that a later version has added, in the parts of a row neither."""
     if not isinstance(item, dict):
         return item
-    return {name: value for name, value in item.items() if name in PublishedRow.model_fields}
+    found = {name: value for name, value in item.items() if name in of.model_fields}
+    for name in PARTS.keys() & found.keys():
+        found[name] = _known(found[name], PARTS[name])
+    for name in BY_ATTRIBUTE & found.keys():
+        if isinstance(found[name], dict):
+            found[name] = {a: _known(part, Interval) for a, part in found[name].items() if a in ATTRIBUTES}
+    return found
 
 
 def qualities(newest: Iterable[Measurement]) -> dict:

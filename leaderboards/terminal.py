@@ -109,14 +109,14 @@ def show_frontier(
                     print(summary(alike, kind) or "")
         if (said := cells.sessions(best)) is not None:
             print(said)
-        _show_unranked([*group, *(failed if board not in told else [])])
+        _show_unranked([*group, *(failed if board not in told else [])], axis)
         told.add(board)
         if commands and best:
             _show_commands(best)
 
 
-def _show_unranked(rows: Sequence[PublishedRow]) -> None:
-    for reason, found in _unranked(rows).items():
+def _show_unranked(rows: Sequence[PublishedRow], axis: str) -> None:
+    for reason, found in _unranked(rows, axis).items():
         print(f"{len(found)} not ranked, {reason}: {', '.join(_named_with_reason(row) for row in found)}")
 
 
@@ -125,11 +125,11 @@ def _named_with_reason(row: PublishedRow) -> str:
     return name if row.reason is None else f"{name} ({' '.join(row.reason.split())})"
 
 
-def _unranked(rows: Iterable[PublishedRow]) -> dict[str, list[PublishedRow]]:
+def _unranked(rows: Iterable[PublishedRow], axis: str = "r_precision") -> dict[str, list[PublishedRow]]:
     """Measured rows that are not ranked, by the reason."""
     found: dict[str, list[PublishedRow]] = {}
     for row in rows:
-        if (reason := cells.why_not_ranked(row)) is not None:
+        if (reason := cells.why_not_ranked(row, axis)) is not None:
             found.setdefault(reason, []).append(row)
     return found
 

@@ -26,6 +26,7 @@ class Interval(Record):
 
 
 Share = Annotated[Interval, within(0, 1)]
+ShareDifference = Annotated[Interval, within(-1, 1)]
 Distance = Annotated[Interval, within(0, 1e6, ends=False)]  # of a few, by Student: the low end may be below 0
 
 
@@ -49,7 +50,9 @@ class PromptOutcome(Record):
     worst_view_margin_153: Cosine | None = None  # the least lead of a single view; None: not recorded
     attribute_margins: dict[Attribute, Cosine] | None = None  # over near misses; None: no scene of the grammar
     chamfer: float | None = Field(default=None, ge=0)  # to the ground truth, where there is one
-    chamfer_to_fp32: float | None = Field(default=None, ge=0)  # to fp32's object from the same noise, where it is kept
+    chamfer_to_fp32: float | None = Field(
+        default=None, ge=0, le=1e6
+    )  # to fp32's object from the same noise, where it is kept
     f_score_to_fp32: Fraction | None = None
     mesh: MeshFacts | None = None  # None: no mesh, or one without faces
 
@@ -71,7 +74,7 @@ class Stopped(Record):
     gallery: int = Field(ge=2, le=3001)  # in which a hit was asked for
     margin: Fraction  # of the hit rate
     pairs: Count  # prompts that both were scored on
-    difference: Interval | None = None  # of the hit rates, valid wherever one stops
+    difference: ShareDifference | None = None  # of the hit rates, valid wherever one stops
     reference_session: FileName | None = None
 
 

@@ -44,6 +44,7 @@ from suite.outcomes import PromptOutcome as PromptOutcome
 from suite.outcomes import Quality as Quality
 from suite.outcomes import Record as Record
 from suite.outcomes import Share as Share
+from suite.outcomes import ShareDifference as ShareDifference
 from suite.outcomes import Stopped as Stopped
 
 SCHEMA_VERSION = 1
@@ -305,7 +306,7 @@ class PublishedRow(Record):
     r_precision_3001_low: Fraction | None = None
     r_precision_3001_high: Fraction | None = None
     chamfer: float | None = None
-    chamfer_to_fp32: float | None = Field(default=None, ge=0)  # to fp32's objects from the same noise
+    chamfer_to_fp32: float | None = Field(default=None, ge=0, le=1e6)  # to fp32's objects from the same noise
     f_score_to_fp32: Fraction | None = None
     f_score_to_fp32_low: Fraction | None = None
     f_score_to_fp32_high: Fraction | None = None
@@ -313,7 +314,7 @@ class PublishedRow(Record):
     worst_view_low: Fraction | None = None
     worst_view_high: Fraction | None = None
     attributes: dict[Attribute, Share] = {}  # objects that are not taken for a near miss in it
-    attribute_differences: dict[Attribute, Interval] = {}  # minus the reference's, on the same prompts
+    attribute_differences: dict[Attribute, ShareDifference] = {}  # minus the reference's, on the same prompts
     meshes: MeshGate | None = None
     diversity: float | None = None  # Chamfer distance between two objects of a prompt
     diversity_low: float | None = None

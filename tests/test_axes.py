@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from dashboard.figures import QUALITIES, frontier_figure
+from dashboard.tables import measured_table
 from leaderboards.axes import TITLES, bands, ranked_on, separating
 from leaderboards.frontier import AXES
 from leaderboards.rows import measured_rows, qualities
+from leaderboards.terminal import show_frontier
 from suite.judging.scores import summarize
 from suite.records import Measurement, Quality
 from tests.factories import measurement, quality, session_file
@@ -73,6 +75,15 @@ def test_one_row_without_a_figure_is_not_ranked_and_the_axis_is_not_opened_on():
     assert bands("f_score_to_fp32", rows, found) == 0
     marks = {row.optimization: row.on_frontier for row in ranked_on("f_score_to_fp32", rows, found)}
     assert marks == {"fp32": True, "steps-32": None, "steps-16": True}
+
+
+def test_what_has_no_figure_on_an_axis_is_said_to_lack_it(capsys):
+    rows = measured_rows(matrix((0.998, None, 0.60)))
+    show_frontier("cpu", rows, qualities=qualities(matrix((0.998, None, 0.60))), axis="f_score_to_fp32")
+    assert f"1 not ranked, no f_score_to_fp32: {NANO}/steps-32" in capsys.readouterr().out
+    shown = ranked_on("f_score_to_fp32", rows, {})
+    told = measured_table(shown, axis="f_score_to_fp32").set_index("configuration")["remarks"]
+    assert told[f"{NANO}/steps-32@cpu"] == "not ranked: no f_score_to_fp32"
 
 
 def test_the_frontier_is_another_on_another_axis():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import streamlit
 
 from dashboard import commits, data, exports, links, snapshots, sources
 from leaderboards.rows import measured_rows
+from suite.index.kept import Kept
+from suite.index.reading import read_indexed
 from suite.records import PublishedRow, Status
 from tests.dashboard_cases import NANO, a_night, matrix, open_app, prose, publish_nights, publish_runs, specs
 from tests.factories import measurement, row, session_file
@@ -41,6 +44,14 @@ def test_the_file_of_a_row_and_of_a_measurement_is_found(tmp_path):
     assert found.fingerprint == second.fingerprint.id
     assert found.command == f'pytest "suite/test_configurations.py::test_configuration[{NANO}/fp32@cpu]"'
     assert sources.of(first, folders).file == "history/laptop/0001_a.json"
+
+
+def test_a_measurement_of_the_index_has_the_same_source(tmp_path):
+    run = measurement()
+    os.utime(session_file(tmp_path / "laptop" / "0001_a.json", [run]), (1e9, 1e9))  # long settled
+    (kept,) = read_indexed(tmp_path, worth_bytes=0).measurements
+    assert isinstance(kept, Kept)
+    assert sources.of(kept, [tmp_path]) == sources.of(run, [tmp_path])
 
 
 def test_a_file_that_is_not_at_hand_is_said_and_a_commit_that_is_nowhere_marked(tmp_path):

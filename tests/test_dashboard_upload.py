@@ -9,6 +9,7 @@ import pytest
 import streamlit
 
 from dashboard import screenshot, uploads
+from leaderboards.rows import PUBLISHED
 from suite.fields import FileName
 from suite.history import MACHINE
 from suite.records import Status
@@ -30,6 +31,13 @@ def content(runs, folder: Path, **others) -> bytes:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
     return publish_runs(tmp_path_factory.mktemp("published"), matrix())
+
+
+@pytest.mark.parametrize("page", [*PAGES, UPLOAD])
+def test_every_page_shows_what_is_committed(page, monkeypatch):
+    """That history is long enough to come through the index, whose measurements are not those of a file."""
+    app = open_app(monkeypatch, PUBLISHED, page)
+    assert app.markdown and not app.exception
 
 
 # Read

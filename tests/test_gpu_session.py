@@ -55,6 +55,13 @@ def test_each_cell_is_journalled_once_and_gone_on_with(tmp_path, capsys):
     assert "2 ok, 1 unsupported" in capsys.readouterr().out
 
 
+def test_a_worker_whose_session_ended_while_it_started_takes_no_cell():
+    asked = json.dumps(["machine", "", ""]) + "\n"
+    command = [sys.executable, "-m", "benchmarks.gpu_cells", "1", "cpu", "--dry"]
+    done = subprocess.run(command, cwd=ROOT, input=asked, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_a_killed_session_keeps_its_cells_and_the_next_goes_on(tmp_path):
     journal = tmp_path / "journal.jsonl"
     command = [sys.executable, "-m", "benchmarks.gpu_session", "--device", "cpu", "--dry", "--minutes", "9"]

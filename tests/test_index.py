@@ -237,6 +237,13 @@ def test_where_it_cannot_be_kept_every_file_is_read(files, reads, monkeypatch, t
     assert len(reads) == 2 * len(set(reads))
 
 
+def test_a_user_without_a_home_reads_every_file(files, reads, monkeypatch):
+    monkeypatch.setenv(reading.VARIABLE, "~nobody-of-that-name/index")
+    for _ in range(2):
+        same(files)
+    assert len(reads) == 2 * len(set(reads))
+
+
 def test_nothing_of_it_lies_in_the_history(files, cache):
     before = sorted(files.rglob("*"))
     same(files)

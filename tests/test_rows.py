@@ -314,6 +314,43 @@ def test_published_files_are_read_back(tmp_path):
     assert load_published(tmp_path) == rows
 
 
+SHARE = {"value": 0.5, "low": 0.4, "high": 0.6}
+GATE = {"meshes": 1, "watertight": SHARE, "components": 1, "degenerate_faces": 0}
+
+
+@pytest.mark.parametrize(
+    ("there", "read"),
+    [
+        ({"invented": 1}, {}),
+        ({"meshes": GATE | {"watertight": SHARE | {"level": 0.95}, "holes": 3}}, {"meshes": GATE}),
+        ({"attributes": {"colour": SHARE | {"level": 0.95}, "texture": SHARE}}, {"attributes": {"colour": SHARE}}),
+        ({"attribute_differences": {"texture": SHARE}}, {"attribute_differences": {}}),
+    ],
+)
+def test_what_a_later_version_adds_to_a_row_or_to_a_part_of_it_is_ignored(tmp_path, there, read):
+    (row,) = json.loads(to_json(measured_rows([measurement()])))
+    (tmp_path / "cpu.json").write_text(json.dumps([row | there]))
+    (found,) = load_published(tmp_path)
+    assert found.model_dump(mode="json") == row | read
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attribute_differences", {"colour": {"value": 1e300}}),
+        ("chamfer_to_fp32", 1e308),
+        ("meshes", GATE | {"components": -1}),
+        ("attributes", None),
+        ("meshes", [1]),
+    ],
+)
+def test_a_value_that_no_measurement_has_is_refused_by_field(tmp_path, field, value):
+    (row,) = json.loads(to_json(measured_rows([measurement()])))
+    (tmp_path / "cpu.json").write_text(json.dumps([row | {field: value}]))
+    with pytest.raises(MalformedRows, match=f"row 0: {field}"):
+        load_published(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from suite.building import build
+from suite.configurations import find
 from suite.judging import anytime, stopping
 from suite.judging.borrowing import Committed
 from suite.judging.intervals import proportion
 from suite.judging.paired_quality import difference, mcnemar_p
 from suite.judging.scores import summarize
 from suite.judging.stopping import Clerk, Stopping
+from suite.metrics.quality import Judge
 from suite.metrics.scoring import Row, Scored
+from suite.metrics.sharing import Lead, fill
 from suite.records import PromptOutcome
+from suite.worker.job import Answers, Job
+from suite.worker.passes import Run, quality_pass
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a prompt, the {n}th" for n in range(1024)]
@@ -156,6 +164,28 @@ def test_it_ends_at_the_same_prompt_in_whatever_order_the_parts_come():
     assert not row.ended() and len(row.whole()) == 6
 
 
+def test_scoring_ends_where_the_reference_does_though_more_parts_were_numbered():
+    """The numbers of the parts are given out before anybody knows how many prompts the reference has."""
+    configuration = find("point-e-nano-text/distilled-2+copied-points@cpu")
+    judge = Judge()
+    quality = summarize(judge.name, [outcome(prompt, True) for prompt in judge.prompts[:12]])
+    reference = Committed("20260101T000000-1", "board", "2026-01-01T00:00:00+00:00", "w", judge.gallery_sha256, quality)
+    job = Job(configuration, "embedded", quality_prompts=64, stopping=Stopping(reference=reference))
+    numbers, writer = Pipe(duplex=False)
+    fill(writer, range(1, 8))
+    told, pipe = Pipe(duplex=False)
+    run = Run(job, build(configuration, "embedded", torch.device("cpu")), None, Answers(pipe), judge.prompts[0])
+    threads = torch.get_num_threads()
+    quality_pass(run, object_s=100.0, lead=Lead(numbers), beginning_s=1.0, known=None)
+    torch.set_num_threads(threads)
+    pipe.close()
+    said = [told.recv() for _ in range(4)]
+    assert said[1] == ("help",)
+    scored = said[-1][2]
+    assert len(scored.outcomes) == 16  # whole parts, and no part beyond
+    assert (scored.stopped.why, scored.stopped.pairs) == ("all prompts", 12)
+
+
 # A session.
 
 
@@ -178,7 +208,12 @@ def test_a_ruined_recipe_is_known_after_a_few_prompts_and_counts_as_a_full_run(t
 
 
 def test_a_wrong_number_of_prompts_names_the_choices():
-    for asked in (["--quality-prompts", "1025"], ["--quality-prompts", "aut"], ["--quality-time", "0"]):
+    for asked in (
+        ["--quality-prompts", "1025"],
+        ["--quality-prompts", "aut"],
+        ["--quality-time", "0"],
+        ["--quality-time", "nan"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", *asked],
             cwd=ROOT,

@@ -83,8 +83,8 @@ def figure(*named: object, _shown: list, marked: bool, max_latency_s: float | No
 
 
 @st.cache_resource(max_entries=8)
-def table(*named: str, missing: frozenset[str], _shown: list):
-    return tables.measured_table(_shown, missing)
+def table(*named: str, axis: str, missing: frozenset[str], _shown: list):
+    return tables.measured_table(_shown, missing, axis)
 
 
 def show_rows(shown: list, lines, missing: frozenset[str], heading: str, said: str, file_name: str) -> None:
@@ -199,7 +199,7 @@ else:
 
     if chosen is not None:
         show_details(by_name[chosen], missing)
-    lines = table(*where, kind, axis, missing=missing, _shown=shown)
+    lines = table(*where, kind, axis=axis, missing=missing, _shown=shown)
     of = "All rows" if len(shown) == len(every) else "Rows"
     show_rows(shown, lines, missing, f"{of} of `{board}`, {kind}", said, f"{device}-{digest}")
     state |= {"board": board, "prompts": prompts, "kind": kind, "quality": title, "row": chosen}

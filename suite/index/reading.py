@@ -64,10 +64,14 @@ def read_indexed(folder: Path, *, set_aside: bool = True, worth_bytes: int = WOR
     stats = {path: _stat(path) for path in history_files(folder)}
     if sum(stat[0] for stat in stats.values()) < worth_bytes:
         return read_folder(folder, set_aside=set_aside)
-    known = _Index.load(index_file(folder))
+    try:
+        file = index_file(folder)
+    except RuntimeError:  # a user without a home
+        return read_folder(folder, set_aside=set_aside)
+    known = _Index.load(file)
     found = _updated(known, folder, stats)
     if found is not known:
-        found.save(index_file(folder))
+        found.save(file)
     return gathered(folder, found.contents(folder, stats), set_aside)
 
 

@@ -1,4 +1,5 @@
-"""A judge's own process: `python judge_server.py module:function NAME`, in the environment of the judge.
+"""A judge's own process: `python judge_server.py module:function NAME PARENT`, in the environment of the judge. It ends
+when the process of that number is its parent no more, also amid a task.
 
 Run by its path, never imported, so nothing of the suite need be there. It builds the judge as `function(NAME)` and says
 {"name": ..., "size_px": ...}. Then it answers a line of JSON each:
@@ -15,11 +16,20 @@ import io
 import json
 import os
 import sys
+import threading
+import time
 
 import numpy as np
 
 
+def end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main() -> None:
+    threading.Thread(target=end_with, args=(int(sys.argv[3]),), daemon=True).start()
     tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from suite.catalogue.extensions import find_judge
 from suite.catalogue.judges import NANO
-from suite.metrics.judges_elsewhere import Elsewhere
+from suite.metrics.judges_elsewhere import Elsewhere, JudgeAbsent
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.checkpoints.official import load_official
 from suite.models.conditioning.clip import (
@@ -57,14 +57,21 @@ def load_judge(name: str) -> Recognizer:
         made = resolve(judge.builder)(name)
     if isinstance(made, Recognizer):
         return made
-    return Recognizer(
-        made.name, made.size_px, lambda texts: _unit(made.captions(texts)), lambda views: _unit(made.views(views))
-    )
+
+    def captions(texts: list[str]) -> Tensor:
+        vectors = _unit(made.captions(texts), len(texts), name)
+        if faults := int((~vectors.isfinite()).any(-1).sum()):
+            raise JudgeAbsent(f"{name}: its vectors of {faults} of {len(texts)} captions hold NaN or infinity")
+        return vectors
+
+    return Recognizer(made.name, made.size_px, captions, lambda views: _unit(made.views(views), len(views), name))
 
 
-def _unit(vectors: Any) -> Tensor:
-    """Of a judge of another package: a tensor, or what numpy takes for an array."""
+def _unit(vectors: Any, count: int, judge: str) -> Tensor:
+    """Of a judge of another package: a tensor, or what numpy takes for an array. JudgeAbsent where it is another."""
     found = vectors if isinstance(vectors, Tensor) else torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+    if found.ndim != 2 or len(found) != count:
+        raise JudgeAbsent(f"{judge}: its answer has the shape {list(found.shape)}, expected [{count}, width]")
     return F.normalize(found.float(), dim=-1)
 
 

@@ -17,6 +17,7 @@ from suite.metrics.attributes import attribute_margins
 from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
+from suite.metrics.judges_elsewhere import JudgeAbsent
 from suite.metrics.seen import seen
 from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
@@ -58,7 +59,11 @@ class Judge:
         shown = seen(objects)
         clouds, made = shown.clouds, shown.made  # what was not made is last of all, and at no distance
         views = judge_views(clouds, size_px=self._recognizer.size_px, normals=shown.normals)
-        alone = self._recognizer.views(views.flatten(0, 1)[:, None]).view(len(clouds), -1, self._captions.shape[1])
+        alone = self._recognizer.views(views.flatten(0, 1)[:, None]).unflatten(0, (len(clouds), -1))
+        if alone.shape[-1] != (width := self._captions.shape[-1]):
+            raise JudgeAbsent(
+                f"{self.name}: its vectors have {alone.shape[-1]} numbers for pictures, {width} for captions"
+            )
         pictures = F.normalize(alone.mean(1), dim=-1)
         made = made & pictures.isfinite().all(-1)  # what the judge has no opinion of is no hit either
         captions = self._recognizer.captions(prompts)

@@ -6,7 +6,7 @@ Nothing here is timed. Each object is the one that is timed, up to the order of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from suite.metrics.attributes import NO_SCENES
 from suite.metrics.chamfer import chamfer
 from suite.metrics.fp32_objects import NONE_KEPT, to_fp32
 from suite.metrics.mesh_gate import mesh_facts
-from suite.metrics.quality import Judge
+from suite.metrics.quality import NOTHING, Judge
 from suite.metrics.seen import seen, why_not_finite
 from suite.metrics.sharing import Lead, parts_of
 from suite.models.pipeline import Objects, Pipeline
@@ -34,6 +34,7 @@ class Scored:
     outcomes: list[PromptOutcome]
     distances: list[float]  # between two objects of a prompt
     faults: list[str]  # of objects that are not finite, with their prompts
+    unjudged: list[str] = field(default_factory=list)  # prompts of objects that the judge gave no number for
 
 
 def measure_quality(
@@ -74,9 +75,10 @@ def measure_quality(
         mean_interval(distances) if distances else None,
     )
     faults = [fault for part in scored for fault in part.faults]
+    unjudged = [prompt for part in scored for prompt in part.unjudged]
     said = {
         "batch_size": batch_size,
-        "warnings": _missed(faults, len(quality.outcomes)),
+        "warnings": _missed(faults, unjudged, len(quality.outcomes)),
         "not_known": why_not_known(quality),
     }
     return quality.model_copy(update=said), first
@@ -111,11 +113,15 @@ class Row:
         return [self._done[number] for number in range(self._length)]
 
 
-def _missed(faults: list[str], count: int) -> list[str]:
-    """A warning of the objects that hold NaN or infinity, if any."""
-    if not faults:
-        return []
-    return [f"{len(faults)} of {count} objects hold NaN or infinity and count as misses (first: {faults[0]})"]
+def _missed(faults: list[str], unjudged: list[str], count: int) -> list[str]:
+    """Warnings of the objects that hold NaN or infinity, and of those that the judge has no number for."""
+    found = []
+    if faults:
+        found.append(f"{len(faults)} of {count} objects hold NaN or infinity and count as misses (first: {faults[0]})")
+    if unjudged:
+        of = f"{len(unjudged)} of {count} objects"
+        found.append(f"the judge's vectors of {of} hold NaN or infinity and count as misses (first: {unjudged[0]!r})")
+    return found
 
 
 def _numbers(parts: int, lead: Lead | None, done: dict[int, Scored]) -> Iterator[int]:
@@ -142,7 +148,12 @@ def score_part(
     broken = [(prompt, why_not_finite(one)) for prompt, one in zip(prompts, objects)]
     faults = [f"{prompt!r} is {why}" for prompt, why in broken if why is not None]
     outcomes = beside_recognition(judge.score(objects, prompts), objects, getattr(pipeline, "model", ""))
-    return Scored(outcomes, [] if others is None else apart(objects, others), faults)
+    unjudged = [
+        outcome.prompt
+        for outcome, one, (_, why) in zip(outcomes, objects, broken)
+        if outcome.margin_153 == NOTHING and why is None and not getattr(one, "empty", False)
+    ]
+    return Scored(outcomes, [] if others is None else apart(objects, others), faults, unjudged)
 
 
 def beside_recognition(outcomes: list[PromptOutcome], objects: Objects, model: str) -> list[PromptOutcome]:

@@ -193,7 +193,7 @@ def _prompts(text: str) -> int | str:
 
 def use_files(config: pytest.Config) -> None:
     """Check numbers and files that were named, and tell the workers where weights are."""
-    if config.getoption("quality_time") <= 0:
+    if not config.getoption("quality_time") > 0:  # so no NaN either
         raise pytest.UsageError(f"--quality-time: {config.getoption('quality_time')} is not possible; above 0")
     if (judge := config.getoption("judge")) is not None:
         try:

@@ -39,7 +39,7 @@ from suite.metrics.timeline import Timeline
 from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects, Pipeline, Stage
-from suite.records import Latency
+from suite.records import Latency, PromptOutcome
 from suite.worker.job import Answers, Job
 
 WARM_UP_CALLS = 1
@@ -242,9 +242,13 @@ def quality_pass(
     clerk = (
         Clerk(job.stopping, judge.name, judge.gallery_sha256) if job.stopping is not None and not borrowing else None
     )
-    if clerk is not None:
-        count = min(count, clerk.most(judge.prompts))
-    helped = lead is not None and not borrowing and object_s * count > HELP_PAYS * (beginning_s + object_s)
+    # Helpers have their parts from the job's number of prompts, so that number stays; scoring ends on its way there.
+    most = count if clerk is None else min(count, clerk.most(judge.prompts))
+
+    def enough(outcomes: list[PromptOutcome]) -> bool:
+        return len(outcomes) >= most or (clerk is not None and clerk.why_enough(outcomes) is not None)
+
+    helped = lead is not None and not borrowing and object_s * most > HELP_PAYS * (beginning_s + object_s)
     if helped:
         torch.set_num_threads(1)
         answers.call_for_help()
@@ -252,11 +256,11 @@ def quality_pass(
         pipeline,
         judge,
         count,
-        lambda done: answers.phase("quality", done / count),
+        lambda done: answers.phase("quality", min(1.0, done / most)),
         batch_size=batch_size(job),
         lead=lead if helped else None,
         diversity=not borrowing,
-        **({} if clerk is None else {"enough": lambda outcomes: clerk.why_enough(outcomes) is not None}),
+        enough=enough,
     )
     if clerk is not None:
         quality = clerk.concluded(quality)
