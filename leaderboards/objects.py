@@ -60,6 +60,12 @@ def made(store: Path = STORE) -> tuple[list[Made], list[str]]:
     return found, problems
 
 
+def made_beside(folders: Iterable[Path]) -> tuple[list[Made], list[str]]:
+    """The same, of the stores beside folders of runs."""
+    told = [made(store) for store in stores_of(folders)]
+    return [entry for entries, _ in told for entry in entries], [line for _, lines in told for line in lines]
+
+
 def stores_of(folders: Iterable[Path], m: Measurement | None = None) -> list[Path]:
     """Where objects may lie: beside these folders of runs, and in the session of a measurement below them."""
     folders = list(folders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +13,7 @@ import torch
 
 from dashboard import gallery
 from dashboard.compare import Comparison
+from leaderboards.__main__ import main
 from leaderboards.objects import MADE, Made
 from suite.metrics.keeping import keep_objects
 from suite.metrics.pictures import single_views
@@ -188,3 +190,18 @@ def test_compare_shows_both_objects_of_a_prompt_on_which_they_differ_first(open_
     assert link_of(page)["prompt"] == ["prompt 0"]
     none = open_page(folder, "screens/compare.py", a_rows=names["fp32"], b_rows=names["bf16"])
     assert "Their objects" not in prose(none)
+
+
+def test_the_static_site_has_pictures_of_what_was_judged_and_loses_those_that_are_gone(tmp_path, capsys):
+    publish_runs(tmp_path, [*runs(tmp_path), measurement(f"{NANO}/steps-8@cpu", objects=[KeptObject(prompt=HOSTILE)])])
+    out = tmp_path / "out"
+    assert main(["site", str(out), "--history", str(tmp_path / "history")]) == 0
+    page = (out / "gallery.html").read_text()
+    assert page.count("<figure>") == 4 and page.count("no picture") == 1
+    assert "miss: 2 of 153, behind by 0.100" in page and "<img src=x" not in page
+    shown = set(re.findall(r'src="(objects/[0-9a-f]{64}.png)"', page))
+    assert len(shown) == 3 and all((out / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+    assert 'href="gallery.html"' in (out / "index.html").read_text()
+    (tmp_path / "none" / "history").mkdir(parents=True)
+    assert main(["site", str(out), "--history", str(tmp_path / "none" / "history")]) == 0
+    assert not (out / "gallery.html").exists() and not list(out.glob("objects/*"))

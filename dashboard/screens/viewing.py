@@ -22,12 +22,9 @@ MIME = {"glb": "model/gltf-binary", "ply": "application/octet-stream"}
 
 def made() -> list[objects.Made]:
     """Objects that were made by name. What cannot be read is said."""
-    found: list[objects.Made] = []
-    for store in objects.stores_of(runs.folders()):
-        entries, problems = objects.made(store)
-        found += entries
-        for problem in problems:
-            st.warning(in_markdown(problem), icon=":material/warning:")
+    found, problems = objects.made_beside(runs.folders())
+    for problem in problems:
+        st.warning(in_markdown(problem), icon=":material/warning:")
     return found
 
 
@@ -74,7 +71,7 @@ def show_object(subject: Subject, prompt: str, key: str) -> None:
         alt=f"The object of {prompt} by {subject.recipe}, to be turned with the pointer",
     )
     points = f"{len(shape.points):,} points" if shape.faces is None else f"{len(shape.faces):,} faces"
-    note = f" Made smaller: {kept.note}." if kept.note else ""
+    note = f" Its record says: {kept.note}." if kept.note else ""
     st.caption(in_markdown(f"{points}, {len(content):,} bytes.{note} SHA-256 {kept.files[ending][:12]}…"))
     files = {ending: content} | ({} if shape.faces is None else {"ply": shapes.to_ply(shape)})
     for column, (name, data) in zip(st.columns(4), files.items()):

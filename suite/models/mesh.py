@@ -97,8 +97,6 @@ def clustered(mesh: Mesh, cells: int) -> Mesh:
 
 def write_mesh(path: Path, mesh: Mesh) -> None:
     """PLY or GLB, by the file's ending, with vertex colours: a PLY has sRGB and z up, a GLB what glTF asks for."""
-    import trimesh
-
     if fault := mesh.not_finite:
         raise NotFinite(fault)
     if mesh.empty:
@@ -107,5 +105,7 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     if path.suffix == ".glb":
         path.write_bytes(glb(vertices, faces, colours.numpy()))
         return
+    import trimesh  # half a second, and needed for a PLY alone
+
     shades = (colours * 255).round().byte().numpy()
     trimesh.Trimesh(vertices, faces, vertex_colors=shades, process=False).export(path)
