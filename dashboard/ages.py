@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from suite.fields import lies_ahead
+from suite.fields import latest_believed
 
 UNITS = (("year", 365), ("month", 30), ("week", 7), ("day", 1))  # days
 
@@ -20,7 +20,7 @@ def days_between(earlier: str, later: str) -> float:
 
 def age(measured_at: str, at: datetime) -> str:
     """ "3 days ago", "today"; a time that is still to come is called that."""
-    if lies_ahead(measured_at):
+    if measured_at > latest_believed():
         return f"dated {measured_at[:10]}, which is still to come"
     days = days_between(measured_at, at.isoformat())
     for unit, length in UNITS:

@@ -15,7 +15,7 @@ from dashboard.ages import days_between
 from dashboard.commits import told
 from leaderboards import cells as text
 from suite.configurations import Configuration, matrix
-from suite.fields import lies_ahead
+from suite.fields import latest_believed
 from suite.history import latest
 from suite.machine import Run, SessionMachine, State
 from suite.records import PROTOCOL, Measurement, Status
@@ -73,7 +73,7 @@ def _measured(m: Measurement, until: str, good: Measurement | None, configuratio
     if m.protocol != PROTOCOL:
         why = f"measured by protocol {m.protocol}; today's is {PROTOCOL}, by which figures mean something else"
         return Cell(m.configuration, Condition.STALE, why, m, command)
-    if lies_ahead(m.measured_at):
+    if m.measured_at > latest_believed():
         return Cell(
             m.configuration, Condition.MEASURED, f"dated {m.measured_at[:10]}, which is still to come", m, command
         )
