@@ -99,7 +99,7 @@ if len(groups) > MANY:
     )
 chosen = (first, second, *(choosing.asked_or_kept(f"{side}_{kind}") for side in "ab"))
 names = compare.narrowed(list(groups), words, (name for name in chosen if name in groups))
-if len(names) < len(groups):
+if len(groups) > MANY:
     st.caption(f"{len(names):,} of {len(groups):,} to choose from. A link names any of them.")
 a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
