@@ -16,6 +16,7 @@ st.navigation(
         st.Page("screens/stages.py", title="Time and memory", url_path="stages"),
         st.Page("screens/history.py", title="History", url_path="history"),
         st.Page("screens/compare.py", title="Compare", url_path="compare"),
+        st.Page("screens/gallery.py", title="Gallery", url_path="gallery"),
         st.Page("screens/health.py", title="Health", url_path="health"),
         st.Page("screens/method.py", title="Method", url_path="method"),
         st.Page("screens/upload.py", title="Upload", url_path="upload"),

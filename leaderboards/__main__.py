@@ -11,10 +11,11 @@ from leaderboards.best import CONDITIONINGS, Question, ask, literature, to_json
 from leaderboards.choice import Limits
 from leaderboards.compare import compare, lines, regressed, without_baseline
 from leaderboards.frontier import AXES
-from leaderboards.keep import NotKept, keep
+from leaderboards.keep import NotKept, keep, read_cells, read_session_text
 from leaderboards.kinds import ALL_KINDS
 from leaderboards.literature import MalformedLiterature
 from leaderboards.merge import Altered, merge
+from leaderboards.objects import keep_objects
 from leaderboards.predictions import MalformedPredictions
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
@@ -22,7 +23,9 @@ from leaderboards.terminal import show_answers, show_frontier
 from suite.command_line import command, percent, positive
 from suite.configurations import UnknownName
 from suite.history import COMMITTED, HistoryError
-from suite.judging.baselines import FOLDER, MalformedBaselines
+from suite.judging.baselines import FOLDER as BASELINES
+from suite.judging.baselines import MalformedBaselines
+from suite.objects import FOLDER
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--include-local", action="store_true", help="also read the local runs in .benchmarks/")
 
     held = argparse.ArgumentParser(add_help=False)
-    held.add_argument("--baselines", type=Path, default=FOLDER, metavar="DIR", help="default: %(default)s")
+    held.add_argument("--baselines", type=Path, default=BASELINES, metavar="DIR", help="default: %(default)s")
 
     tables = commands.add_parser(
         "publish", parents=[source, held], help="write the tables of every device, print the frontier"
@@ -160,6 +163,11 @@ def _keep(options: argparse.Namespace) -> int:
     for path in options.files:
         try:
             print(f"{path}: kept as {keep(path, options.history, options.smoke)}")
+            copied = keep_objects(path, read_cells(path, read_session_text(path)), options.history.parent / FOLDER)
+            if copied.files:
+                print(f"{path}: {copied.files} files of objects kept, {copied.size_bytes:,} bytes of them new")
+            for line in copied.left_out:
+                print(f"warning: {path}: an object is left out: {line}", file=sys.stderr)
         except NotKept as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)

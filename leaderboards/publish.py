@@ -26,6 +26,7 @@ class Board:
     qualities: dict[Key, Quality]
     problems: list[str]  # one line a history file that could not be read
     measurements: list[Measurement] = field(default_factory=list)  # all that were read
+    folders: list[Path] = field(default_factory=list)  # where they were read
 
     def device(self, name: str) -> list[PublishedRow]:
         """A device's rows; an unknown name is answered with the nearest known ones."""
@@ -56,6 +57,7 @@ def read_board(history_folders: Sequence[Path]) -> Board:
         qualities=qualities(newest),
         problems=history.problems,
         measurements=history.measurements,
+        folders=list(history_folders),
     )
 
 

@@ -54,6 +54,7 @@ ConfigurationId = Annotated[
 PlainName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f`\[\]<>|!]{1,400}$")]
 # What a record says of its conditions, in the words of drivers and of git: any characters, so many at most.
 ShortText = Annotated[str, StringConstraints(max_length=400)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 CleanText = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 
 Seconds = Annotated[float, Field(ge=0, le=1e9)]

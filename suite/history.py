@@ -314,15 +314,15 @@ def _weight(m: Measurement) -> int:
     return 1 if m.extrapolated else 2 if m.smoke else 3
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write, fsync, rename, fsync the folder: the file is there whole or not at all, after a power cut too.
     HistoryError says what to do about a full disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     changed = [path.parent, *(parent.parent for parent in path.parents if not parent.exists())]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from suite.fields import CleanText, Cosine, Count, FileName, Fraction, ShortText, UtcTime, within
+from suite.fields import CleanText, Cosine, Count, FileName, Fraction, Sha256, ShortText, UtcTime, within
 
 GALLERY_SIZE = 153  # captions that `rank_153` and `r_precision` are told among: chance hits one in so many
 Attribute = Literal["colour", "shape", "size", "count", "relation"]
@@ -76,6 +76,17 @@ class Stopped(Record):
     pairs: Count  # prompts that both were scored on
     difference: ShareDifference | None = None  # of the hit rates, valid wherever one stops
     reference_session: FileName | None = None
+
+
+Ending = Literal["png", "ply", "glb"]  # of a file of an object: its picture, a cloud, a mesh
+
+
+class KeptObject(Record):
+    """What a run kept of one scored object: each file's SHA-256, which is its name in a store (`suite/objects.py`)."""
+
+    prompt: str
+    files: dict[Ending, Sha256] = Field(default={}, max_length=3)
+    note: ShortText | None = None  # why a file is missing, or how a mesh was made smaller
 
 
 class MeshGate(Record):

@@ -37,7 +37,9 @@ from suite.outcomes import GALLERY_SIZE as GALLERY_SIZE
 from suite.outcomes import Attribute as Attribute
 from suite.outcomes import Borrowed as Borrowed
 from suite.outcomes import Distance as Distance
+from suite.outcomes import Ending as Ending
 from suite.outcomes import Interval as Interval
+from suite.outcomes import KeptObject as KeptObject
 from suite.outcomes import MeshFacts as MeshFacts
 from suite.outcomes import MeshGate as MeshGate
 from suite.outcomes import PromptOutcome as PromptOutcome
@@ -244,6 +246,7 @@ class Measurement(Record):
     speedup_vs_original: RatioInterval | None = None  # the original's latency of the same session over this one
     fingerprint: Fingerprint | None = None
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
+    objects: list[KeptObject] = Field(default=[], max_length=16)  # of the first prompts, to be looked at
     verdicts: dict[str, Verdict] = {}  # by budget
 
     @property

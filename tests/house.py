@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.machine",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
-    ("suite.index",),
+    ("suite.index", "suite.objects"),
     ("suite.baselines", "suite.budgets", "suite.nights", "suite.optimizations", "suite.prompts"),
     ("suite.building", "suite.metrics", "suite.weights"),
     ("suite.worker", "suite.training", "suite.generate"),
@@ -44,6 +44,7 @@ WITHOUT_TORCH = (
     "suite.baselines",
     "suite.budgets",
     "suite.nights",
+    "suite.objects",
     "suite.toml",
 )
 # What leaderboards and dashboard may use of the suite.
@@ -61,6 +62,7 @@ GROUND = (
     "suite.catalogue",
     "suite.names",
     "suite.nights",
+    "suite.objects",
     "suite.toml",
 )
 

@@ -18,7 +18,8 @@ from tests.factories import measurement, session_file
 from tests.test_dashboard_overview import machine
 
 UPLOAD = "screens/upload.py"
-PAGES = [f"screens/{name}.py" for name in ("overview", "frontier", "stages", "history", "compare", "health", "method")]
+NAMES = ("overview", "frontier", "stages", "history", "compare", "gallery", "health", "method")
+PAGES = [f"screens/{name}.py" for name in NAMES]
 MARKUP = "<img src=x onerror=alert(1)> ![x](http://elsewhere/x.png) :red[y]"
 
 

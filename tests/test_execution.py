@@ -16,6 +16,7 @@ import pytest
 
 from suite.configurations import find
 from suite.history import latest
+from suite.objects import FOLDER, read
 from suite.records import Status
 from suite.worker import execution, launching
 from suite.worker.job import Job
@@ -190,6 +191,10 @@ def test_a_real_configuration_gives_every_part(tmp_path):
     assert m.canary_s > 0
     assert m.fingerprint.threads >= 1 and len(m.fingerprint.weights_sha256) == 64
     assert Path(m.artefacts["contact sheet"]).exists()
+    assert [one.prompt for one in m.objects] == [outcome.prompt for outcome in m.quality.outcomes]
+    for one in m.objects:
+        assert one.note is None and set(one.files) == {"png", "ply"}
+        assert read([tmp_path / FOLDER], one.files["ply"], "ply").startswith(b"ply\n")
     assert list(dict.fromkeys(phases)) == ["loading", "memory", "latency", "cost", "quality"]
 
 

@@ -21,6 +21,7 @@ from suite.catalogue.optimizations import REFERENCE
 from suite.configurations import find, matrix
 from suite.devices.backend import slug
 from suite.history import read_session
+from suite.objects import read
 from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,16 @@ def test_each_cell_has_a_line_as_it_ends_with_the_time_left(looked):
     assert re.match(r"\[2/2\] point-e-nano-image/steps-16@cpu  .*  ×[\d.]+  .* MB  92.2%", second)
     assert "left" not in second
     assert not re.search(r"^\.+$", looked.said, re.M)  # pytest's own letters would stand between
+
+
+def test_a_real_session_keeps_objects_that_keep_copies(looked, tmp_path, capsys):
+    (named,) = {len(one.files) for cell in looked.cells.values() for one in cell.objects}
+    assert named == 2 and [len(cell.objects) for cell in looked.cells.values()] == [4, 4]
+    assert main(["keep", str(looked.path), "--smoke", "--history", str(tmp_path / "history")]) == 0
+    said = capsys.readouterr()
+    assert "16 files of objects kept" in said.out and said.err == ""
+    for one in looked.cells["steps-16"].objects:
+        assert read([tmp_path / "objects"], one.files["ply"], "ply")
 
 
 def test_a_slow_cell_that_agrees_takes_the_committed_outcomes(looked):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from suite import building, generate
-from suite.metrics.pictures import contact_sheet, write_ply
+from suite.metrics.pictures import single_views, write_ply
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
 from suite.metrics.seen import seen, why_not_finite
@@ -124,7 +124,7 @@ def test_such_an_object_is_a_miss_and_a_blank_picture(name):
     (outcome,) = Judge().score(objects, ["a large red ball"])
     assert (outcome.rank_153, outcome.rank_3001, outcome.margin_153, outcome.chamfer) == (152, 3000, -2.0, None)
     assert not seen(objects).made.any() and seen(objects).clouds.isfinite().all()
-    sheet = np.asarray(contact_sheet(objects, [""]))
+    sheet = np.asarray(single_views(objects)[0])
     assert (sheet == sheet[0, 0]).all()
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import compare, data, exports
 from dashboard.attributes import attributes_figure
-from dashboard.screens import choosing, taking
+from dashboard.screens import choosing, taking, viewing
 from dashboard.words import in_markdown
 
 MANY = 50  # names; more are looked for by words
@@ -117,6 +117,8 @@ if found and a != b:
         state["pair"] = name
         st.markdown(compare.sentence(pair))
     show_pair(pair, missing)
+    if (prompt := viewing.show_pair(pair)) is not None:
+        state["prompt"] = prompt
 if found and a != b:
     taking.show_downloads(exports.of_table(compare.table(found)), f"compare-{kind}-{digest}", figures=False)
 if a != b and (others := compare.left_out(groups[a], groups[b])):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from dashboard import commits, data
-from dashboard.static import badges, feed, pages
+from dashboard import commits, data, gallery
+from dashboard.static import badges, feed, looks, pages
 from dashboard.static.pages import BoardPage
+from leaderboards.objects import made_beside
 from leaderboards.publish import Board
 from suite.history import write_atomically
 
@@ -23,8 +24,13 @@ def build(board: Board, output: Path) -> list[Path]:
         raise NotADirectoryError(f"cannot write the site to {output}: it is a file; give a folder")
     boards = board_pages(board)
     missing = boards[0].missing if boards else frozenset()
-    texts = {name: (HERE / name).read_text(encoding="utf-8") for name in ("look.css", "look.js")}
-    texts |= {PLOTLY: get_plotlyjs(), ".nojekyll": "", "index.html": pages.index(boards)}
+    texts: dict[str, str | bytes] = {
+        name: (HERE / name).read_text(encoding="utf-8") for name in ("look.css", "look.js")
+    }
+    texts |= {PLOTLY: get_plotlyjs(), ".nojekyll": ""}
+    entries, _ = made_beside(board.folders)
+    texts |= (shown := looks.files(gallery.subjects(board.measurements, entries, board.folders)))
+    texts["index.html"] = pages.index(boards, looks.FILE if shown else None)
     texts["feed.xml"] = feed.atom(((page.file, page.changes, page.measurements) for page in boards), missing)
     for page in boards:
         texts[page.file] = pages.board_page(page)
@@ -58,9 +64,12 @@ def badges_of(page: BoardPage) -> dict[str, badges.Badge]:
     }
 
 
-def _remove_outdated(output: Path, written: dict[str, str]) -> None:
+def _remove_outdated(output: Path, written: Collection[str]) -> None:
     """Only what an earlier run wrote."""
-    for path in output.glob("board-*.html"):
+    for path in output.glob(f"{looks.FOLDER}/{'[0-9a-f]' * 64}.png"):
+        if f"{looks.FOLDER}/{path.name}" not in written:
+            path.unlink()
+    for path in [*output.glob("board-*.html"), *output.glob(looks.FILE)]:
         if path.name not in written and pages.MARK in path.read_text(encoding="utf-8", errors="replace")[:200]:
             path.unlink()
             stem = path.stem.removeprefix("board-")

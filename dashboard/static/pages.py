@@ -63,7 +63,8 @@ class BoardPage:
         return verdicts.newest(self.measurements)
 
 
-def index(boards: Sequence[BoardPage]) -> str:
+def index(boards: Sequence[BoardPage], looks: str | None = None) -> str:
+    """looks: the page of objects, where there is one."""
     said = ["<h1>text3d-bench: text-to-3D generators on small devices</h1>"]
     if not boards:
         said.append('<p class="verdict">Nothing has been measured yet.</p>')
@@ -71,6 +72,8 @@ def index(boards: Sequence[BoardPage]) -> str:
     said.append('<h2>Boards</h2><p class="quiet">Each name leads to its frontier, its rows and its nights.</p>')
     lines = [_board_line(board) for board in boards]
     said.append(table_html(pandas.DataFrame(lines), links={board.board: board.file for board in boards}))
+    if looks:
+        said.append(f'<p><a href="{looks}">What the objects look like</a>, recipe by recipe</p>')
     said.append('<h2 id="changes">What changed last</h2>')
     found = [(board, change) for board in boards for change in board.changes]
     found.sort(key=lambda item: item[1].told.measured_at, reverse=True)

@@ -31,11 +31,10 @@ def _views(objects: Objects) -> Tensor:
     return views
 
 
-def contact_sheet(objects: Objects, captions: list[str]) -> Image.Image:
-    """One view each, with the captions below."""
+def single_views(objects: Objects) -> list[Image.Image]:
+    """One view each, as a contact sheet has them."""
     images = _views(objects)[:, 0].permute(0, 2, 3, 1).numpy()
-    pictures = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
-    return sheets.contact_sheet(pictures, captions)
+    return [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
 
 
 def write_ply(path: Path, cloud: Tensor) -> None:

@@ -81,10 +81,22 @@ def surface_points(mesh: Mesh, count: int, generator: torch.Generator) -> tuple[
     return (weights[..., None] * values).sum(1), torch.nn.functional.normalize(cross[face], dim=-1)
 
 
+def clustered(mesh: Mesh, cells: int) -> Mesh:
+    """A smaller mesh to look at: the vertices of each cell of a grid over [-1, 1]³ become their mean (Rossignac and
+    Borrel 1993, "Multi-resolution 3D approximations for rendering complex scenes"), and faces without three corners
+    go. cells: along a side."""
+    place = ((mesh.vertices + 1) / 2 * cells).floor().clamp(0, cells - 1).long()
+    number = (place * torch.tensor([cells * cells, cells, 1])).sum(-1)
+    _, cell, counts = torch.unique(number, return_inverse=True, return_counts=True)
+    values = torch.cat([mesh.vertices, mesh.colours], 1).float()
+    means = torch.zeros(len(counts), 6).index_add_(0, cell, values) / counts[:, None]
+    faces = cell[mesh.faces]
+    corners_differ = (faces != faces.roll(1, dims=1)).all(-1)
+    return Mesh(means[:, :3], faces[corners_differ], means[:, 3:], mesh.field_fault)
+
+
 def write_mesh(path: Path, mesh: Mesh) -> None:
     """PLY or GLB, by the file's ending, with vertex colours: a PLY has sRGB and z up, a GLB what glTF asks for."""
-    import trimesh
-
     if fault := mesh.not_finite:
         raise NotFinite(fault)
     if mesh.empty:
@@ -93,5 +105,7 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     if path.suffix == ".glb":
         path.write_bytes(glb(vertices, faces, colours.numpy()))
         return
+    import trimesh  # half a second, and needed for a PLY alone
+
     shades = (colours * 255).round().byte().numpy()
     trimesh.Trimesh(vertices, faces, vertex_colors=shades, process=False).export(path)

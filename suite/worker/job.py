@@ -20,7 +20,7 @@ class Job:
     time_budget_s: float = 60.0  # of the latency rounds
     extrapolate: bool = False  # the latency, from a few network evaluations
     extra_stages: bool = True  # time and count other decodings too, which are outside the latency
-    artefacts: Path | None = None  # folder of the contact sheet
+    artefacts: Path | None = None  # folder of the contact sheet and of kept objects
     prompts: Path | None = None  # a user's own, instead of the model's prompt set
     judge: str | None = None  # another than the set's own
     committed: Committed | None = None  # an earlier quality, whose outcomes a slow recipe may take: see quality_pass

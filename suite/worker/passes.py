@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from suite import sheets
 from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
 from suite.devices.health import Watch
 from suite.judging.borrowing import Committed, with_borrowed
@@ -29,8 +30,9 @@ from suite.metrics.extrapolation import (
     extrapolate_latency,
     only_first_calls,
 )
+from suite.metrics.keeping import keep_objects
 from suite.metrics.latency import StageClock, measure_latency, time_call
-from suite.metrics.pictures import contact_sheet
+from suite.metrics.pictures import single_views
 from suite.metrics.quality import Judge, gallery_sha256
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
 from suite.metrics.seen import why_not_finite
@@ -39,6 +41,7 @@ from suite.metrics.timeline import Timeline
 from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects, Pipeline, Stage
+from suite.objects import FOLDER
 from suite.records import Latency, PromptOutcome
 from suite.worker.job import Answers, Job
 
@@ -266,10 +269,20 @@ def quality_pass(
         quality = clerk.concluded(quality)
     answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
     if job.artefacts is not None:
-        job.artefacts.mkdir(parents=True, exist_ok=True)
-        path = job.artefacts / f"{job.configuration.slug}.png"
-        contact_sheet(first, judge.prompts[: len(first)]).quantize(64).save(path, optimize=True)
+        keep_looks(job, answers, first, judge.prompts[: len(first)])
+
+
+def keep_looks(job: Job, answers: Answers, objects: Objects, prompts: Sequence[str]) -> None:
+    """A contact sheet and a few objects. What cannot be written is lost to looking only: every figure is sent."""
+    pictures = single_views(objects)
+    path = job.artefacts / f"{job.configuration.slug}.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheets.contact_sheet(pictures, prompts).quantize(64).save(path, optimize=True)
         answers.part("artefacts", {"contact sheet": str(path)})
+    except OSError as error:
+        print(f"{job.configuration.id}: no contact sheet: {error}", file=sys.stderr)
+    answers.part("objects", keep_objects(job.artefacts / FOLDER, objects, prompts, pictures))
 
 
 def judge_of(job: Job) -> Judge:
