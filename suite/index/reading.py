@@ -35,7 +35,7 @@ UNSETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clo
 FORGOTTEN_S = 60 * 24 * 3600  # since an index was written
 SCHEMA = pyarrow.schema(FIELDS)
 # They decide what an index holds.
-READERS = ("fields.py", "history.py", "machine.py", "records.py", "index/kept.py", "index/reading.py")
+READERS = ("fields.py", "history.py", "machine.py", "outcomes.py", "records.py", "index/kept.py", "index/reading.py")
 ROOT = Path(__file__).parents[1]
 
 
