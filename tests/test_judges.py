@@ -125,7 +125,7 @@ def by_hand(judge: Judge, clouds: torch.Tensor, prompts: list[str], captions: li
     """Rank and lead of each object's own caption among the other captions, one object and one caption at a time."""
     from suite.scenes.renderer import judge_views
 
-    ranks, clip = [], judge._recognizer.clip
+    ranks, clip = [], judge.clip
     for cloud, own in zip(clouds, prompts):
         picture = openai_views(clip, judge_views(cloud[None], size_px=SIZE_PX))[0]
         score = {caption: float(picture @ openai_captions(clip, [caption])[0]) for caption in {own, *captions}}

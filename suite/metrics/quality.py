@@ -43,6 +43,7 @@ class Judge:
         """prompts: the set's name (`Model.prompts`). judge: another than the set's own. file: a user's own prompts."""
         self._set = load_prompts(prompts, file)
         self._recognizer = load_judge(judge or JUDGE_OF[prompts])
+        self.clip = self._recognizer.clip  # None: this judge is no CLIP
         self.name = self._recognizer.name
         self.prompts: list[str] = list(self._set.prompts)
         self.gallery_sha256 = self._set.sha256
