@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards import cells
+from leaderboards.axes import IN_WORDS
 from leaderboards.choice import Answer
 from suite.records import PublishedRow
 
 HARD_SPACE = "\u00a0"  # keeps a figure and its unit on one line
-IN_WORDS = {
-    "r_precision": "R-Precision",
-    "r_precision_3001": "R-Precision among 3,001",
-    "f_score_to_fp32": "F-score to fp32",
-}
 NAMED_TIES = 4  # more than this are counted
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from dashboard.data import identity, place
 from dashboard.words import in_html
 from leaderboards import cells
-from leaderboards.axes import TITLES
+from leaderboards.axes import IN_WORDS, TITLES
 from leaderboards.frontier import AXES
 from suite.judging.budgets import HIGHER_IS_BETTER
 from suite.records import PublishedRow
@@ -176,14 +176,16 @@ def label_positions(rows: Sequence[PublishedRow], quality: str = FIRST) -> dict[
     return placed
 
 
-def hover(row: PublishedRow) -> str:
-    """A row in a few lines of Plotly's HTML."""
+def hover(row: PublishedRow, axis: str = FIRST) -> str:
+    """A row in a few lines of Plotly's HTML; also its figure on the axis that is shown, where that is another."""
     notes = cells.notes(row)
+    on_axis = [] if axis == FIRST else [f"{IN_WORDS[axis]} {cells.quality_on(row, axis)}"]
     return "<br>".join(
         [
             f"<b>{in_html(identity(row))}</b>",
             f"latency {cells.latency(row)}",
             f"R-Precision {cells.r_precision(row)}" + (f" on {row.prompts} prompts" if row.prompts else ""),
+            *on_axis,
             f"peak memory {cells.memory(row)}",
             place(row) + (f"; {in_html(notes)}" if notes != cells.DASH else ""),
         ]
@@ -194,7 +196,7 @@ class _Look:
     """Colours, diameters and labels of a set of rows; labels name the model only where there are several."""
 
     def __init__(self, rows: Sequence[PublishedRow], labelled: Sequence[PublishedRow], quality: str):
-        self.quality = QUALITIES[quality]
+        self.axis, self.quality = quality, QUALITIES[quality]
         models = dict.fromkeys(row.model for row in rows)
         self.colours = {model: MODEL_COLOURS[n % len(MODEL_COLOURS)] for n, model in enumerate(models)}
         diameters = marker_diameters([row.peak_memory_bytes for row in rows])
@@ -229,7 +231,7 @@ def _points(rows: Sequence[PublishedRow], title: str, look: _Look, style: dict) 
         textfont={"size": 11, "color": TEXT_COLOUR},
         cliponaxis=False,
         customdata=[[identity(row)] for row in rows],
-        hovertext=[hover(row) for row in rows],
+        hovertext=[hover(row, look.axis) for row in rows],
         hoverinfo="text",
         # A click fades nothing: fading means dominated here. The chosen point gets a ring instead.
         selected={"marker": {"opacity": style["opacity"]}},

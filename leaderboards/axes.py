@@ -13,6 +13,11 @@ TITLES = {
     "r_precision_3001": "R-Precision among 3,001 captions",
     "f_score_to_fp32": "F-score to fp32's object from the same noise",
 }
+IN_WORDS = {  # in a sentence, before the figure
+    "r_precision": "R-Precision",
+    "r_precision_3001": "R-Precision among 3,001",
+    "f_score_to_fp32": "F-score to fp32",
+}
 
 
 def ranked_on(axis: str, rows: Sequence[PublishedRow], qualities: Mapping[Key, Quality]) -> list[PublishedRow]:

@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
-from dashboard.figures import QUALITIES, frontier_figure
+from dashboard import answers
+from dashboard.figures import QUALITIES, frontier_figure, hover
 from dashboard.tables import measured_table
+from leaderboards import cells
 from leaderboards.axes import TITLES, bands, ranked_on, separating
+from leaderboards.choice import Limits, answer
 from leaderboards.frontier import AXES
 from leaderboards.rows import measured_rows, qualities
 from leaderboards.terminal import show_frontier
@@ -111,6 +114,19 @@ def test_the_figure_stands_on_the_axis_asked_for(axis):
     drawn = {data[0]: y for t in figure.data if t.customdata is not None for data, y in zip(t.customdata, t.y)}
     expected = {f"{row.configuration}, {row.weights} weights": 100 * getattr(row, axis) for row in rows}
     assert drawn == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("axis", TITLES)
+def test_the_verdict_and_a_points_words_have_the_figure_of_the_axis(axis):
+    made = matrix((0.998, 0.80, 0.60))
+    rows = ranked_on(axis, measured_rows(made), qualities(made))
+    shown = {"r_precision": "R-Precision ", "r_precision_3001": "R-Precision among 3,001 "}.get(
+        axis, "F-score to fp32 "
+    )
+    figure = cells.quality_on(rows[0], axis)
+    assert f"{shown}{figure}" in hover(rows[0], axis)
+    found = answer(rows, limits=Limits(axis=axis))
+    assert f"{shown}{cells.quality_on(found.best, axis)}" in answers.sentences(found, None, None, axis=axis)
 
 
 def test_the_command_takes_the_axis_and_names_the_others(tmp_path):

@@ -208,11 +208,12 @@ def test_a_ruined_recipe_is_known_after_a_few_prompts_and_counts_as_a_full_run(t
 
 
 def test_a_wrong_number_of_prompts_names_the_choices():
-    for asked in (
-        ["--quality-prompts", "1025"],
-        ["--quality-prompts", "aut"],
-        ["--quality-time", "0"],
-        ["--quality-time", "nan"],
+    for asked, words in (
+        (["--quality-prompts", "1025"], "0 to 1024, or auto or auto-3001"),
+        (["--quality-prompts", "aut"], "0 to 1024, or auto or auto-3001"),
+        (["--quality-time", "0", "--quality-prompts", "auto"], "--quality-time: 0.0 is not possible; above 0"),
+        (["--quality-time", "nan", "--quality-prompts", "auto"], "--quality-time: nan is not possible; above 0"),
+        (["--quality-time", "9"], "add --quality-prompts auto"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", *asked],
@@ -221,4 +222,4 @@ def test_a_wrong_number_of_prompts_names_the_choices():
             text=True,
             timeout=200,
         )
-        assert done.returncode == 4 and "is not possible; " in done.stdout + done.stderr
+        assert done.returncode == 4 and words in done.stdout + done.stderr

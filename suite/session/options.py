@@ -52,7 +52,7 @@ class SessionOptions:
         return cls(
             weights=asked("weights"),
             quality_prompts=MOST_PROMPTS if automatic else prompts,
-            stopping=Stopping(AUTOMATIC[prompts], asked("quality_time")) if automatic else None,
+            stopping=Stopping(AUTOMATIC[prompts], asked("quality_time") or QUALITY_TIME_S) if automatic else None,
             borrows=default_smoke if outcomes is None else outcomes == "committed",
             prompts=None if asked("prompts") is None else asked("prompts").resolve(),
             judge=asked("judge"),
@@ -109,9 +109,10 @@ def add_to(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--quality-time",
         type=float,
-        default=QUALITY_TIME_S,
+        default=None,
         metavar="SECONDS",
-        help="With --quality-prompts auto: of a cell's scoring, once it has 153 prompts (default %(default)g).",
+        help="With --quality-prompts auto: of a cell's scoring, once it has 153 prompts (default "
+        f"{QUALITY_TIME_S:.0f}).",
     )
     group.addoption(
         "--outcomes",
@@ -193,8 +194,11 @@ def _prompts(text: str) -> int | str:
 
 def use_files(config: pytest.Config) -> None:
     """Check numbers and files that were named, and tell the workers where weights are."""
-    if not config.getoption("quality_time") > 0:  # so no NaN either
-        raise pytest.UsageError(f"--quality-time: {config.getoption('quality_time')} is not possible; above 0")
+    quality_s = config.getoption("quality_time")
+    if quality_s is not None and not quality_s > 0:  # so no NaN either
+        raise pytest.UsageError(f"--quality-time: {quality_s} is not possible; above 0")
+    if quality_s is not None and config.getoption("quality_prompts") not in AUTOMATIC:
+        raise pytest.UsageError("--quality-time: a fixed number of prompts has no time; add --quality-prompts auto")
     if (judge := config.getoption("judge")) is not None:
         try:
             find_judge(judge)
