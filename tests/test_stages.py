@@ -201,7 +201,7 @@ def test_rows_of_older_runs_have_no_section():
 def test_diversity_is_a_column_only_where_it_was_measured():
     assert "diversity" not in to_markdown("cpu", [row()], {})
     table = lines_of(to_markdown("cpu", [row(diversity=0.01234)], {}), "## Board laptop")
-    assert table[2][table[0].index("diversity")] == "0.01234"
+    assert table[2][table[0].index("diversity")] == "0.0123"
 
 
 # The document

@@ -208,7 +208,7 @@ def test_a_sessions_workers_read_from_the_given_folder(tmp_path):
         (["--weights-dir", "/absent"], "--weights-dir: /absent is no folder"),
         (["--prompts", "/absent.txt"], "--prompts: /absent.txt: cannot be read"),
         (["--prompts", "twice.txt"], "twice.txt, line 2: 'a cat' is line 1 already"),
-        (["--judge", "clip"], "invalid choice: 'clip'"),
+        (["--judge", "clip"], "unknown judge 'clip'; nearest: clip-vit-l-14"),
     ],
 )
 def test_wrong_files_are_usage_errors_before_anything_is_measured(tmp_path, arguments, words):
