@@ -121,13 +121,13 @@ def test_the_clerk_stops_when_it_is_decided_and_says_by_what():
     missed = [outcome(prompt, False) for prompt in PROMPTS]
     assert clerk.why_enough(missed[:4]) is None and clerk.why_enough(missed[:8]) == "decided"
     assert clerk.why_enough(hit[:160]) is None and clerk.why_enough(hit[:208]) == "decided"
-    quality = clerk.concluded(summarize("judge", hit[:208]))
+    quality = clerk.concluded(summarize("judge", hit[:208]), 400)
     assert (quality.stopped.why, quality.stopped.verdict, quality.stopped.pairs) == ("decided", "non-inferior", 208)
     assert quality.stopped.difference.low > -0.03 and quality.stopped.reference_session == "20260101T000000-1"
     assert quality.r_precision == anytime.share(208, 208)
-    inferior = clerk.concluded(summarize("judge", missed[:8])).stopped
+    inferior = clerk.concluded(summarize("judge", missed[:8]), 400).stopped
     assert inferior.verdict == "inferior" and inferior.difference.high < -0.03
-    all_of_them = clerk.concluded(summarize("judge", [*hit[:200], *missed[200:210], *hit[210:400]])).stopped
+    all_of_them = clerk.concluded(summarize("judge", [*hit[:200], *missed[200:210], *hit[210:400]]), 400).stopped
     assert (all_of_them.why, all_of_them.verdict) == ("all prompts", "open")
 
 
@@ -137,6 +137,18 @@ def test_time_ends_what_stays_open_but_never_before_a_full_set_of_prompts():
     hit = [outcome(prompt, n % 20 > 0) for n, prompt in enumerate(PROMPTS)]
     assert clerk.why_enough(hit[:152]) is None
     assert clerk.why_enough(hit[:153]) == "time"
+    assert clerk.concluded(summarize("judge", hit[:160]), 400).stopped.why == "time"
+    assert clerk.concluded(summarize("judge", hit[:160]), 160).stopped.why == "all prompts"  # which ended first
+
+
+def test_every_share_of_a_watched_quality_has_an_interval_that_bears_it():
+    lost = {"colour": -0.1, "shape": 0.1}
+    seen = [
+        outcome(p, True).model_copy(update={"worst_view_margin_153": 0.1, "attribute_margins": lost}) for p in PROMPTS
+    ]
+    quality = Clerk(Stopping(reference=known()), "judge", "g").concluded(summarize("judge", seen[:208]), 400)
+    assert quality.worst_view == anytime.share(208, 208)
+    assert quality.attributes == {"colour": anytime.share(0, 208), "shape": anytime.share(208, 208)}
 
 
 @pytest.mark.parametrize("reference", [None, known(judge="another"), known(gallery="another")])
@@ -146,7 +158,7 @@ def test_without_outcomes_that_can_be_compared_there_is_no_question(reference):
     assert clerk.most(PROMPTS) == len(PROMPTS)
     missed = [outcome(prompt, False) for prompt in PROMPTS]
     assert clerk.why_enough(missed) is None
-    quality = clerk.concluded(summarize("judge", missed))
+    quality = clerk.concluded(summarize("judge", missed), len(PROMPTS))
     assert quality.stopped.verdict is None and quality.r_precision == summarize("judge", missed).r_precision
 
 

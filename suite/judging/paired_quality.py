@@ -8,15 +8,22 @@ from collections.abc import Sequence
 from suite.judging import anytime as at_any_time
 from suite.judging.intervals import proportion
 from suite.judging.scores import ATTRIBUTES, kept
-from suite.records import GALLERY_SIZE, Interval, Quality
+from suite.records import GALLERY_SIZE, Interval, PromptOutcome, Quality
 
 SIGNIFICANCE = 0.05  # a change of quality below this p value is no accident
 
 
 def hit_pairs(quality: Quality, reference: Quality, gallery: int = GALLERY_SIZE) -> list[tuple[bool, bool]]:
     """(this one hits, the reference hits) for every prompt that both were scored on in that gallery."""
+    return outcome_pairs(quality.outcomes, reference.outcomes, gallery)
+
+
+def outcome_pairs(
+    outcomes: Sequence[PromptOutcome], reference: Sequence[PromptOutcome], gallery: int = GALLERY_SIZE
+) -> list[tuple[bool, bool]]:
+    """The same of outcomes that are no quality yet."""
     known = _hits(reference, gallery)
-    return [(hit, known[prompt]) for prompt, hit in _hits(quality, gallery).items() if prompt in known]
+    return [(hit, known[prompt]) for prompt, hit in _hits(outcomes, gallery).items() if prompt in known]
 
 
 def looked_at(*qualities: Quality | None) -> bool:
@@ -24,9 +31,9 @@ def looked_at(*qualities: Quality | None) -> bool:
     return any(q is not None and q.stopped is not None and q.stopped.difference is not None for q in qualities)
 
 
-def _hits(quality: Quality, gallery: int) -> dict[str, bool]:
+def _hits(outcomes: Sequence[PromptOutcome], gallery: int) -> dict[str, bool]:
     """By prompt; empty where the prompt set has no such gallery."""
-    ranks = {outcome.prompt: getattr(outcome, f"rank_{gallery}") for outcome in quality.outcomes}
+    ranks = {outcome.prompt: getattr(outcome, f"rank_{gallery}") for outcome in outcomes}
     return {prompt: rank == 0 for prompt, rank in ranks.items() if rank is not None}
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from suite.judging import anytime
 from suite.judging.borrowing import Committed
 from suite.judging.intervals import CONFIDENCE
-from suite.judging.paired_quality import hit_pairs
+from suite.judging.paired_quality import outcome_pairs
 from suite.judging.scores import summarize
 from suite.records import GALLERY_SIZE, PromptOutcome, Quality, Stopped
 
 MARGIN = 0.03  # of the hit rate, which is as much as a person would hardly miss
+DECIDED = ("inferior", "non-inferior")
+SHARES = ("r_precision", "r_precision_3001", "worst_view", "attributes")  # of a quality, over its prompts
 LEAST_PROMPTS = 153  # where the question stays open
 
 
@@ -47,7 +49,7 @@ class Clerk:
         known = asked.reference
         alike = known is not None and (known.quality.judge, known.gallery_sha256) == (judge, gallery_sha256)
         self._reference = known.quality if alike else None
-        self._asked, self._judge, self._clock = asked, judge, clock
+        self._asked, self._clock = asked, clock
         self._began_s = clock()
 
     def most(self, prompts: Sequence[str]) -> int:
@@ -59,18 +61,18 @@ class Clerk:
 
     def why_enough(self, outcomes: Sequence[PromptOutcome]) -> str | None:
         """decided, or time; None: go on."""
-        if self._verdict(outcomes) in ("inferior", "non-inferior"):
+        if self._verdict(outcomes) in DECIDED:
             return "decided"
         late = self._clock() - self._began_s >= self._asked.time_s
         return "time" if late and len(outcomes) >= LEAST_PROMPTS else None
 
-    def concluded(self, quality: Quality) -> Quality:
-        """The quality with where and why it stopped, its intervals made to bear that."""
-        pairs = self._pairs(quality.outcomes)
-        why = self.why_enough(quality.outcomes)
+    def concluded(self, quality: Quality, most: int) -> Quality:
+        """The quality with where and why it stopped, its intervals made to bear that. most: prompts there were."""
+        pairs, found = self._pairs(quality.outcomes), self._verdict(quality.outcomes)
+        ended = "all prompts" if len(quality.outcomes) >= most else "time"
         stopped = Stopped(
-            why=why or "all prompts",
-            verdict=self._verdict(quality.outcomes),
+            why="decided" if found in DECIDED else ended,
+            verdict=found,
             gallery=self._asked.gallery,
             margin=MARGIN,
             pairs=len(pairs),
@@ -78,13 +80,12 @@ class Clerk:
             reference_session=self._asked.reference.session if self._reference is not None else None,
         )
         again = summarize(quality.judge, quality.outcomes, quality.diversity, anytime=bool(pairs))
-        kept = {"r_precision": again.r_precision, "r_precision_3001": again.r_precision_3001}
-        return quality.model_copy(update=kept | {"stopped": stopped})
+        return quality.model_copy(update={name: getattr(again, name) for name in SHARES} | {"stopped": stopped})
 
     def _pairs(self, outcomes: Sequence[PromptOutcome]) -> list[tuple[bool, bool]]:
         if self._reference is None or not outcomes:
             return []
-        return hit_pairs(summarize(self._judge, outcomes), self._reference, self._asked.gallery)
+        return outcome_pairs(outcomes, self._reference.outcomes, self._asked.gallery)
 
     def _verdict(self, outcomes: Sequence[PromptOutcome]) -> str | None:
         return verdict(self._pairs(outcomes)) if self._reference is not None else None

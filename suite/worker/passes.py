@@ -266,7 +266,7 @@ def quality_pass(
         enough=enough,
     )
     if clerk is not None:
-        quality = clerk.concluded(quality)
+        quality = clerk.concluded(quality, most)
     answers.part("quality", with_borrowed(quality, known) if borrowing else quality)
     if job.artefacts is not None:
         keep_looks(job, answers, first, judge.prompts[: len(first)])
