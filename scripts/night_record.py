@@ -6,7 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,8 @@ SKIPPED = ("throttled:", "its reference ")
 COUNTED = re.compile(r"--require-device \S+: (\d+) of its cells were skipped")  # suite/session/required.py
 PYTEST_SAYS = {2: "it was interrupted", 3: "it could not keep everything", 4: "refused", 5: "no cell is selected"}
 SAID_LINES = 40  # of a step
+WORST_FIRST = {Verdict.REGRESSED.value: 0, Verdict.UNCERTAIN.value: 1}
+NIGHT_SEES = 0.05  # a slowdown that no night of another commit may hide, as a fraction
 
 
 class Step(Record):
@@ -149,21 +151,31 @@ class Suspect(Record):
     base: str | None  # None: no night before it says one
 
 
-def suspects(reports: Iterable[dict], mode: str, base: str | None) -> list[Suspect]:
-    """Worst first. reports: what `python -m suite.nights --json` wrote. mode: suspicious, all, never."""
-    wanted = {"never": (), "suspicious": (Verdict.REGRESSED, Verdict.UNCERTAIN), "all": tuple(Verdict)}[mode]
-    rows = [
-        row
-        for report in reports
-        for row in report["findings"]
-        if row["quantity"].startswith("latency") and row["verdict"] in {verdict.value for verdict in wanted}
-    ]
-    rows.sort(key=lambda row: (row["verdict"] != Verdict.REGRESSED.value, -_ratio(row)))
+def suspects(reports: Iterable[dict], mode: str, base: str | None, differs: Callable[[str], bool]) -> list[Suspect]:
+    """Worst first. reports: what `python -m suite.nights --json` wrote. mode: changed, suspicious, all, never.
+
+    differs: whether tonight's code differs from a commit's. With `changed`, a figure that passed is compared too where
+    it does and the series would not show `NIGHT_SEES` by itself."""
+    rows = [row for report in reports for row in report["findings"] if row["quantity"].startswith("latency")]
+    rows.sort(key=lambda row: (WORST_FIRST.get(row["verdict"], len(WORST_FIRST)), -_ratio(row)))
     found = {}
     for row in rows:
         good = base or (row["last_good_commit"] or "").removesuffix("+") or None
-        found.setdefault(row["configuration"], Suspect(**_named(row), base=good))
+        wanted = {
+            "all": True,
+            "never": False,
+            "suspicious": row["verdict"] in WORST_FIRST,
+            "changed": row["verdict"] in WORST_FIRST or (good is not None and _blind(row) and differs(good)),
+        }[mode]
+        if wanted:
+            found.setdefault(row["configuration"], Suspect(**_named(row), base=good))
     return list(found.values())
+
+
+def _blind(row: dict) -> bool:
+    """Whether a slowdown of `NIGHT_SEES` could hide in this series for three nights, or nothing is known of it yet."""
+    smallest = row["smallest_change_in_3_nights"]
+    return smallest is None or smallest > NIGHT_SEES
 
 
 def _named(row: dict) -> dict:
@@ -192,8 +204,9 @@ def summary(night: NightRecord, judged: str | None) -> str:
     found = [f"## {mark} {verdict}: {night.device} on {night.board}, {night.began_at[:16]}, commit {night.commit}", ""]
     for title, lines in (("Red", night.regressed), ("Not in order", night.troubles)):
         found += [f"**{title}**", "", *(f"- {_plain(line)}" for line in lines), ""] if lines else []
-    unconfirmed = [f"- {_plain(line)}" for line in night.uncertain]
-    found += ["**Not confirmed, so not red**", "", *unconfirmed, ""] if unconfirmed else []
+    compared = night.steps["confirm"].said if "confirm" in night.steps else []
+    for title, lines in (("Not confirmed, so not red", night.uncertain), ("Compared side by side", compared)):
+        found += [f"**{title}**", "", *(f"- {_plain(line)}" for line in lines), ""] if lines else []
     return "\n".join([*found, judged or "Nothing was judged.", ""])
 
 

@@ -1,4 +1,4 @@
-"""One night on this board: look at the machine, measure, judge, confirm what is suspicious, publish.
+"""One night on this board: look at the machine, measure, judge, confirm side by side, publish.
 
 Started by `scripts/nightly`, from any folder and also by cron. docs/nightly.md says what each step does.
 """
@@ -15,12 +15,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 from scripts import night_record
 from scripts.night_record import ANOTHER_NIGHT, NOT_MEASURED, TOLD, NightRecord, Step, Suspect
 from suite.catalogue.devices import find_device
 from suite.command_line import command, positive
+from suite.confirm.checkouts import Repository
 from suite.devices.backend import machine_board
 from suite.history import COMMITTED, LOCAL, ROOT, HistoryError, read_session, write_atomically
 from suite.names import UnknownName
@@ -169,20 +171,21 @@ class Night:
     def confirm(self, reports: Sequence[dict]) -> list[str]:
         """Cells beside their last good commit, worst first; the options with the answers for the judge. A cell that was
         compared before the night was cut short is not compared again."""
-        cells = night_record.suspects(reports, self.options.confirm, self.options.base)
+        cells = night_record.suspects(reports, self.options.confirm, self.options.base, cache(Repository(ROOT).differs))
         if not cells:
             return []
         self.begin("confirm")
         answers, said, left_s = [], [], self.options.confirm_time_limit
         for number, cell in enumerate(cells, 1):
             row, line = self._compared(f"[{number}/{len(cells)}]", cell, left_s)
-            said.append(f"{cell.configuration}: {line}")
+            said.append((row is not None and row["verdict"] == Verdict.PASS.value, f"{cell.configuration}: {line}"))
             if row is not None:
                 answers.append(row)
                 left_s -= row["elapsed_s"]
         file = self.folder / "confirmed.json"
         write_atomically(file, json.dumps({"configurations": answers}, indent=1) + "\n")
-        self.end("confirm", 0, said)
+        # A record keeps the last lines of a step: those that are no plain pass.
+        self.end("confirm", 0, [line for _, line in sorted(said, key=lambda alike: not alike[0])])
         return ["--confirmed", str(file)]
 
     def _compared(self, title: str, cell: Suspect, left_s: float) -> tuple[dict | None, str]:
@@ -196,7 +199,7 @@ class Night:
             print(f"confirm: {title} {cell.configuration} beside {cell.base}", flush=True)
             file.parent.mkdir(exist_ok=True)
             limit = ["--time-limit", f"{min(left_s, CONFIRM_CELL_S):g}"]
-            asked = ["--base", cell.base, *limit, "--weights", cell.weights or "auto", "--json", str(file)]
+            asked = ["--base", cell.base, "--decide", *limit, "--weights", cell.weights or "auto", "--json", str(file)]
             _, lines = self.run("confirm.log", "suite.confirm", *asked, cell.configuration)
             if not file.is_file():
                 return None, f"not compared: {(lines or ['no word'])[-1]}"
@@ -240,8 +243,7 @@ class Night:
                 reports = self.judge(*answers)
             red = night_record.judged_lines(reports, Verdict.REGRESSED)
             uncertain = night_record.judged_lines(reports, Verdict.UNCERTAIN)
-            compared = self.record.steps["confirm"].said if answers and uncertain else []
-            self.update(regressed=[*self.record.regressed, *red], uncertain=[*uncertain, *compared])
+            self.update(regressed=[*self.record.regressed, *red], uncertain=uncertain)
             self.publish()
         status = night_record.exit_status(self.record.regressed, self.record.troubles)
         self.update(exit_status=status, running=None)
@@ -299,9 +301,11 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument(
         "--confirm",
-        choices=("suspicious", "all", "never"),
-        default="suspicious",
-        help="which latencies are compared side by side with the base (default: regressed or uncertain ones)",
+        choices=("changed", "suspicious", "all", "never"),
+        default="changed",
+        help="which latencies are compared side by side with the base. suspicious: regressed or uncertain ones. "
+        "changed (default): where the code differs from the base's also those in whose past "
+        f"{night_record.NIGHT_SEES:.0%}% would not show",
     )
     found.add_argument(
         "--confirm-time-limit",

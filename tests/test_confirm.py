@@ -20,7 +20,7 @@ import pytest
 from suite.bisect.__main__ import NotFound, commits_between
 from suite.bisect.search import Search, is_worse, precision_for
 from suite.confirm.checkouts import NoCheckout, Repository
-from suite.confirm.comparing import Found, Rules, judged
+from suite.confirm.comparing import Found, Rules, enough, judged
 from suite.confirm.processes import Driven, DriverFailed, Side
 from suite.confirm.records import Confirmation
 from suite.confirm.turns import MAX_TURNS, MIN_PAIRS, narrow, over_pairs, pair_is_known, pair_ratio, turns_each
@@ -82,6 +82,26 @@ def test_looking_after_each_pair_calls_equal_code_changed_less_than_once_in_a_hu
     slower = [verdict_of(generator, 1.05, spread) for _ in range(400)]
     assert sum(v == Verdict.REGRESSED for v in slower) >= 380
     assert not any(v in (Verdict.PASS, Verdict.IMPROVED) for v in slower)
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.03, 0.05])
+def test_stopping_when_the_verdict_is_sure_takes_fewer_pairs_and_finds_the_same(spread):
+    """Of 60 pairs at most, as in the time of a night."""
+    generator, rules = random.Random(2), Rules(decide=True)
+
+    def ended(change: float, rules: Rules) -> tuple[Verdict, int]:
+        found = Found()
+        while enough(found, rules) is None and len(found.latency_ratios) < 60:
+            found.latency_ratios.append(change * math.exp(generator.gauss(0, spread)))
+        return judge_ratio(over_pairs(found.latency_ratios), rules.tolerance), len(found.latency_ratios)
+
+    same = [ended(1.0, rules) for _ in range(200)]
+    assert sum(verdict in (Verdict.REGRESSED, Verdict.IMPROVED) for verdict, _ in same) <= 2
+    slower = [ended(1.05, rules) for _ in range(200)]
+    assert sum(verdict == Verdict.REGRESSED for verdict, _ in slower) >= 190
+    assert not any(verdict in (Verdict.PASS, Verdict.IMPROVED) for verdict, _ in slower)
+    fewer = sum(pairs for _, pairs in slower) / sum(ended(1.05, Rules())[1] for _ in range(200))
+    assert fewer < (1.01 if spread == 0.01 else 0.6)
 
 
 def test_what_was_measured_before_a_side_failed_is_told_but_proves_nothing():

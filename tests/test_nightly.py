@@ -122,10 +122,23 @@ def test_each_end_of_a_session_but_0_is_a_trouble_in_words(status, said, trouble
     assert of_measuring(0, [], NOTHING) == ([], [])
 
 
-def row(configuration: str, verdict: str, ratio: float, good: str | None = "abc+", quantity: str = "latency_s") -> dict:
+def row(
+    configuration: str,
+    verdict: str,
+    ratio: float,
+    good: str | None = "abc+",
+    quantity: str = "latency_s",
+    smallest: float | None = None,
+) -> dict:
     change = {"value": ratio, "low": None, "high": None}
     named = {"configuration": configuration, "weights": "embedded", "quantity": quantity, "reason": "because"}
-    return {**named, "verdict": verdict, "change": change, "last_good_commit": good}
+    known = {"change": change, "last_good_commit": good, "smallest_change_in_3_nights": smallest}
+    return {**named, "verdict": verdict, **known}
+
+
+def never(commit: str) -> bool:
+    """The code is every commit's."""
+    return False
 
 
 def test_what_is_compared_side_by_side_is_latency_worst_first_with_the_last_good_commit():
@@ -136,11 +149,25 @@ def test_what_is_compared_side_by_side_is_latency_worst_first_with_the_last_good
         row("d", "pass", 1),
     ]
     rows += [row("e", "regressed", 2, quantity="peak_memory_bytes"), row("c", "uncertain", 9, quantity="latency_ratio")]
-    found = suspects([{"findings": rows}], "suspicious", None)
+    found = suspects([{"findings": rows}], "suspicious", None, never)
     assert [(s.configuration, s.base) for s in found] == [("c", "abc"), ("b", None), ("a", "abc")]
-    assert {s.base for s in suspects([{"findings": rows}], "all", "main")} == {"main"}
-    assert len(suspects([{"findings": rows}], "all", None)) == 4
-    assert suspects([{"findings": rows}], "never", None) == []
+    assert {s.base for s in suspects([{"findings": rows}], "all", "main", never)} == {"main"}
+    assert len(suspects([{"findings": rows}], "all", None, never)) == 4
+    assert suspects([{"findings": rows}], "never", None, never) == []
+
+
+def test_at_another_commit_what_the_past_would_not_show_is_compared_too_the_slowest_looking_first():
+    rows = [
+        row("quiet", "pass", 1.04, smallest=0.02),
+        row("noisy", "pass", 1.01, smallest=0.2),
+        row("young", "no-baseline", 1.2),
+        row("same code", "pass", 1.3, good="the same"),
+        row("first night", "no-baseline", 1.0, good=None),
+        row("red", "uncertain", 1.1, smallest=0.02),
+    ]
+    found = suspects([{"findings": rows}], "changed", None, lambda commit: commit != "the same")
+    assert [s.configuration for s in found] == ["red", "young", "noisy"]
+    assert [s.configuration for s in suspects([{"findings": rows}], "changed", None, never)] == ["red"]
 
 
 def test_the_summary_says_the_verdict_first_and_carries_no_markup_of_others():
@@ -320,8 +347,27 @@ def test_what_cannot_be_compared_with_its_base_stays_uncertain_and_is_not_red(on
     status, said = board.run()
     assert status == GREEN, said
     assert f"{CELL}: uncertain: unknown commit 'deadbeef00'" in said
-    assert any("deadbeef00" in line for line in board.last.uncertain)
-    assert "Not confirmed, so not red" in (board.results / "latest" / "summary.md").read_text()
+    summary = (board.results / "latest" / "summary.md").read_text()
+    assert f"{CELL}, latency" in " ".join(board.last.uncertain) and "Not confirmed, so not red" in summary
+    assert "Compared side by side" in summary and "deadbeef00" in summary
+
+
+@pytest.mark.slow
+def test_a_night_that_was_killed_while_it_compares_measures_nothing_again_and_compares(one_night, tmp_path):
+    today = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    board = after_measuring(one_night, tmp_path, today[:10], nights=6)
+    before = board.measured()
+    night = board.start("--confirm", "suspicious", "--confirm-time-limit", "300")
+    try:
+        assert waited_for(lambda: board.last.running == "confirm" and len(alive(board.name)) > 3), night.poll()
+    finally:
+        night.kill()
+        night.communicate()
+    assert waited_for(lambda: not alive(board.name), 30), "what a killed night started measures on"
+    status, said = board.run("--confirm", "suspicious", "--confirm-time-limit", "300")
+    assert status == GREEN and "measure: done before" in said, said
+    assert f"{CELL}: pass, ×" in said and board.measured() == before
+    assert "base and head are alike side by side" in (board.results / "latest" / "judged.json").read_text()
 
 
 @pytest.mark.slow

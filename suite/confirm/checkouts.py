@@ -11,6 +11,8 @@ from pathlib import Path
 
 from suite.names import unknown
 
+# What no measurement runs: pathspecs of git.
+NOT_MEASURED = (":!docs", ":!tests", ":!leaderboards", ":!dashboard", ":!.github", ":!*.md")
 TIMEOUT_S = 600.0  # of one git command; a checkout reads some 100 MB
 
 
@@ -54,6 +56,13 @@ class Repository:
     def line(self, commit: str) -> str:
         """Short hash, date and subject."""
         return self.git("log", "-1", "--date=short", "--format=%h %ad %s", commit)
+
+    def differs(self, commit: str) -> bool:
+        """Whether the working tree has other code to measure than a commit. True where git cannot tell."""
+        try:
+            return bool(self.git("diff", "--name-only", commit, "--", ".", *NOT_MEASURED))
+        except NoCheckout:
+            return True
 
     @contextlib.contextmanager
     def checkout(self, commit: str) -> Iterator[Path]:

@@ -11,7 +11,16 @@ from statistics import median
 from suite.catalogue.devices import Device
 from suite.confirm.processes import Driven, DriverFailed, Side, TimeIsUp
 from suite.confirm.records import Compared, Confirmed
-from suite.confirm.turns import MIN_PAIRS, MIN_TURNS, narrow, over_pairs, pair_is_known, pair_ratio, turns_each
+from suite.confirm.turns import (
+    MIN_PAIRS,
+    MIN_TURNS,
+    decided,
+    narrow,
+    over_pairs,
+    pair_is_known,
+    pair_ratio,
+    turns_each,
+)
 from suite.judging.baselines import MEMORY_TOLERANCE, overall
 from suite.judging.latency_change import judge_ratio
 from suite.prompts import timing_prompt
@@ -28,6 +37,7 @@ class Rules:
     time_limit_s: float = 600.0
     min_pairs: int = MIN_PAIRS
     memory: bool = False
+    decide: bool = False  # the verdict is enough: stop when it is sure
 
 
 @dataclass
@@ -65,7 +75,7 @@ def compare(plan: Plan, head: Side, base: Side, rules: Rules, progress: Callable
         "weights": plan.weights,
         "prompt": timing_prompt(plan.configuration.model.prompts),
     }
-    stop, deadline, longest_s = "failed", started + rules.time_limit_s, 0.0
+    deadline, longest_s = started + rules.time_limit_s, 0.0
     try:
         while True:
             began = time.monotonic()
@@ -73,18 +83,28 @@ def compare(plan: Plan, head: Side, base: Side, rules: Rules, progress: Callable
                 raise TimeIsUp
             # Each side is as often the first.
             sides = (base, head) if len(found.latency_ratios) % 2 else (head, base)
-            one_pair(found, sides, asked, rules.precision, deadline)
+            one_pair(found, sides, asked, rules.tolerance if rules.decide else rules.precision, deadline)
             longest_s = max(longest_s, time.monotonic() - began)
             progress(len(found.latency_ratios), over_pairs(found.latency_ratios))
-            judged_by = [found.latency_ratios] + ([found.memory_ratios] if rules.memory else [])
-            if all(narrow(ratios, rules.precision, rules.min_pairs) for ratios in judged_by):
-                stop = "precision"
+            if (stop := enough(found, rules)) is not None:
                 break
     except TimeIsUp:
         stop = "time"
     except DriverFailed as error:
-        reason = str(error)
+        stop, reason = "failed", str(error)
     return judged(plan.configuration.id, found, rules, stop, reason, time.monotonic() - started)
+
+
+def enough(found: Found, rules: Rules) -> str | None:
+    """Why no more pairs are needed; None where they are."""
+    judged_by = [(found.latency_ratios, rules.tolerance)]
+    if rules.memory:
+        judged_by.append((found.memory_ratios, MEMORY_TOLERANCE))
+    known = [narrow(ratios, rules.precision, rules.min_pairs) for ratios, _ in judged_by]
+    if all(known):
+        return "precision"
+    sure = [rules.decide and decided(ratios, tolerance, rules.min_pairs) for ratios, tolerance in judged_by]
+    return "decided" if all(narrow_enough or enough for narrow_enough, enough in zip(known, sure)) else None
 
 
 def failed(configuration: str, reason: str) -> Confirmed:

@@ -39,6 +39,9 @@ def add_rules(parser: argparse.ArgumentParser, memory: str) -> None:
         metavar="N",
         help=f"pairs of processes before the interval may end it (default {usual.min_pairs})",
     )
+    parser.add_argument(
+        "--decide", action="store_true", help="stop as soon as the verdict is sure (99 %%), however wide the interval"
+    )
     parser.add_argument("--memory", action="store_true", help=memory)
     parser.add_argument(
         "--weights", default="auto", choices=("auto", "embedded", "official", "random"), help="as a session's"
@@ -61,6 +64,7 @@ def rules_of(options: argparse.Namespace) -> Rules:
         time_limit_s=options.time_limit,
         min_pairs=options.min_pairs,
         memory=options.memory,
+        decide=options.decide,
     )
 
 

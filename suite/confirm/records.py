@@ -23,7 +23,7 @@ class Confirmed(Record):
 
     configuration: str
     verdict: Verdict  # the worst of its quantities
-    stop_reason: Literal["precision", "time", "failed"]
+    stop_reason: Literal["precision", "decided", "time", "failed"]
     reason: str | None = None  # why it could not go on, or not begin
     pairs: int = 0  # of processes
     turns: int = 0  # of both sides

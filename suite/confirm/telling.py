@@ -11,7 +11,12 @@ from suite.confirm.records import Compared, Confirmed
 from suite.records import Interval, Verdict
 
 TITLES = {"latency_s": "latency", "peak_memory_bytes": "peak memory"}
-STOPS = {"precision": "as precise as asked", "time": "the time was up", "failed": "it could not go on"}
+STOPS = {
+    "precision": "as precise as asked",
+    "decided": "the verdict was sure",
+    "time": "the time was up",
+    "failed": "it could not go on",
+}
 ADVICE = {
     "precision": ", and too near the tolerance: a smaller --precision tells",
     "time": "; --time-limit allows more",

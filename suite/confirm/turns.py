@@ -12,10 +12,12 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from suite.judging.intervals import mean_interval, relative_half_width
-from suite.records import Interval
+from suite.judging.intervals import CONFIDENCE, mean_interval, relative_half_width
+from suite.judging.latency_change import judge_ratio
+from suite.records import Interval, Verdict
 
 MIN_PAIRS = 5  # a Student-t interval of fewer is narrow by chance too often
+DECIDED = 0.99  # confidence that ends a comparison which only asks for the verdict: it is looked at after each pair
 MIN_TURNS, MAX_TURNS = 2, 100  # of each process of a pair, even: each is as often first
 TURNS_TO_KNOW = 4  # before a pair's own interval may end it
 
@@ -44,11 +46,11 @@ def pair_ratio(head: Sequence[float], base: Sequence[float]) -> float:
     return math.exp(median(math.log(h / b) for h, b in zip(head, base, strict=True)))
 
 
-def over_pairs(ratios: Sequence[float]) -> Interval | None:
-    """The ratio with its 95 % interval, [pairs]; None where there is no pair, without ends where there is one."""
+def over_pairs(ratios: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
+    """The ratio with its interval, [pairs]; None where there is no pair, without ends where there is one."""
     if not ratios:
         return None
-    logs = mean_interval([math.log(ratio) for ratio in ratios])
+    logs = mean_interval([math.log(ratio) for ratio in ratios], confidence)
     if logs.low is None or logs.high is None:
         return Interval(value=math.exp(logs.value))
     return Interval(value=math.exp(logs.value), low=math.exp(logs.low), high=math.exp(logs.high))
@@ -58,3 +60,10 @@ def narrow(ratios: Sequence[float], precision: float, min_pairs: int = MIN_PAIRS
     """Whether the interval is as narrow as asked: half its width in the logarithm, 0.01 is ±1 %."""
     found = over_pairs(ratios)
     return len(ratios) >= min_pairs and found is not None and relative_half_width(found) <= precision
+
+
+def decided(ratios: Sequence[float], tolerance: float, min_pairs: int = MIN_PAIRS) -> bool:
+    """Whether the verdict is sure, however wide the interval: all of it lies within the tolerance, or beyond it."""
+    if len(ratios) < min_pairs:
+        return False
+    return judge_ratio(over_pairs(ratios, DECIDED), tolerance) != Verdict.UNCERTAIN

@@ -11,20 +11,20 @@ from suite.records import Interval
 CONFIDENCE = 0.95
 
 
-def student_t(freedom: float) -> float:
-    """Student's t beyond which (1 − CONFIDENCE) / 2 lies on each side, for so many degrees of freedom."""
+def student_t(freedom: float, confidence: float = CONFIDENCE) -> float:
+    """Student's t beyond which (1 − confidence) / 2 lies on each side, for so many degrees of freedom."""
     # pytest's own process needs none: there it would be most of the time to start. scipy.stats takes 1.5 s.
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Mean with its Student-t interval."""
     middle = fmean(values)
     if len(values) < 2:
         return Interval(value=middle)
-    half = student_t(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    half = student_t(len(values) - 1, confidence) * stdev(values) / math.sqrt(len(values))
     return Interval(value=middle, low=middle - half, high=middle + half)
 
 
