@@ -12,7 +12,7 @@ import pandas
 
 from dashboard.tables import measured_table
 from leaderboards import cells, markdown
-from leaderboards.tables import to_csv, to_json
+from leaderboards.tables import no_formula, to_csv, to_json
 from suite.records import PublishedRow
 
 
@@ -39,7 +39,7 @@ def of_rows(rows: Sequence[PublishedRow], missing: frozenset[str] = frozenset())
 def of_table(table: pandas.DataFrame) -> list[Export]:
     """A table as it is shown, in its units."""
     return [
-        Export("CSV", "csv", "text/csv", lambda: table.to_csv(index=False, lineterminator="\n").encode()),
+        Export("CSV", "csv", "text/csv", partial(_csv, table)),
         Export("JSON", "json", "application/json", partial(_json, table)),
         Export("Markdown", "md", "text/markdown", partial(_markdown, table)),
         Export("Parquet", "parquet", "application/vnd.apache.parquet", partial(_parquet, table)),
@@ -53,6 +53,10 @@ def _flat(rows: Sequence[PublishedRow]) -> pandas.DataFrame:
     for line in lines:
         line |= {name: json.dumps(line[name], ensure_ascii=False) for name in parts}
     return pandas.DataFrame(lines, columns=list(PublishedRow.model_fields))
+
+
+def _csv(table: pandas.DataFrame) -> bytes:
+    return table.map(no_formula).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _json(table: pandas.DataFrame) -> bytes:

@@ -14,8 +14,8 @@ from leaderboards.frontier import AXES
 from leaderboards.keep import NotKept, keep, read_cells, read_session_text
 from leaderboards.kinds import ALL_KINDS
 from leaderboards.literature import MalformedLiterature
-from leaderboards.merge import Altered, merge
-from leaderboards.objects import keep_objects
+from leaderboards.merge import Altered, merge, session_files
+from leaderboards.objects import Copied, keep_objects
 from leaderboards.predictions import MalformedPredictions
 from leaderboards.publish import Board, folders, publish, read_board
 from leaderboards.rows import PUBLISHED
@@ -163,7 +163,7 @@ def _keep(options: argparse.Namespace) -> int:
     for path in options.files:
         try:
             print(f"{path}: kept as {keep(path, options.history, options.smoke)}")
-            copied = keep_objects(path, read_cells(path, read_session_text(path)), options.history.parent / FOLDER)
+            copied = _keep_objects(path, options.history)
             if copied.files:
                 print(f"{path}: {copied.files} files of objects kept, {copied.size_bytes:,} bytes of them new")
             for line in copied.left_out:
@@ -172,6 +172,11 @@ def _keep(options: argparse.Namespace) -> int:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _keep_objects(path: Path, history: Path) -> Copied:
+    """The objects of a session's file, beside the history that it went into."""
+    return keep_objects(path, read_cells(path, read_session_text(path)), history.parent / FOLDER)
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -183,6 +188,9 @@ def _merge(options: argparse.Namespace) -> int:
     except (NotKept, Altered) as error:
         print(f"error: {error}; nothing was written", file=sys.stderr)
         return 2
+    for path in (path for folder in options.folders for path in session_files(folder)):
+        for line in _keep_objects(path, options.into).left_out:
+            print(f"warning: {path}: an object is left out: {line}", file=sys.stderr)
     print(f"{len(written)} sessions of {len({path.parent for path in written})} boards in {options.into}")
     return 0
 

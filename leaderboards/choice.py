@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leaderboards.axes import IN_WORDS
 from leaderboards.dominance import Candidate, faster, objectives, truer
 from leaderboards.frontier import Key, candidate, comparable, key, share, taking_part
 from suite.records import PublishedRow, Quality
@@ -33,7 +34,8 @@ class Limits:
         said = [f"at most {self.max_latency_s:g} s"] if self.max_latency_s is not None else []
         said += [f"at most {self.max_memory_bytes / 1e9:g} GB"] if self.max_memory_bytes is not None else []
         said += [f"at most {self.max_energy_j:g} J"] if self.max_energy_j is not None else []
-        return said + ([f"at least {100 * self.min_quality:g} %"] if self.min_quality is not None else [])
+        of = "" if self.axis == "r_precision" else f" of {IN_WORDS[self.axis]}"
+        return said + ([f"at least {100 * self.min_quality:g} %{of}"] if self.min_quality is not None else [])
 
 
 @dataclass(frozen=True)

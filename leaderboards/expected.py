@@ -30,7 +30,7 @@ from suite.catalogue.devices import find_device
 from suite.catalogue.models import MODELS
 from suite.catalogue.optimizations import REFERENCE
 from suite.history import History, read_folder, read_session
-from suite.names import UnknownName
+from suite.names import UnknownName, unknown
 from suite.records import Measurement, Status
 
 NAMED = 4  # predictions that a sentence has room for
@@ -238,6 +238,9 @@ def _check(options: argparse.Namespace) -> int:
     found = _read(options.check)
     for problem in found.problems:
         print(f"warning: history file {problem}", file=sys.stderr)
+    names = {*MODELS, *(m.configuration.partition("/")[0] for m in found.measurements)}
+    if options.model is not None and options.model not in names:
+        raise unknown("model", options.model, names)
     wanted = [
         m
         for m in found.measurements

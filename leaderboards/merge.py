@@ -31,7 +31,7 @@ def merge(folders: Sequence[Path], into: Path) -> list[Path]:
     told: dict[tuple, tuple[Measurement, Path]] = {}
     held: dict[str, Path] = {}  # where a text lies, or will
     for folder in [into, *folders]:
-        for path in _session_files(folder):
+        for path in session_files(folder):
             text = read_session_text(path)
             cells = read_cells(path, text)
             _agree(told, cells, path)
@@ -52,7 +52,7 @@ def _name(cells: Sequence[Measurement], text: str) -> str:
     return f"{cells[0].session}-{digest}.json".replace(" ", "_")
 
 
-def _session_files(folder: Path) -> list[Path]:
+def session_files(folder: Path) -> list[Path]:
     """Not journals, which sessions' files repeat, nor what was set aside."""
     found = sorted(folder.rglob("*.json"))
     return [path for path in found if not {"journal", "published", QUARANTINE} & set(path.relative_to(folder).parts)]

@@ -93,7 +93,8 @@ def keep_objects(session_file: Path, cells: Sequence[Measurement], store: Path, 
             copied.files += 1
             continue
         try:
-            content = read([session_file.parent / "artefacts" / cell.session / FOLDER], sha256, ending)
+            own = session_file.parent / "artefacts" / cell.session / FOLDER
+            content = read([own, *stores_of([session_file.parent.parent])], sha256, ending)
             if taken + len(content) > most_bytes:
                 raise HistoryError(f"{store} holds {taken:,} of at most {most_bytes:,} bytes: no room for {sha256}")
             put(store, content, ending)

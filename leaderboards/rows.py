@@ -32,6 +32,7 @@ from suite.records import (
     Record,
     Reference,
     Status,
+    Verdict,
     first_error,
 )
 
@@ -300,7 +301,8 @@ def repeat_command(row: PublishedRow | Measurement) -> str:
 
 def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
     """All rows of a folder of published tables, validated; fields that are not known are ignored, as they may come at
-    any time. MalformedRows names file, row and field."""
+    any time, and so are verdicts. A row with a status that is not known is left out (`newer_tables` tells of it).
+    MalformedRows names file, row and field."""
     rows = []
     for path in sorted(Path(folder).glob("*.json")):
         try:
@@ -310,6 +312,8 @@ def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
         if not isinstance(data, list):
             raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
         for number, item in enumerate(data):
+            if _later_status(item):
+                continue
             try:
                 rows.append(PublishedRow.model_validate(_known(item)))
             except ValidationError as error:
@@ -318,14 +322,22 @@ def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
 
 
 def newer_tables(folder: Path = PUBLISHED) -> list[str]:
-    """The published tables of a later version of the suite, whose fields may mean something else."""
+    """The published tables of a later version of the suite, whose fields may mean something else, or whose rows ended
+    in a way that is not known here."""
     found = []
     for path in sorted(Path(folder).glob("*.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))
         versions = [row.get("schema_version") for row in rows if isinstance(row, dict)]
-        if any(isinstance(version, int) and version > SCHEMA_VERSION for version in versions):
+        later = any(isinstance(version, int) and version > SCHEMA_VERSION for version in versions)
+        if later or any(map(_later_status, rows)):
             found.append(path.name)
     return found
+
+
+def _later_status(item: object) -> bool:
+    """Whether a row ended in a way that this version has no word for."""
+    status = item.get("status") if isinstance(item, dict) else None
+    return isinstance(status, str) and status not in {known.value for known in Status}
 
 
 def _known(item: object, of: type[Record] = PublishedRow) -> object:
@@ -338,6 +350,9 @@ def _known(item: object, of: type[Record] = PublishedRow) -> object:
     for name in BY_ATTRIBUTE & found.keys():
         if isinstance(found[name], dict):
             found[name] = {a: _known(part, Interval) for a, part in found[name].items() if a in ATTRIBUTES}
+    if isinstance(verdicts := found.get("verdicts"), dict):
+        known = {verdict.value for verdict in Verdict}
+        found["verdicts"] = {name: v for name, v in verdicts.items() if not isinstance(v, str) or v in known}
     return found
 
 

@@ -18,6 +18,7 @@ from suite.records import Fingerprint, PublishedRow, Status
 
 GENERATED = "<!-- written by `python -m leaderboards publish`; changes made here are lost -->"
 FIELDS = "[docs/published-rows.md](../../docs/published-rows.md)"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # beginnings
 INDEX = (
     "One page a device; the same rows as data beside it. A measured row is ranked only with rows of the same board, "
     f"gallery and conditions; figures published by others are never ranked. Fields: {FIELDS}. "
@@ -73,7 +74,7 @@ def to_json(rows: Sequence[PublishedRow]) -> str:
 
 
 def to_csv(rows: Sequence[PublishedRow]) -> str:
-    """The same fields as the JSON; null is an empty field, and a field with parts is JSON."""
+    """The same fields as the JSON; null is an empty field, and a field with parts is JSON. No text is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(PublishedRow.model_fields)
@@ -85,7 +86,18 @@ def to_csv(rows: Sequence[PublishedRow]) -> str:
 def _csv_field(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else no_formula(value)
+
+
+def no_formula(value: object) -> object:
+    """For a CSV file: a text that a spreadsheet would compute is quoted by an apostrophe, as spreadsheets do.
+
+    A history may come from anybody: https://owasp.org/www-community/attacks/CSV_Injection."""
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value.startswith(FORMULA) else value
+    # A carriage return is not quoted by the writer, and readers take it for a line's end.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def title(device: str) -> str:

@@ -39,7 +39,9 @@ QUALITY = {
 
 
 def _columns_on(axis: str) -> list[Column]:
-    """With that axis's figure, and without what is told of R-Precision among 153 captions only."""
+    """With that axis's figure, and without what is told of R-Precision among 153 captions only, where it is another."""
+    if axis == "r_precision":
+        return COLUMNS
     kept = [column for column in COLUMNS if column.title not in ("rank", "P(frontier)")]
     return [*kept[:5], QUALITY[axis], *kept[5:]]
 
@@ -104,7 +106,7 @@ def show_frontier(
             if alike:
                 kept = cells.best_first([row for row in alike if row.on_frontier])
                 print(f"{kind}: {len(kept)} of {len(alike)} on its frontier")
-                show_table(kept, COLUMNS if axis == "r_precision" else _columns_on(axis))
+                show_table(kept, _columns_on(axis))
                 if axis == "r_precision":
                     print(summary(alike, kind) or "")
         if (said := cells.sessions(best)) is not None:
@@ -153,7 +155,10 @@ def show_answers(board: Board, question: Question) -> None:
     miss; for a device without rows, what others published."""
     answers = ask(board, question)
     for one in answers:
-        print(f"\n{one.device}, board {one.board or 'unknown'}, {one.prompts} prompts, {one.kind}, {question.words()}:")
+        asked = question.words()
+        if question.limits.axis != "r_precision":
+            asked += f", quality is {TITLES[question.limits.axis]}"
+        print(f"\n{one.device}, board {one.board or 'unknown'}, {one.prompts} prompts, {one.kind}, {asked}:")
         _show_answer(one.answer, question.limits)
         if one.unranked:
             reasons = Counter(one.unranked.values())
@@ -174,7 +179,7 @@ def _show_answer(found: Answer, limits: Limits) -> None:
         print(f"none of {found.considered} ranked rows fits")
     else:
         print(f"{found.fitting} of {found.considered} ranked rows fit; {_choice(found, limits)}")
-        show_table([found.best, *found.tied])
+        show_table([found.best, *found.tied], _columns_on(limits.axis))
         if (said := cells.sessions([found.best, *found.tied])) is not None:
             print(said)
         _show_commands([found.best])

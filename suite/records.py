@@ -308,7 +308,7 @@ class PublishedRow(Record):
     r_precision_3001: Fraction | None = None
     r_precision_3001_low: Fraction | None = None
     r_precision_3001_high: Fraction | None = None
-    chamfer: float | None = None
+    chamfer: float | None = Field(default=None, ge=0, le=1e6)
     chamfer_to_fp32: float | None = Field(default=None, ge=0, le=1e6)  # to fp32's objects from the same noise
     f_score_to_fp32: Fraction | None = None
     f_score_to_fp32_low: Fraction | None = None
@@ -319,7 +319,7 @@ class PublishedRow(Record):
     attributes: dict[Attribute, Share] = {}  # objects that are not taken for a near miss in it
     attribute_differences: dict[Attribute, ShareDifference] = {}  # minus the reference's, on the same prompts
     meshes: MeshGate | None = None
-    diversity: float | None = None  # Chamfer distance between two objects of a prompt
+    diversity: float | None = Field(default=None, ge=0, le=1e6)  # Chamfer distance between two objects of a prompt
     diversity_low: float | None = None
     diversity_high: float | None = None
     prompts: Count | None = None

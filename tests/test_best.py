@@ -83,6 +83,11 @@ def test_quality_may_be_told_among_3001(capsys, history):
     assert clouds.answer.top.r_precision_3001_low < clouds.answer.top.r_precision_3001 < 0.7
     answer = asked(capsys, history, "--quality", "r_precision_3001", "--min-quality", "59")["answers"][0]
     assert names(answer)[0] == "point-e-nano-image/fp32"
+    asked_for = ["best", "--history", str(history), "--quality", "r_precision_3001", "--min-quality", "10"]
+    assert main(asked_for) == 0
+    said = capsys.readouterr().out
+    assert "at least 10 % of R-Precision among 3,001, quality is R-Precision among 3,001 captions:" in said
+    assert "of 3,001  " in said
 
 
 def test_in_words(capsys, history):

@@ -91,6 +91,17 @@ def test_a_field_that_is_not_known_is_ignored_and_a_newer_table_is_named(altered
     assert newer_tables(altered) == ["cpu.json"]
 
 
+def test_an_end_that_this_version_has_no_word_for_costs_that_row_alone_and_is_told(altered):
+    path = altered / "cpu.json"
+    rows = json.loads(path.read_text())
+    before = data.load(altered)
+    later = rows[0] | {"status": "melted"}
+    path.write_text(json.dumps([later, *rows]))
+    assert data.load(altered) == before and newer_tables(altered) == ["cpu.json"]
+    path.write_text(json.dumps([row | {"verdicts": row["verdicts"] | {"latency": "astonishing"}} for row in rows]))
+    assert data.load(altered) == before and newer_tables(altered) == []
+
+
 @pytest.mark.parametrize("name", ["`![x](http://elsewhere/x.png)`", "a|b", "<img>", "a\nb"])
 def test_a_name_with_markup_is_no_row(altered, name):
     path = altered / "cpu.json"

@@ -174,7 +174,7 @@ def test_many_runs_are_looked_for_by_words(open_page, tmp_path):
 
 
 def test_many_nights_as_sessions_with_what_is_alike_folded(open_page, tmp_path):
-    page = open_page(publish_nights(tmp_path, two_nights()), kind="sessions")
+    page = open_page(publish_nights(tmp_path, two_nights()), of="sessions")
     assert "B differs from A in 2 of 4 cells" in prose(page)
     assert len(page.dataframe[0].value) == 2
     (folded,) = [e for e in page.expander if "cannot be told apart" in e.label]
@@ -185,7 +185,7 @@ def test_many_nights_as_sessions_with_what_is_alike_folded(open_page, tmp_path):
 
 def test_two_boards(open_page, tmp_path):
     its = [*two_nights(), *(a_night(5, cell, 4.0, board="desk") for cell in RECIPES[:2])]
-    page = open_page(publish_nights(tmp_path, its), kind="boards")
+    page = open_page(publish_nights(tmp_path, its), of="boards")
     assert (
         page.selectbox(key="b_boards").value == "desk, orin" and page.selectbox(key="a_boards").value == "laptop, orin"
     )
@@ -207,11 +207,11 @@ def test_a_time_in_the_future_is_said(open_page, tmp_path):
 
 
 def test_a_stale_link_is_answered_and_the_whole_state_is_in_the_link(open_page, tmp_path):
-    page = open_page(publish_nights(tmp_path, two_nights()), kind="sessions", a_sessions="gone")
+    page = open_page(publish_nights(tmp_path, two_nights()), of="sessions", a_sessions="gone")
     assert "unknown a\\_sessions 'gone'" in prose(page)
     link = next(code.value for code in page.code if "data=" in code.value)
     query = parse_qs(urlsplit(link).query, keep_blank_values=True)
-    assert set(query) == {"kind", "a_sessions", "b_sessions", "pair", "data"}
+    assert set(query) == {"of", "a_sessions", "b_sessions", "pair", "data"}
 
 
 def test_it_opens_on_the_cell_that_another_page_was_at_and_keeps_its_own_choices(monkeypatch, tmp_path):
@@ -220,13 +220,13 @@ def test_it_opens_on_the_cell_that_another_page_was_at_and_keeps_its_own_choices
     page = open_app(monkeypatch, folder, "screens/history.py", device="orin", row=row)
     page.switch_page(PAGE).run()
     assert page.selectbox(key="a_rows").value.startswith(f"{NANO}/bf16,")
-    page.segmented_control(key="kind").set_value("sessions").run()
+    page.segmented_control(key="of").set_value("sessions").run()
     page.switch_page("screens/history.py").run()
     assert page.selectbox(key="row").value == row
     page.switch_page(PAGE).run()
-    assert page.segmented_control(key="kind").value == "sessions" and not page.exception
+    assert page.segmented_control(key="of").value == "sessions" and not page.exception
     page.run()
-    assert page.segmented_control(key="kind").value == "sessions"
+    assert page.segmented_control(key="of").value == "sessions"
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def chromium(tmp_path_factory):
 @pytest.mark.slow
 def test_chromium_compares_two_sessions_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
-    screenshot.open_page(page, f"{url}/compare?kind=sessions")
+    screenshot.open_page(page, f"{url}/compare?of=sessions")
     assert "B differs from A in 2 of 4 cells" in page.inner_text("[data-testid=stMain]")
     page.screenshot(path=tmp_path / "compare.png")
     assert page.elsewhere == []

@@ -165,6 +165,18 @@ def test_rows_are_exported_with_every_field_and_null_stays_null():
     assert len(lines) == 4 and "a\\|b" in made["md"].decode()
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_text_of_a_csv_is_a_formula(text):
+    failed = row(status=Status.CRASHED).model_copy(update={"reason": text, "quality_difference": -0.5})
+    made = {export.ending: export.make() for export in exports.of_rows([failed])}
+    (line,) = csv.DictReader(io.StringIO(made["csv"].decode(), newline=""))
+    assert line["reason"] == "'" + text.replace("\r", "\n") and line["quality_difference"] == "-0.5"
+    assert json.loads(made["json"])[0]["reason"] == text
+    (shown,) = [e for e in exports.of_table(pandas.DataFrame({"reason": [text]})) if e.ending == "csv"]
+    (line,) = csv.DictReader(io.StringIO(shown.make().decode(), newline=""))
+    assert line["reason"] == "'" + text.replace("\r", "\n")
+
+
 def test_a_table_is_exported_as_it_is_shown():
     table = pandas.DataFrame({"cell": ["x|y", "z"], "mixed": [1.5, "–"], "number": [1.25, None]})
     made = {export.ending: export.make() for export in exports.of_table(table)}

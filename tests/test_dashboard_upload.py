@@ -144,7 +144,7 @@ def test_uploaded_runs_stand_beside_ours_on_every_page_and_are_never_written(mon
     assert "**uploaded laptop**" in prose(page)
     (link,) = [code.value for code in page.code if "data=" in code.value]
     page.switch_page("screens/compare.py").run()
-    page.segmented_control(key="kind").set_value("boards").run()
+    page.segmented_control(key="of").set_value("boards").run()
     assert "uploaded laptop, cpu" in page.selectbox(key="a_boards").options
 
     other = open_app(monkeypatch, published, "screens/overview.py")  # another browser session

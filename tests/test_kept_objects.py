@@ -178,6 +178,16 @@ def test_keep_copies_the_objects_of_a_session_once(session, tmp_path, capsys):
     assert "4 files of objects kept, 0 bytes of them new" in capsys.readouterr().out
 
 
+def test_merge_brings_the_objects_along_from_a_board_and_from_a_store(session, tmp_path, capsys):
+    path, kept = session
+    assert main(["merge", str(path.parents[1]), "--into", str(tmp_path / "lab" / "history")]) == 0
+    store = tmp_path / "lab" / FOLDER
+    assert len(files(store)) == 4 and read([store], kept[1].files["ply"], "ply")
+    assert main(["merge", str(tmp_path / "lab" / "history"), "--into", str(tmp_path / "all" / "history")]) == 0
+    assert [f.name for f in files(tmp_path / "all" / FOLDER)] == [f.name for f in files(store)]
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_keep_leaves_out_what_is_altered_absent_or_no_file_and_keeps_the_rest(session, tmp_path, capsys):
     path, kept = session
     source = tmp_path / "board" / "artefacts" / "first" / FOLDER

@@ -233,6 +233,8 @@ def test_the_first_orin_is_held_against_its_prediction(tmp_path, capsys):
     assert "point-e-nano-text/fp32@orin: embedded: predictions are of the published sizes" in said
     assert main(["predict", "--check", str(good), "--mode", "15W"]) == 0  # told otherwise than recorded
     assert "15W" in capsys.readouterr().out
+    assert main(["predict", "--check", str(good), "--model", "point-e-40m-txt"]) == 2
+    assert f"nearest: {TEXT}" in capsys.readouterr().err
 
 
 def test_this_processors_rows_are_held_against_other_machines(capsys):

@@ -89,7 +89,7 @@ if len(runs.measurements) < 2:
     st.stop()
 verdict = st.container(border=True)
 which, left, right = st.columns([2, 4, 4], vertical_alignment="bottom")
-kind = choosing.segments(which, "Compare", [ROWS, SESSIONS, BOARDS], "kind")
+kind = choosing.segments(which, "Compare", [ROWS, SESSIONS, BOARDS], "of")
 groups = groups_of(stamp, kind, runs.measurements)
 first, second = first_two(stamp, kind, choosing.kept("board"), choosing.kept("row"), groups)
 words = ""
@@ -105,7 +105,7 @@ a = choosing.select(left, "A", names, f"a_{kind}", first)
 b = choosing.select(right, "B", names, f"b_{kind}", second)
 found = compare.compare(groups[a], groups[b])
 verdict.markdown("A and B are the same." if a == b else compare.verdict(found))
-state = {"kind": kind, f"a_{kind}": a, f"b_{kind}": b}
+state = {"of": kind, f"a_{kind}": a, f"b_{kind}": b}
 if found and a != b:
     missing = choosing.absent_commits(frozenset(m.commit for c in found for m in (c.a, c.b) if m.commit))
     pair = found[0]

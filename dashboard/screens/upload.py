@@ -41,6 +41,6 @@ if kept:
         second.page_link("screens/frontier.py", label="Rows", query_params=where)
         third.page_link("screens/health.py", label="Health", query_params=where)
     if boards:
-        st.page_link("screens/compare.py", label="Compare with ours", query_params={"kind": "boards"})
+        st.page_link("screens/compare.py", label="Compare with ours", query_params={"of": "boards"})
     st.button("Forget them", icon=":material/delete:", on_click=held.forget)
 choosing.show_link({}, digest)
