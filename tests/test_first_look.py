@@ -22,6 +22,7 @@ from suite.configurations import find, matrix
 from suite.devices.backend import slug
 from suite.history import read_session
 from suite.objects import read
+from tests import warm_server
 from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,8 @@ def looked(tmp_path_factory) -> SimpleNamespace:
     storage = tmp_path_factory.mktemp("look")
     board = slug(f"look {os.getpid()}")
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "tests.quick_reference", CELL.format("fp32"), CELL.format("steps-16")),
+        *(sys.executable, "-m", "pytest", *warm_server.arguments(), "-p", "tests.quick_reference"),
+        *(CELL.format("fp32"), CELL.format("steps-16")),
         *("--outcomes", "committed", "--time-budget", "0.2", "--benchmark-save=look"),
         f"--benchmark-storage=file://{storage}",
     ]

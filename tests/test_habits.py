@@ -14,7 +14,7 @@ import pytest
 
 from suite.history import LOCAL
 from suite.session.benchmark_bridge import DEFAULT_STORAGE, keep_default_storage
-from tests.test_plugin import CELL, FAST, ROOT, TRUE, bench  # noqa: F401 - a fixture
+from tests.test_plugin import CELL, FAST, ROOT, bench  # noqa: F401 - a fixture
 
 STEPS = CELL.format("steps-4")
 
@@ -67,7 +67,7 @@ def test_the_projects_own_tests_run_without_pytest_benchmark():
 def test_a_rerun_measures_again_and_its_cell_has_one_row_though_nothing_speaks_for_pytest(bench):
     """Without terminal and capture, and the reference dies: a session of everything that is not as usual."""
     odd = ["-p", "tests.twice", "-p", "tests.dead_reference", "-p", "no:terminal", "-p", "no:capture"]
-    result = bench(STEPS, *TRUE, *odd, "--benchmark-save=odd")
+    result = bench(STEPS, *FAST, *odd, "--benchmark-save=odd")
     assert result.returncode == 1, result.stdout
     assert "measured again: point-e-nano-text/steps-4@cpu" in result.stdout
     superseded, saved = sorted(bench.folder.glob("*.json"))
@@ -80,7 +80,7 @@ def test_a_rerun_measures_again_and_its_cell_has_one_row_though_nothing_speaks_f
 
 
 def test_a_dead_reference_is_said_and_not_green(bench):
-    result = bench(STEPS, *TRUE, "-p", "tests.dead_reference")
+    result = bench(STEPS, *FAST, "-p", "tests.dead_reference")
     assert result.returncode == 1
     assert "its reference point-e-nano-text/fp32@cpu is crashed, so no ratio was held: segmentation" in result.stdout
 

@@ -205,7 +205,7 @@ def test_a_ruined_recipe_is_known_after_a_few_prompts_and_counts_as_a_full_run(t
     """Four steps of sampling instead of 64 leave nothing to recognize. The reference is the committed one."""
     cell = "point-e-nano-text/steps-4@cpu"
     asked = ["--quality-prompts", "auto", "--time-budget", "0.1", f"--benchmark-storage=file://{tmp_path}"]
-    only = ["-k", "point-e-nano-text and steps-4 and cpu", "--benchmark-save=one"]
+    only = ["-p", "tests.quick_reference", "-k", "point-e-nano-text and steps-4 and cpu", "--benchmark-save=one"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *only, *asked], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
