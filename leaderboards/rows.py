@@ -31,13 +31,14 @@ from suite.records import (
     Quality,
     Record,
     Reference,
+    SecondOpinion,
     Status,
     first_error,
 )
 
 PUBLISHED = Path(__file__).parent / "published"
 # Fields with fields of their own, and those that have an interval an attribute.
-PARTS = {"meshes": MeshGate, "watertight": Interval}
+PARTS = {"meshes": MeshGate, "watertight": Interval, "second_opinion": SecondOpinion, "r_precision": Interval}
 BY_ATTRIBUTE = frozenset(("attributes", "attribute_differences"))
 
 
@@ -121,6 +122,7 @@ def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
         attribute_differences=attribute_differences(quality, reference) if reference else {},
         meshes=quality and quality.meshes,
         **_interval("diversity{}", quality and quality.diversity),
+        second_opinion=quality and quality.second_opinion,
         prompts=quality.prompts if quality else None,
         quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),
