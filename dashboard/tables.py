@@ -113,6 +113,7 @@ def facts(row: PublishedRow, missing: frozenset[str] = frozenset()) -> list[tupl
         "speedup to fp32": cells.speedup(row),
         "… to the original code": cells.against_original(row),
         "of 153 from every view": cells.worst_view(row),
+        "by the second judge": cells.second_opinion(row),
         "kept": cells.attributes(row),
         "F-score to fp32's object": cells.to_fp32(row),
         "meshes": cells.meshes(row),

@@ -1,4 +1,4 @@
-"""`python -m leaderboards publish | keep | merge | frontier | best | compare | session | predict | site`."""
+"""`python -m leaderboards publish | keep | merge | frontier | best | compare | session | predict | judges | site`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from leaderboards import expected, session
+from leaderboards import agreement, expected, session
 from leaderboards.best import CONDITIONINGS, Question, ask, literature, to_json
 from leaderboards.choice import Limits
 from leaderboards.compare import compare, lines, regressed, without_baseline
@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     told.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the newest of the local runs")
 
     expected.add_predict(commands)
+
+    judges = commands.add_parser(
+        "judges", parents=[source], help="how often two judges agree on the same objects, a line a recipe"
+    )
+    judges.add_argument("--device", help="only this one, such as cpu or orin")
 
     site = commands.add_parser(
         "site", parents=[source], help="write the boards as a static site, with badges and a feed of regressions"
@@ -250,6 +255,16 @@ def _session(options: argparse.Namespace) -> int:
     return 0
 
 
+def _judges(options: argparse.Namespace) -> int:
+    board = _read(options)
+    devices = [options.device] if options.device is not None else [*board.rows]
+    rows = agreement.judged_twice(row for device in devices for row in board.device(device))
+    print(agreement.summary(rows))
+    if rows:
+        print(expected.aligned([column.title for column in agreement.COLUMNS], agreement.lines(rows)))
+    return 0
+
+
 def _site(options: argparse.Namespace) -> int:
     from dashboard.static.build import build  # the one way up: the site is the dashboard, drawn without a server
 
@@ -275,6 +290,7 @@ COMMANDS = {
     "compare": _compare,
     "session": _session,
     "predict": expected.run,
+    "judges": _judges,
     "site": _site,
 }
 

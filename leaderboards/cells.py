@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from leaderboards.frontier import too_few_prompts, why_unranked
-from suite.records import PublishedRow, Verdict
+from suite.records import PublishedRow, SecondOpinion, Verdict
 
 DASH = "–"
 MINUS = "−"
@@ -108,6 +108,24 @@ def meshes(row: PublishedRow) -> str:
     said = [f"{100 * gate.watertight.value:.0f} % watertight", f"{gate.components:g} parts"]
     said += [f"{100 * gate.degenerate_faces:.2g} % of faces degenerate"] if gate.degenerate_faces else []
     return ", ".join(said)
+
+
+def second_r_precision(row: PublishedRow) -> str:
+    """By the second judge, on the objects that both were shown."""
+    share = row.second_opinion and row.second_opinion.r_precision
+    return DASH if share is None else _with_interval(share.value, share.low, share.high, _percent, " %")
+
+
+def agreement(found: SecondOpinion) -> str:
+    """On how many objects two judges say the same: "94.8 % of 153"."""
+    return f"{_percent(found.agreement)} % of {found.objects:,}"
+
+
+def second_opinion(row: PublishedRow) -> str:
+    """ "96.1 % (91.7 to 98.2), agree on 94.8 % of 153" """
+    if row.second_opinion is None:
+        return DASH
+    return f"{second_r_precision(row)}, agree on {agreement(row.second_opinion)}"
 
 
 def quality_difference(row: PublishedRow) -> str:

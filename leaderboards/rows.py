@@ -31,6 +31,7 @@ from suite.records import (
     Quality,
     Record,
     Reference,
+    SecondOpinion,
     Status,
     Verdict,
     first_error,
@@ -38,7 +39,7 @@ from suite.records import (
 
 PUBLISHED = Path(__file__).parent / "published"
 # Fields with fields of their own, and those that have an interval an attribute.
-PARTS = {"meshes": MeshGate, "watertight": Interval}
+PARTS = {"meshes": MeshGate, "watertight": Interval, "second_opinion": SecondOpinion, "r_precision": Interval}
 BY_ATTRIBUTE = frozenset(("attributes", "attribute_differences"))
 
 
@@ -122,6 +123,7 @@ def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
         attribute_differences=attribute_differences(quality, reference) if reference else {},
         meshes=quality and quality.meshes,
         **_interval("diversity{}", quality and quality.diversity),
+        second_opinion=quality and quality.second_opinion,
         prompts=quality.prompts if quality else None,
         quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),

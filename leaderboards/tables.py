@@ -41,6 +41,7 @@ MEASURED = [
     Column("P(frontier)", cells.frontier_probability, optional=True),
     Column("of 3,001", cells.r_precision_3001, optional=True),
     Column("of every view", cells.worst_view, optional=True),
+    Column("second judge", cells.second_opinion, optional=True),
     Column("kept", cells.attributes, optional=True),
     Column("F-score to fp32", cells.to_fp32, optional=True),
     Column("meshes", cells.meshes, optional=True),

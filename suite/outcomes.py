@@ -49,6 +49,7 @@ class PromptOutcome(Record):
     margin_3001: Cosine | None = None
     worst_view_margin_153: Cosine | None = None  # the least lead of a single view; None: not recorded
     attribute_margins: dict[Attribute, Cosine] | None = None  # over near misses; None: no scene of the grammar
+    second_rank_153: int | None = Field(default=None, ge=0, lt=GALLERY_SIZE)  # by the second judge; None: not asked
     chamfer: float | None = Field(default=None, ge=0)  # to the ground truth, where there is one
     chamfer_to_fp32: float | None = Field(
         default=None, ge=0, le=1e6
@@ -98,6 +99,26 @@ class MeshGate(Record):
     degenerate_faces: Fraction  # of all faces
 
 
+class SecondOpinion(Record):
+    """What another judge says of the same objects, hits among 153 by hits: `suite/judging/agreement.py`."""
+
+    judge: ShortText
+    r_precision: Share
+    both: Count  # objects that both judges recognize
+    only_first: Count
+    only_second: Count
+    neither: Count
+
+    @property
+    def objects(self) -> int:
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def agreement(self) -> float:
+        """The share of objects on which both judges say the same."""
+        return (self.both + self.neither) / self.objects
+
+
 class Quality(Record):
     """CLIP R-Precision by retrieval (Park et al. 2021; DreamFields, arXiv:2112.01455, section 4), and beside it what
     tells apart objects that are all recognized. What is not known is None or empty."""
@@ -113,6 +134,7 @@ class Quality(Record):
     f_score_to_fp32: Share | None = None
     meshes: MeshGate | None = None
     diversity: Distance | None = None  # Chamfer distance between two objects of the same prompt
+    second_opinion: SecondOpinion | None = None  # None: no second judge was asked
     not_known: dict[FileName, CleanText] = {}  # by field, why it is None where others have it
     batch_size: int | None = None  # objects made together at most; None: not recorded, one at a time
     borrowed: Borrowed | None = None

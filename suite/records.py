@@ -45,6 +45,7 @@ from suite.outcomes import MeshGate as MeshGate
 from suite.outcomes import PromptOutcome as PromptOutcome
 from suite.outcomes import Quality as Quality
 from suite.outcomes import Record as Record
+from suite.outcomes import SecondOpinion as SecondOpinion
 from suite.outcomes import Share as Share
 from suite.outcomes import ShareDifference as ShareDifference
 from suite.outcomes import Stopped as Stopped
@@ -322,6 +323,7 @@ class PublishedRow(Record):
     diversity: float | None = Field(default=None, ge=0, le=1e6)  # Chamfer distance between two objects of a prompt
     diversity_low: float | None = None
     diversity_high: float | None = None
+    second_opinion: SecondOpinion | None = None  # of another judge, on the same objects
     prompts: Count | None = None
     prompts_scored_here: Count | None = None  # fewer than `prompts` where a committed session gave the other outcomes
     outcomes_from: ShortText | None = None  # that session

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from suite.catalogue.judges import JUDGE_OF, JUDGES, NANO
+from suite.catalogue.judges import JUDGE_OF, JUDGES, NANO, SECOND_NANO
 from suite.catalogue.models import MODELS
 from suite.judging.scores import summarize
 from suite.metrics import judges
@@ -55,7 +55,7 @@ def weights(cache, monkeypatch) -> Path:
 
 def test_every_set_has_a_judge_that_exists_and_full_size_models_are_not_judged_by_what_conditions_them():
     assert set(JUDGE_OF) >= {model.prompts for model in MODELS.values()}
-    assert set(JUDGE_OF.values()) <= set(JUDGES) == {NANO, *judges.OPEN_CLIP}
+    assert set(JUDGE_OF.values()) <= set(JUDGES) == {NANO, SECOND_NANO, *judges.OPEN_CLIP}
     assert all(JUDGE_OF["coco"] not in files for files in official.MODEL_FILES.values())
     with pytest.raises(UnknownName, match="unknown judge.*clip-vit-b-32"):
         load_judge("clip-vit-b-16")

@@ -18,8 +18,10 @@ class Judge:
     source: str
 
 
-NANO = "clip-nano-judge"
+NANO, SECOND_NANO = "clip-nano-judge", "clip-nano-second-judge"
 JUDGE_OF = {"embedded": NANO, "coco": "clip-vit-b-32"}  # by prompt set, unless another is asked for
+# Who is asked beside it, of the same pictures, so that one can say how far a figure hangs on the judge.
+SECOND_JUDGE_OF = {"embedded": SECOND_NANO}
 
 JUDGES = {
     judge.name: judge
@@ -28,7 +30,13 @@ JUDGES = {
             name=NANO,
             builder="suite.metrics.judges:nano",
             reads=("embedded",),
-            source="suite/embedded/cards/clip-nano-judge.md",
+            source="suite/embedded/cards/clip-nano.md",
+        ),
+        Judge(
+            name=SECOND_NANO,
+            builder="suite.metrics.judges:nano",
+            reads=("embedded",),
+            source="suite/embedded/cards/clip-nano-second-judge.md",
         ),
         Judge(
             name="clip-vit-b-32",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from suite.judging.agreement import second_opinion
 from suite.judging.scores import summarize
 from suite.records import Borrowed, PromptOutcome, Quality
 
@@ -50,6 +51,9 @@ def with_borrowed(scored: Quality, committed: Committed) -> Quality:
         return scored.model_copy(update={"warnings": [*scored.warnings, warning]})
     own = {outcome.prompt for outcome in scored.outcomes}
     rest = [outcome for outcome in committed.quality.outcomes if outcome.prompt not in own]
+    second, theirs = scored.second_opinion, committed.quality.second_opinion
+    if second is None or theirs is None or second.judge != theirs.judge:
+        rest = [outcome.model_copy(update={"second_rank_153": None}) for outcome in rest]
     borrowed = Borrowed(
         session=committed.session,
         board=committed.board,
@@ -60,6 +64,7 @@ def with_borrowed(scored: Quality, committed: Committed) -> Quality:
     said = {
         "batch_size": scored.batch_size,
         "borrowed": borrowed,
+        "second_opinion": second and second_opinion(second.judge, both.outcomes),
         "warnings": scored.warnings,
         "not_known": scored.not_known,
     }

@@ -16,16 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.catalogue.extensions import find_judge
-from suite.catalogue.judges import NANO
 from suite.metrics.judges_elsewhere import Elsewhere, JudgeAbsent
 from suite.models.checkpoints.embedded import load_embedded
 from suite.models.checkpoints.official import load_official
 from suite.models.conditioning.clip import (
     OPEN_CLIP,
-    build_clip_nano,
     build_openai,
     embed_captions,
     embed_views,
+    filled,
     import_open_clip,
     load_clip,
 )
@@ -76,10 +75,10 @@ def _unit(vectors: Any, count: int, judge: str) -> Tensor:
 
 
 def nano(name: str) -> Recognizer:
-    weights, digest = load_embedded(NANO)
-    clip = build_clip_nano().eval()
-    load_clip(clip, weights)
-    return Recognizer(f"{NANO}:{digest[:12]}", 64, partial(embed_captions, clip), partial(embed_views, clip), clip)
+    """One of the embedded CLIPs, of either architecture."""
+    weights, digest = load_embedded(name)
+    clip = filled(name, weights)
+    return Recognizer(f"{name}:{digest[:12]}", 64, partial(embed_captions, clip), partial(embed_views, clip), clip)
 
 
 def openai(name: str) -> Recognizer:

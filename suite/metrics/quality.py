@@ -18,7 +18,8 @@ from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
 from suite.metrics.judges_elsewhere import JudgeAbsent
-from suite.metrics.seen import seen
+from suite.metrics.second_opinion import second_judge
+from suite.metrics.seen import Seen, seen
 from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
 from suite.prompts import RIVALS, RIVALS_LARGE, load_prompts
@@ -51,8 +52,15 @@ class Judge:
         self._captions = kept_captions(
             self.name, self.gallery_sha256, len(captions), lambda: self._recognizer.captions(captions)
         )
+        # Of 154 captions 153 are others.
+        self._second = None if judge else second_judge(prompts, captions[: RIVALS + 1], self.gallery_sha256)
         self._place = {caption: k for k, caption in enumerate(self._set.captions)}
         self._scenes = {scene.caption: scene for scene in all_scenes()} if self._set.scenes else {}
+
+    @property
+    def second_name(self) -> str | None:
+        """Of the judge that is asked beside this one."""
+        return self._second and self._second.name
 
     @torch.inference_mode()
     def score(self, objects: Objects, prompts: list[str]) -> list[PromptOutcome]:
@@ -77,6 +85,7 @@ class Judge:
             for k, prompt in enumerate(prompts)
         ]
         margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, self._scenes)
+        second = self._second_ranks(shown, views, prompts)
         truth = self._truth(prompts)
         distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
@@ -88,10 +97,20 @@ class Judge:
                 margin_3001=round(lead[k].amin().item(), 5) if self._set.large else None,
                 worst_view_margin_153=round(worst[k], 5) if made[k] else NOTHING,
                 attribute_margins=margins[k] if made[k] or margins[k] is None else dict.fromkeys(margins[k], NOTHING),
+                second_rank_153=second[k],
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
         ]
+
+    def _second_ranks(self, shown: Seen, views: Tensor, prompts: list[str]) -> list[int | None]:
+        if self._second is None:
+            return [None] * len(prompts)
+        if self._second.size_px != views.shape[-1]:
+            views = judge_views(shown.clouds, size_px=self._second.size_px, normals=shown.normals)
+        leads = self._second.leads(views, prompts)
+        leads[~shown.made] = NOTHING
+        return [rank(self._rivals(leads[k], prompt)[:RIVALS]) for k, prompt in enumerate(prompts)]
 
     def _rivals(self, lead: Tensor, prompt: str) -> Tensor:
         """What there is of every caption [captions, ...] -> of those that the prompt is ranked among: its own left

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from suite.judging.agreement import second_opinion
 from suite.judging.intervals import mean_interval
 from suite.judging.scores import summarize
 from suite.metrics.attributes import NO_SCENES
@@ -78,6 +79,7 @@ def measure_quality(
     unjudged = [prompt for part in scored for prompt in part.unjudged]
     said = {
         "batch_size": batch_size,
+        "second_opinion": second_opinion(judge.second_name or "", quality.outcomes),
         "warnings": _missed(faults, unjudged, len(quality.outcomes)),
         "not_known": why_not_known(quality),
     }

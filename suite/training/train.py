@@ -32,6 +32,7 @@ CHECKPOINTS = ROOT / ".training"
 RECIPES = {
     "clip-nano": "suite.training.train_clip:clip_nano",
     "clip-nano-judge": "suite.training.train_clip:clip_nano_judge",
+    "clip-nano-second-judge": "suite.training.train_clip:clip_nano_second_judge",
     "point-e-nano-text": "suite.training.train_point_e:point_e_nano_text",
     "point-e-nano-upsampler": "suite.training.train_upsampler:point_e_nano_upsampler",
     "text-to-image-nano": "suite.training.train_text_to_image:text_to_image_nano",

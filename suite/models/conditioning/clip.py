@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.models.checkpoints.embedded import load_embedded
+from suite.models.conditioning.clip_convolutional import ConvolutionalClip
 from suite.models.conditioning.clip_network import Clip
 from suite.scenes.tokenizer import tokenize
 
@@ -58,6 +59,9 @@ def build_clip_nano() -> Clip:
     return Clip(**json.loads(EMBEDDED_CONFIG.read_text()))
 
 
+NETWORKS = {"clip-nano-second-judge": ConvolutionalClip}  # of embedded CLIPs that have another
+
+
 OPEN_CLIP = {"clip-vit-b-32": "ViT-B-32", "clip-vit-l-14": "ViT-L-14"}  # open_clip's names
 
 
@@ -83,21 +87,26 @@ def load_clip(clip: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"these weights do not fit the CLIP: {'; '.join(wrong)}")
 
 
-def load_clip_nano(name: str = "clip-nano") -> Clip:
+def load_clip_nano(name: str = "clip-nano") -> Clip | ConvolutionalClip:
     """An embedded CLIP with its weights, for inference."""
-    clip = build_clip_nano()
-    load_clip(clip, load_embedded(name)[0])
+    return filled(name, load_embedded(name)[0])
+
+
+def filled(name: str, weights: Mapping[str, Tensor]) -> Clip | ConvolutionalClip:
+    """An embedded CLIP with these weights, for inference."""
+    clip = NETWORKS.get(name, build_clip_nano)()
+    load_clip(clip, weights)
     return clip.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
-def embed_captions(clip: Clip, captions: list[str]) -> Tensor:
+def embed_captions(clip: Clip | ConvolutionalClip, captions: list[str]) -> Tensor:
     """Unit vectors of captions of the embedded grammar [B, width]."""
     chunks = [captions[k : k + 512] for k in range(0, len(captions), 512)]
     return torch.cat([F.normalize(clip.encode_text(tokenize(chunk)), dim=-1) for chunk in chunks])
 
 
-def embed_views(clip: Clip, views: Tensor) -> Tensor:
+def embed_views(clip: Clip | ConvolutionalClip, views: Tensor) -> Tensor:
     """Pictures [B, V, 3, H, W] (fractions 0–1) -> unit vectors [B, width]: the mean of the views' unit vectors."""
     batch, count = views.shape[:2]
     vectors = F.normalize(clip.encode_image(views.flatten(0, 1) * 2 - 1), dim=-1)
