@@ -34,19 +34,19 @@ def time_figure(rows: Sequence[PublishedRow], as_shares: bool = False) -> go.Fig
     a line stands where the machine's peak would put the end of the timed stages."""
     rows = [row for row in rows if row.stage_latency_s]
     figure = go.Figure()
-    stages, names = in_order(rows), [_label(row) for row in rows]
-    colours = _colours([*stages, *extra_in_order(rows)])
+    stages, names = in_order(rows), [label(row) for row in rows]
+    chosen = colours([*stages, *extra_in_order(rows)])
     for stage in stages:
         seconds = [row.stage_latency_s.get(stage) for row in rows]
         share = [shares(row.stage_latency_s).get(stage) for row in rows]
         shown = [None if s is None else 100 * s for s in share] if as_shares else seconds
         said = [_said(row, stage, s, part) for row, s, part in zip(rows, seconds, share)]
-        figure.add_trace(_bar(stage, names, shown, said, colours[stage]))
+        figure.add_trace(_bar(stage, names, shown, said, chosen[stage]))
     if not as_shares:
         for stage in extra_in_order(rows):
             seconds = [row.extra_stage_latency_s.get(stage) for row in rows]
             said = [_said(row, stage, s, None) for row, s in zip(rows, seconds)]
-            trace = _bar(f"{stage} (outside the latency)", names, seconds, said, colours[stage])
+            trace = _bar(f"{stage} (outside the latency)", names, seconds, said, chosen[stage])
             told = [None if s is None else f"+{cells.time(s)}" for s in seconds]
             trace.update(text=told, textposition="inside", insidetextanchor="start", textangle=0)
             figure.add_trace(trace.update(marker_pattern=EXTRA, opacity=0.75))
@@ -65,16 +65,16 @@ def memory_figure(rows: Sequence[PublishedRow]) -> go.Figure:
     """Peak memory by stage: a bar a stage beside each other, since peaks do not add up."""
     rows = [row for row in rows if row.stage_peak_memory_bytes]
     figure = go.Figure()
-    stages, names = in_order(rows), [_label(row) for row in rows]
-    colours = _colours([*stages, *extra_in_order(rows)])
+    stages, names = in_order(rows), [label(row) for row in rows]
+    chosen = colours([*stages, *extra_in_order(rows)])
     for stage in stages:
         peaks = [row.stage_peak_memory_bytes.get(stage) for row in rows]
         said = [
-            None if peak is None else f"{_label(row)}<br>{in_html(stage)}: {cells.plain_bytes(peak)}"
+            None if peak is None else f"{label(row)}<br>{in_html(stage)}: {cells.plain_bytes(peak)}"
             for row, peak in zip(rows, peaks)
         ]
         megabytes = [None if peak is None else peak / 1e6 for peak in peaks]
-        figure.add_trace(_bar(stage, names, megabytes, said, colours[stage]))
+        figure.add_trace(_bar(stage, names, megabytes, said, chosen[stage]))
     slim = max(BAR_PX, SLIMMEST_PX * len(stages))
     _lay_out(figure, "Peak memory by stage, MB · lower is better", len(rows), "group", bar_px=slim)
     return figure
@@ -113,12 +113,12 @@ def name(row: PublishedRow) -> str:
     return ", ".join([recipe, *kinds, *(["extrapolated"] if row.extrapolated else [])])
 
 
-def _label(row: PublishedRow) -> str:
+def label(row: PublishedRow) -> str:
     """The same for a figure."""
     return in_html(name(row))
 
 
-def _colours(stages: Sequence[str]) -> Mapping[str, str]:
+def colours(stages: Sequence[str]) -> Mapping[str, str]:
     return {stage: MODEL_COLOURS[number % len(MODEL_COLOURS)] for number, stage in enumerate(stages)}
 
 
@@ -137,12 +137,12 @@ def _bar(title: str, names: list[str], values: list, said: list, colour: str) ->
 def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
     return go.Scatter(
         x=[row.floor_s for row in rows],
-        y=[_label(row) for row in rows],
+        y=[label(row) for row in rows],
         mode="markers",
         name=FLOOR,
         marker={"symbol": "line-ns", "size": 22, "line": {"width": 2, "color": TEXT_COLOUR}},
         hovertext=[
-            f"{_label(row)}<br>{FLOOR} {cells.time(row.floor_s)}; measured {cells.over_floor(row)}" for row in rows
+            f"{label(row)}<br>{FLOOR} {cells.time(row.floor_s)}; measured {cells.over_floor(row)}" for row in rows
         ],
         hoverinfo="text",
     )
@@ -151,7 +151,7 @@ def _floors(rows: Sequence[PublishedRow]) -> go.Scatter:
 def _said(row: PublishedRow, stage: str, seconds: float | None, share: float | None) -> str | None:
     if seconds is None:
         return None
-    said = f"{_label(row)}<br>{in_html(stage)}: {cells.time(seconds)}"
+    said = f"{label(row)}<br>{in_html(stage)}: {cells.time(seconds)}"
     said += "" if share is None else f", {100 * share:.1f} %"
     over = over_floor(seconds, row.stage_floor_s.get(stage))
     return said + ("" if over is None else f"<br>{cells.times(over)} of its floor")

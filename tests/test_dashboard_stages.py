@@ -8,7 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dashboard import data, screenshot, stages
+from dashboard import data, memory_timeline, roofline, screenshot, stages
+from leaderboards.frontier import key
+from leaderboards.rows import measured_rows
+from suite.records import MemoryPoint
 from tests.dashboard_cases import (
     NANO,
     chromium_on,
@@ -113,6 +116,34 @@ def test_a_stage_that_a_model_lacks_has_no_bar_rather_than_one_of_no_length():
     assert list(found["base diffusion"].x) == [2.0, None] and list(found["upsampler"].x) == [None, 1.0]
 
 
+def test_a_stage_lies_below_the_roof_that_its_machine_allows(shown):
+    found = traces(roofline.roofline_figure(shown))
+    at = [text.split("<br>")[0] for text in found["base diffusion"].hovertext].index(f"{NANO}/fp32")
+    assert found["base diffusion"].x[at] == pytest.approx(10)  # FLOP a byte
+    assert found["base diffusion"].y[at] == pytest.approx(1e9 / 1.5)
+    roof = found["float32 roof"]
+    assert roof.x[1] == pytest.approx(1e11 / 1e10) and roof.y[1] == roof.y[2] == pytest.approx(1e11)
+    assert roof.y[0] == pytest.approx(roof.x[0] * 1e10)
+    colour = traces(stages.time_figure(shown))["base diffusion"].marker.color
+    assert found["base diffusion"].marker.color == colour
+    assert not roofline.roofline_figure([row(stage_latency_s={"base diffusion": 2.0})]).data  # of what nobody counted
+
+
+def with_timeline(made, *levels: int):
+    points = [MemoryPoint(at_s=0.5 * n, level_bytes=level) for n, level in enumerate(levels)]
+    return made.model_copy(update={"memory": made.memory.model_copy(update={"timeline": points})})
+
+
+def test_memory_over_an_objects_time_is_of_the_runs_that_recorded_it():
+    known, old = with_timeline(measurement(), 10_000_000, 60_000_000, 20_000_000), measurement(f"{IMAGE}/fp32@cpu")
+    rows = measured_rows([known, old])
+    lines = memory_timeline.timelines(rows, {key(m): m for m in (known, old)})
+    assert [shown.configuration for shown, _ in lines] == [f"{NANO}/fp32@cpu"]
+    (trace,) = memory_timeline.timeline_figure(lines).data
+    assert list(trace.x) == [0, 50, 100] and list(trace.y) == [10, 60, 20]
+    assert "0.5" in trace.hovertext[1] and "60" in trace.hovertext[1]
+
+
 def test_the_table_has_a_line_a_row_and_stage(shown):
     table = stages.stages_table(shown)
     lines = table[table["configuration"] == f"{IMAGE}/fp32"].set_index("stage")
@@ -129,10 +160,19 @@ def test_the_table_has_a_line_a_row_and_stage(shown):
 
 def test_the_page_shows_each_models_reference_and_fastest(open_page, published):
     page = open_page(published)
-    time, memory = specs(page)
+    time, memory, *_ = specs(page)
     assert time["layout"]["barmode"] == "stack" and memory["layout"]["barmode"] == "group"
     assert time["data"][0]["y"] == [f"{NANO}/fp32", f"{NANO}/steps-4", f"{NANO}/steps-16", f"{IMAGE}/fp32"]
     assert len(page.dataframe[0].value) == 4 * 2 + 1
+
+
+def test_the_page_has_the_roofline_and_says_where_no_run_recorded_its_memory(open_page, published, tmp_path):
+    page = open_page(published)
+    assert len(specs(page)) == 3 and "FLOP a byte" in specs(page)[2]["layout"]["xaxis"]["title"]["text"]
+    assert "runs of before 28 November 2026 did not" in prose(page)
+    held = with_timeline(with_stages(measurement()), 1_000_000, 60_000_000)
+    page = open_page(publish_runs(tmp_path, [held]))
+    assert specs(page)[3]["data"][0]["y"] == [1, 60] and not page.exception
 
 
 def test_all_rows_and_shares_by_choice(open_page, published):

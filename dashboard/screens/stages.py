@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import exports, stages
+from dashboard import data, exports, memory_timeline, roofline, runs, stages
 from dashboard.screens import choosing, taking
 from leaderboards.stages import FASTEST, reference_and_fastest, staged
 
@@ -17,6 +17,12 @@ def timed(digest: str, device: str, board: str, prompts: str, which: str, _rows:
     """The rows with stages that were asked for, and those that a page shows."""
     rows = staged(_rows) if which == ALL else reference_and_fastest(staged(_rows))
     return rows, rows[:MOST_BARS]
+
+
+@st.cache_resource(max_entries=16)
+def held(digest: str, names: tuple[str, ...], stamp: str, _rows: list) -> list:
+    """The rows' timelines of memory, from the runs that they were made of."""
+    return memory_timeline.timelines(_rows, runs.measurements_of(_rows, runs.folders()))
 
 
 rows, digest = choosing.begin("Where the time and memory go")
@@ -61,6 +67,32 @@ else:
             alt="Peak memory by stage",
         )
         right.caption("Peaks do not add up, so they are not stacked: a stage's peak holds what earlier ones left.")
+        left, right = st.columns(2)
+        left.markdown("##### Against the roofline")
+        left.plotly_chart(
+            roofline.roofline_figure(shown),
+            config=taking.figure_config("roofline", True),
+            key="roofline",
+            alt="Arithmetic a second over arithmetic a byte, by stage",
+        )
+        left.caption(
+            "A stage on the slope waits for memory, one under the flat roof for arithmetic. Far below both, it waits "
+            "for neither: for Python, or for small steps one after the other."
+        )
+        right.markdown("##### Memory while an object is made")
+        lines = held(digest, tuple(map(data.identity, shown)), choosing.history()[1], shown)
+        if lines:
+            right.plotly_chart(
+                memory_timeline.timeline_figure(lines),
+                config=taking.figure_config("memory-timeline", True),
+                key="memory-timeline",
+                alt="Memory over an object's time",
+            )
+            right.caption(
+                "Looked at now and then while the first object is made; the peak beside comes from the kernel."
+            )
+        else:
+            right.info("No run of these rows recorded it: runs of before 28 November 2026 did not.")
         st.markdown(f"##### The same in numbers, `{board}`")
         table = stages.stages_table(shown)
         st.dataframe(table, hide_index=True, height="content", placeholder="–", column_config=FORMATS)
