@@ -18,7 +18,7 @@ from suite.metrics.chamfer import chamfer
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import load_judge
 from suite.metrics.judges_elsewhere import JudgeAbsent
-from suite.metrics.second_opinion import second_judge
+from suite.metrics.second_opinion import Look, second_judge
 from suite.metrics.seen import Seen, seen
 from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
@@ -84,8 +84,11 @@ class Judge:
             worst_margin(alone[k], captions[k], self._rivals(self._captions, prompt)[:RIVALS])
             for k, prompt in enumerate(prompts)
         ]
-        margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, self._scenes)
-        second = self._second_ranks(shown, views, prompts)
+        second = self._second_look(shown, views, prompts)
+        if second is None:
+            margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, self._scenes)
+        else:  # it takes true scenes for near misses less often (docs/quality.md)
+            margins = attribute_margins(self._second.recognizer, second.pictures, second.own, prompts, self._scenes)
         truth = self._truth(prompts)
         distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
@@ -97,20 +100,20 @@ class Judge:
                 margin_3001=round(lead[k].amin().item(), 5) if self._set.large else None,
                 worst_view_margin_153=round(worst[k], 5) if made[k] else NOTHING,
                 attribute_margins=margins[k] if made[k] or margins[k] is None else dict.fromkeys(margins[k], NOTHING),
-                second_rank_153=second[k],
+                second_rank_153=None if second is None else rank(self._rivals(second.leads[k], prompt)[:RIVALS]),
                 chamfer=None if distance[k] is None or not made[k] else round(distance[k], 5),
             )
             for k, prompt in enumerate(prompts)
         ]
 
-    def _second_ranks(self, shown: Seen, views: Tensor, prompts: list[str]) -> list[int | None]:
+    def _second_look(self, shown: Seen, views: Tensor, prompts: list[str]) -> Look | None:
         if self._second is None:
-            return [None] * len(prompts)
+            return None
         if self._second.size_px != views.shape[-1]:
             views = judge_views(shown.clouds, size_px=self._second.size_px, normals=shown.normals)
-        leads = self._second.leads(views, prompts)
-        leads[~shown.made] = NOTHING
-        return [rank(self._rivals(leads[k], prompt)[:RIVALS]) for k, prompt in enumerate(prompts)]
+        look = self._second.looks(views, prompts)
+        look.leads[~shown.made] = NOTHING
+        return look
 
     def _rivals(self, lead: Tensor, prompt: str) -> Tensor:
         """What there is of every caption [captions, ...] -> of those that the prompt is ranked among: its own left
