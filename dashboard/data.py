@@ -155,8 +155,9 @@ def place(row: PublishedRow) -> str:
     return {True: "frontier", False: "dominated", None: "not ranked"}[row.on_frontier]
 
 
-def has_point(row: PublishedRow) -> bool:
-    return row.latency_s is not None and row.r_precision is not None
+def has_point(row: PublishedRow, axis: str) -> bool:
+    """Whether the frontier's figure has it. axis: what quality means there."""
+    return row.latency_s is not None and getattr(row, axis) is not None
 
 
 def why_no_point(row: PublishedRow) -> str:

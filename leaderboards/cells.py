@@ -13,6 +13,11 @@ MINUS = "−"
 # What a row's neighbours decide.
 OTHER_CONDITIONS = "measured under other conditions than most rows here"
 LIKE_AMONG_LIKE = "too few prompts: smoke runs are ranked only among their like, where there is no full run"
+STOPPED = {  # by `quality_verdict`: scoring that ends when it knows (docs/measuring.md)
+    "non-inferior": "scored until non-inferior to its reference",
+    "inferior": "scored until inferior to its reference",
+    "open": "scored until the time was over",
+}
 SAID_ANYHOW = ("simulated", "extrapolated", "random weights")  # reasons that the notes say in other words
 
 
@@ -221,6 +226,7 @@ def notes(row: PublishedRow, axis: str = "r_precision") -> str:
     else:
         said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
+    said += [STOPPED[row.quality_verdict]] if row.quality_verdict is not None else []
     reason = why_not_ranked(row, axis)
     said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]
     return "; ".join(said) or DASH

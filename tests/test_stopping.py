@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from leaderboards import cells
 from suite.building import build
 from suite.configurations import find
 from suite.judging import anytime, stopping
@@ -26,6 +27,7 @@ from suite.metrics.sharing import Lead, fill
 from suite.records import PromptOutcome
 from suite.worker.job import Answers, Job
 from suite.worker.passes import Run, quality_pass
+from tests.factories import row
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a prompt, the {n}th" for n in range(1024)]
@@ -196,6 +198,13 @@ def test_scoring_ends_where_the_reference_does_though_more_parts_were_numbered()
     scored = said[-1][2]
     assert len(scored.outcomes) == 16  # whole parts, and no part beyond
     assert (scored.stopped.why, scored.stopped.pairs) == ("all prompts", 12)
+
+
+def test_a_row_says_where_its_scoring_ended():
+    few = row(prompts=16, quality_verdict="inferior", r_precision=0.0)
+    assert "16 prompts; scored until inferior to its reference" in cells.notes(few)
+    assert "scored until the time was over" in cells.notes(row(quality_verdict="open"))
+    assert "scored until" not in cells.notes(row())
 
 
 # A session.

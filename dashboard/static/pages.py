@@ -135,7 +135,7 @@ def _rows(board: BoardPage, name: str, what: str, rows: Sequence[PublishedRow]) 
         f"<h2>Frontier of {in_html(what)}</h2>",
         f'<p class="verdict">{markdown_html(sentence)}</p>',
     ]
-    if any(data.has_point(row) for row in rows):
+    if any(data.has_point(row, axis) for row in rows):
         said.append(figure_html(figures.frontier_figure(rows, quality=axis), name, "Latency against quality"))
         said.append(f'<p class="quiet">{in_html(tables.legend(rows, True))}</p>')
     said.append(f'<p class="quiet">{in_html(tables.summary(rows))} {in_html(tables.provenance(rows))}</p>')
