@@ -20,7 +20,7 @@ from suite.history import latest
 from suite.judging.baselines import MEMORY_TOLERANCE, Unit, unit_of
 from suite.judging.intervals import ratio
 from suite.judging.latency_change import judge_ratio
-from suite.judging.paired_quality import SIGNIFICANCE, difference, hit_pairs, looked_at, mcnemar_p
+from suite.judging.paired_quality import SIGNIFICANCE, change, hit_pairs, p_value
 from suite.records import Fingerprint, Interval, Measurement, Status, Verdict
 
 LATENCY_WORDS = {
@@ -84,11 +84,11 @@ class Comparison:
 
     @cached_property
     def quality(self) -> Interval | None:
-        return difference(self.pairs, anytime=looked_at(self.a.quality, self.b.quality)) if self.pairs else None
+        return change(self.b.quality, self.a.quality) if self.pairs else None
 
     @cached_property
     def p(self) -> float | None:
-        return mcnemar_p(self.pairs, anytime=looked_at(self.a.quality, self.b.quality)) if self.pairs else None
+        return p_value(self.b.quality, self.a.quality) if self.pairs else None
 
     @property
     def quality_differs(self) -> bool:

@@ -226,6 +226,7 @@ def notes(row: PublishedRow, axis: str = "r_precision") -> str:
     else:
         said += ["smoke run"] if row.smoke else []
     said += [f"{row.prompts} prompts"] if row.prompts is not None and row.prompts != 153 else []
+    said += [f"{row.starts} starts a prompt"] if row.starts is not None and row.starts > 1 else []
     said += [STOPPED[row.quality_verdict]] if row.quality_verdict is not None else []
     reason = why_not_ranked(row, axis)
     said += [] if reason is None or reason in SAID_ANYHOW else [f"not ranked: {reason}"]

@@ -19,7 +19,7 @@ from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest
 from suite.judging.intervals import ratio
-from suite.judging.paired_quality import attribute_differences, difference, hit_pairs, looked_at
+from suite.judging.paired_quality import attribute_differences, change, hit_pairs
 from suite.judging.scores import ATTRIBUTES
 from suite.records import (
     NOT_RUN,
@@ -125,6 +125,7 @@ def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
         **_interval("diversity{}", quality and quality.diversity),
         second_opinion=quality and quality.second_opinion,
         prompts=quality.prompts if quality else None,
+        starts=quality.starts if quality else None,
         quality_verdict=quality and quality.stopped and quality.stopped.verdict,
         **_scored_here(quality),
         judge=quality and quality.judge,
@@ -204,7 +205,7 @@ def _difference(quality: Quality | None, reference: Quality | None) -> Interval 
     """R-Precision minus the reference's, on the prompts of both."""
     if reference is None:
         return None
-    return difference(hit_pairs(quality, reference), anytime=looked_at(quality, reference))
+    return change(quality, reference)
 
 
 def _references(measurements: Iterable[Measurement]) -> dict[tuple, dict[str, list[Measurement]]]:

@@ -39,6 +39,13 @@ class MeshFacts(Record):
     degenerate_faces: Count  # without an area
 
 
+class StartOutcome(Record):
+    """Another object of a prompt, from another start noise: its own caption's ranks, 0 is first."""
+
+    rank_153: int = Field(ge=0, lt=GALLERY_SIZE)
+    rank_3001: int | None = Field(default=None, ge=0, lt=3001)
+
+
 class PromptOutcome(Record):
     """One scored object: the rank of its own caption (0 is first) and its lead over the best other caption."""
 
@@ -56,6 +63,7 @@ class PromptOutcome(Record):
     )  # to fp32's object from the same noise, where it is kept
     f_score_to_fp32: Fraction | None = None
     mesh: MeshFacts | None = None  # None: no mesh, or one without faces
+    other_starts: list[StartOutcome] = Field(default=[], max_length=15)  # --samples; all else is of the first start
 
 
 class Borrowed(Record):
@@ -144,6 +152,11 @@ class Quality(Record):
     @property
     def prompts(self) -> int:
         return len(self.outcomes)
+
+    @property
+    def starts(self) -> int:
+        """Objects of each prompt, of different start noise; the most, where prompts differ."""
+        return 1 + max((len(outcome.other_starts) for outcome in self.outcomes), default=0)
 
     @property
     def hits_id(self) -> str:

@@ -48,6 +48,7 @@ from suite.outcomes import Record as Record
 from suite.outcomes import SecondOpinion as SecondOpinion
 from suite.outcomes import Share as Share
 from suite.outcomes import ShareDifference as ShareDifference
+from suite.outcomes import StartOutcome as StartOutcome
 from suite.outcomes import Stopped as Stopped
 
 SCHEMA_VERSION = 1
@@ -325,6 +326,7 @@ class PublishedRow(Record):
     diversity_high: float | None = None
     second_opinion: SecondOpinion | None = None  # of another judge, on the same objects
     prompts: Count | None = None
+    starts: Count | None = None  # objects a prompt, of different start noise
     prompts_scored_here: Count | None = None  # fewer than `prompts` where a committed session gave the other outcomes
     outcomes_from: ShortText | None = None  # that session
     judge: ShortText | None = None  # name and weights of what scored it

@@ -53,7 +53,17 @@ def ratio(value: Interval, to: Interval) -> Interval:
     return Interval(value=middle, low=middle * math.exp(-half), high=middle * math.exp(half))
 
 
-def proportion(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+def clustered_proportion(shares: Sequence[float]) -> Interval:
+    """The mean of the shares of clusters, as of several objects a prompt, which are no trials of their own: Wilson's
+    interval of as many trials as would scatter like the clusters do (Korn and Graubard 1998, "Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data")."""
+    middle, clusters = fmean(shares), len(shares)
+    variance = stdev(shares) ** 2 / clusters if clusters > 1 else 0.0
+    trials = middle * (1 - middle) / variance if variance else clusters
+    return proportion(middle * trials, trials)
+
+
+def proportion(hits: float, trials: float, confidence: float = CONFIDENCE) -> Interval:
     """A share with Wilson's score interval (Wilson 1927), which behaves near 0 and 1."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = hits / trials

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from suite.judging import anytime as at_any_time
-from suite.judging.intervals import proportion
-from suite.judging.scores import ATTRIBUTES, kept
+from suite.judging.intervals import mean_interval, proportion
+from suite.judging.scores import ATTRIBUTES, hit_shares, kept
 from suite.records import GALLERY_SIZE, Interval, PromptOutcome, Quality
 
 SIGNIFICANCE = 0.05  # a change of quality below this p value is no accident
@@ -24,6 +25,39 @@ def outcome_pairs(
     """The same of outcomes that are no quality yet."""
     known = _hits(reference, gallery)
     return [(hit, known[prompt]) for prompt, hit in _hits(outcomes, gallery).items() if prompt in known]
+
+
+def change(quality: Quality, reference: Quality) -> Interval | None:
+    """How much oftener an object is recognized among 153 than the reference's; None where no prompt is common. Of
+    several starts a prompt's share of hits is one value, and Student's t is taken over prompts."""
+    differences = _share_differences(quality, reference)
+    if differences is None:
+        pairs = hit_pairs(quality, reference)
+        return difference(pairs, anytime=looked_at(quality, reference)) if pairs else None
+    mean = mean_interval(differences)
+    return Interval(value=mean.value, low=max(-1.0, mean.low), high=min(1.0, mean.high))
+
+
+def p_value(quality: Quality, reference: Quality) -> float | None:
+    """Two-sided, of no change: McNemar's exact test, and of several starts a prompt Student's over prompts."""
+    differences = _share_differences(quality, reference)
+    if differences is None:
+        pairs = hit_pairs(quality, reference)
+        return mcnemar_p(pairs, anytime=looked_at(quality, reference)) if pairs else None
+    from scipy.special import stdtr  # as in `suite.judging.intervals`
+
+    t = fmean(differences) / (stdev(differences) / math.sqrt(len(differences)))
+    return 2 * float(stdtr(len(differences) - 1, -abs(t)))
+
+
+def _share_differences(quality: Quality, reference: Quality) -> list[float] | None:
+    """By common prompt, of the shares over all starts; None where there is one start only, or no scatter to tell an
+    interval from."""
+    if max(quality.starts, reference.starts) == 1:
+        return None
+    here, there = (hit_shares(q.outcomes, GALLERY_SIZE) for q in (quality, reference))
+    found = [share - there[prompt] for prompt, share in here.items() if prompt in there]
+    return found if len(set(found)) > 1 else None
 
 
 def looked_at(*qualities: Quality | None) -> bool:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import get_args
 
 from suite.judging.anytime import share as at_any_time
-from suite.judging.intervals import mean_interval, proportion
+from suite.judging.intervals import clustered_proportion, mean_interval, proportion
 from suite.records import Attribute, Interval, MeshGate, PromptOutcome, Quality
 
 ATTRIBUTES = get_args(Attribute)
@@ -22,8 +22,8 @@ def summarize(
     return Quality(
         judge=judge,
         outcomes=list(outcomes),
-        r_precision=_share([o.rank_153 == 0 for o in outcomes], anytime),
-        r_precision_3001=_share((o.rank_3001 == 0 for o in outcomes if o.rank_3001 is not None), anytime),
+        r_precision=_recognized(outcomes, 153, anytime),
+        r_precision_3001=_recognized(outcomes, 3001, anytime),
         worst_view=_share((lead > 0 for lead in worst if lead is not None), anytime),
         attributes=attributes_kept(outcomes, anytime),
         chamfer=_mean(o.chamfer for o in outcomes if o.chamfer is not None),
@@ -32,6 +32,25 @@ def summarize(
         meshes=_gate(outcomes),
         diversity=diversity,
     )
+
+
+def hit_shares(outcomes: Iterable[PromptOutcome], gallery: int) -> dict[str, float]:
+    """By prompt, the share of its objects whose own caption is first, of all starts; without those that the gallery of
+    this size does not have."""
+    found = {}
+    for outcome in outcomes:
+        ranks = [getattr(one, f"rank_{gallery}") for one in (outcome, *outcome.other_starts)]
+        known = [rank == 0 for rank in ranks if rank is not None]
+        if known:
+            found[outcome.prompt] = sum(known) / len(known)
+    return found
+
+
+def _recognized(outcomes: Sequence[PromptOutcome], gallery: int, anytime: bool) -> Interval | None:
+    shares = hit_shares(outcomes, gallery)
+    if any(outcome.other_starts for outcome in outcomes) and shares:
+        return clustered_proportion(list(shares.values()))
+    return _share((share == 1 for share in shares.values()), anytime)
 
 
 def attributes_kept(outcomes: Iterable[PromptOutcome], anytime: bool = False) -> dict[str, Interval]:

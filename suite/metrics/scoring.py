@@ -22,7 +22,7 @@ from suite.metrics.quality import NOTHING, Judge
 from suite.metrics.seen import seen, why_not_finite
 from suite.metrics.sharing import Lead, parts_of
 from suite.models.pipeline import Objects, Pipeline
-from suite.records import PromptOutcome, Quality
+from suite.records import PromptOutcome, Quality, StartOutcome
 
 DIVERSITY_PROMPTS = 16  # of which a second object is made
 BATCH_SIZE = 8  # `benchmarks/scoring.py` compares others
@@ -47,11 +47,13 @@ def measure_quality(
     batch_size: int = 1,
     lead: Lead | None = None,
     diversity: bool = True,
+    samples: int = 1,
     enough: Callable[[list[PromptOutcome]], bool] = lambda outcomes: False,
 ) -> tuple[Quality, Objects]:
     """Quality over the first `count` prompts, and the first part's objects, for the contact sheet.
 
     lead: this process's share of the work, where others help. diversity: make a second object of the first prompts.
+    samples: objects of each prompt, of different start noise.
     enough: asked after each part, in their order whoever made them, so that it ends at the same prompt everywhere.
     ValueError for a count that the judge does not have.
     """
@@ -59,12 +61,12 @@ def measure_quality(
         raise ValueError(f"quality prompts: {count} is not possible; 1 to {len(judge.prompts)}")
     parts = parts_of(count)
     first = generated(pipeline, _prompts(judge, parts[0]), batch_size=batch_size)
-    done = {0: score_part(pipeline, judge, parts[0], batch_size, first, diversity)}
+    done = {0: score_part(pipeline, judge, parts[0], batch_size, first, diversity, samples)}
     row = Row(done, len(parts), enough)
     for number in _numbers(len(parts), lead, done):
         if row.ended():
             break
-        done[number] = score_part(pipeline, judge, parts[number], batch_size, diversity=diversity)
+        done[number] = score_part(pipeline, judge, parts[number], batch_size, diversity=diversity, samples=samples)
         if lead is not None:
             done |= lead.answers()
         progress(sum(len(part.outcomes) for part in done.values()))
@@ -141,21 +143,35 @@ def score_part(
     batch_size: int,
     objects: Objects | None = None,
     diversity: bool = True,
+    samples: int = 1,
 ) -> Scored:
     """Score the prompts at these positions. objects: theirs, where they are made already."""
     prompts = _prompts(judge, part)
     objects = generated(pipeline, prompts, batch_size=batch_size) if objects is None else objects
-    pair = [prompt for prompt, position in zip(prompts, part) if diversity and position < DIVERSITY_PROMPTS]
-    others = generated(pipeline, pair, sample=1, batch_size=batch_size) if pair else None
+    others, starts = None, [[] for _ in prompts]
+    for sample in range(1, max(samples, 2)):
+        # One start is scored alone; a second object of the first prompts shows how much two differ.
+        asked = prompts if sample < samples else prompts[: paired(part) if diversity else 0]
+        made = generated(pipeline, asked, sample=sample, batch_size=batch_size) if asked else []
+        others = made[: paired(part)] if sample == 1 and diversity and paired(part) else others
+        for found, outcome in zip(starts, judge.score(made, asked) if sample < samples else []):
+            found.append(StartOutcome(rank_153=outcome.rank_153, rank_3001=outcome.rank_3001))
     broken = [(prompt, why_not_finite(one)) for prompt, one in zip(prompts, objects)]
     faults = [f"{prompt!r} is {why}" for prompt, why in broken if why is not None]
     outcomes = beside_recognition(judge.score(objects, prompts), objects, getattr(pipeline, "model", ""))
+    if samples > 1:
+        outcomes = [one.model_copy(update={"other_starts": found}) for one, found in zip(outcomes, starts)]
     unjudged = [
         outcome.prompt
         for outcome, one, (_, why) in zip(outcomes, objects, broken)
         if outcome.margin_153 == NOTHING and why is None and not getattr(one, "empty", False)
     ]
     return Scored(outcomes, [] if others is None else apart(objects, others), faults, unjudged)
+
+
+def paired(part: Sequence[int]) -> int:
+    """Of how many prompts of a part, its first ones, a second object is made."""
+    return sum(position < DIVERSITY_PROMPTS for position in part)
 
 
 def beside_recognition(outcomes: list[PromptOutcome], objects: Objects, model: str) -> list[PromptOutcome]:

@@ -357,6 +357,7 @@ def wanted_of(plan: Plan, chosen: bool) -> Wanted:
         plan.weights,
         plan.prompts if chosen else None,
         stops=plan.options.stopping is not None,
+        samples=plan.options.samples,
         smoke=chosen and plan.smoke,
         extrapolated=plan.extrapolated,
         borrows=plan.options.borrows,

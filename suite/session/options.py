@@ -19,6 +19,7 @@ from suite.worker.launching import TIMEOUT_S
 
 FULL_PROMPTS = 153
 MOST_PROMPTS = 1024
+MOST_SAMPLES = 16
 AUTOMATIC = {"auto": GALLERY_SIZE, "auto-3001": 3001}  # the gallery in which it is asked
 QUALITY_TIME_S = 300.0
 TIME_BUDGET_S, SMOKE_TIME_BUDGET_S = 60.0, 6.0
@@ -30,6 +31,7 @@ class SessionOptions:
 
     weights: str = "auto"  # of Model.weights; auto: the first that a model has
     quality_prompts: int = FULL_PROMPTS
+    samples: int = 1  # objects a prompt, of different start noise
     stopping: Stopping | None = None  # score no more prompts than it takes to know
     borrows: bool = False  # slow cells take committed outcomes for most prompts
     prompts: Path | None = None  # a file of the user's own
@@ -52,6 +54,7 @@ class SessionOptions:
         return cls(
             weights=asked("weights"),
             quality_prompts=MOST_PROMPTS if automatic else prompts,
+            samples=asked("samples"),
             stopping=Stopping(AUTOMATIC[prompts], asked("quality_time") or QUALITY_TIME_S) if automatic else None,
             borrows=default_smoke if outcomes is None else outcomes == "committed",
             prompts=None if asked("prompts") is None else asked("prompts").resolve(),
@@ -105,6 +108,13 @@ def add_to(group: pytest.OptionGroup) -> None:
         help=f"Prompts to score, 0 to {MOST_PROMPTS} (default {FULL_PROMPTS}). auto: until it is known whether a "
         "recipe hits less often than its reference by more than 3 points among 153 (auto-3001: among 3,001), or "
         "--quality-time is over.",
+    )
+    group.addoption(
+        "--samples",
+        type=_samples,
+        default=1,
+        metavar="N",
+        help=f"Objects of each prompt, from different start noise, 1 to {MOST_SAMPLES} (default 1).",
     )
     group.addoption(
         "--quality-time",
@@ -192,6 +202,12 @@ def _prompts(text: str) -> int | str:
     raise argparse.ArgumentTypeError(f"{text} is not possible; 0 to {MOST_PROMPTS}, or {' or '.join(AUTOMATIC)}")
 
 
+def _samples(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= MOST_SAMPLES:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is not possible; 1 to {MOST_SAMPLES}")
+
+
 def use_files(config: pytest.Config) -> None:
     """Check numbers and files that were named, and tell the workers where weights are."""
     quality_s = config.getoption("quality_time")
@@ -199,6 +215,11 @@ def use_files(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--quality-time: {quality_s} is not possible; above 0")
     if quality_s is not None and config.getoption("quality_prompts") not in AUTOMATIC:
         raise pytest.UsageError("--quality-time: a fixed number of prompts has no time; add --quality-prompts auto")
+    if config.getoption("samples") > 1:
+        if config.getoption("quality_prompts") in AUTOMATIC:
+            raise pytest.UsageError("--samples: scoring that stops when it knows takes one object a prompt")
+        if config.getoption("outcomes") == "committed":
+            raise pytest.UsageError("--samples: committed outcomes are of one object a prompt")
     if (judge := config.getoption("judge")) is not None:
         try:
             find_judge(judge)

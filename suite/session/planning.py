@@ -60,6 +60,7 @@ class Plan:
             configuration=self.configuration,
             weights=self.weights,
             quality_prompts=self.prompts,
+            samples=self.options.samples,
             time_budget_s=self.options.time_budget_s,
             extrapolate=self.extrapolated,
             extra_stages=not self.options.default_smoke,

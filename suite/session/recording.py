@@ -71,6 +71,7 @@ class Wanted:
     smoke: bool = False
     extrapolated: bool = False
     stops: bool = False  # as many prompts as it takes to know
+    samples: int = 1  # objects a prompt
     borrows: bool = False  # committed outcomes may stand for prompts that were not scored
     fingerprint: Fingerprint | str | None = None  # a string: why it cannot be told; None: nothing would be started
 
@@ -101,6 +102,8 @@ def differences(held: Measurement, wanted: Wanted) -> list[str]:
         if smoke != wanted.smoke:
             kinds = {True: "a smoke run", False: "a full run"}
             found.append(f"journal has {kinds[smoke]}, this session asks for {kinds[wanted.smoke]}")
+    if wanted.prompts and held.quality is not None and held.quality.starts != wanted.samples:
+        found.append(f"journal has {held.quality.starts} starts a prompt, this session asks for {wanted.samples}")
     if isinstance(wanted.fingerprint, str):
         found.append(f"what this session would measure cannot be told ({wanted.fingerprint})")
     elif wanted.fingerprint is not None and held.fingerprint is None:

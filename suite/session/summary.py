@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from suite.judging.paired_quality import difference, hit_pairs, looked_at
+from suite.judging.paired_quality import change, hit_pairs
 from suite.records import Interval, Measurement, Quality, Status
 
 GAP = "  "
@@ -60,13 +60,14 @@ def _quality(m: Measurement, reference: Quality | None) -> tuple[str, str]:
     found, prompts = m.quality.r_precision, len(m.quality.outcomes)
     here = prompts if m.quality.borrowed is None else m.quality.borrowed.scored_here
     scored = "" if here == prompts else f", {here} here"
-    first = f"{found.value:.1%} ({found.low:.0%} to {found.high:.0%}) of {prompts}{scored}"
+    starts = "" if m.quality.starts == 1 else f" x {m.quality.starts}"
+    first = f"{found.value:.1%} ({found.low:.0%} to {found.high:.0%}) of {prompts}{starts}{scored}"
     pairs = [] if reference is None else hit_pairs(m.quality, reference)
     if not pairs:
         return first, "-"
-    change = difference(pairs, anytime=looked_at(m.quality, reference))
-    ends = f"({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-    return first, f"{100 * change.value:+.1f} points {ends} on {len(pairs)}{_known(m.quality)}"
+    moved = change(m.quality, reference)
+    ends = f"({100 * moved.low:+.1f} to {100 * moved.high:+.1f})"
+    return first, f"{100 * moved.value:+.1f} points {ends} on {len(pairs)}{_known(m.quality)}"
 
 
 def _known(quality: Quality) -> str:

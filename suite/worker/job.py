@@ -17,6 +17,7 @@ class Job:
     configuration: Configuration
     weights: str
     quality_prompts: int  # 0: no quality
+    samples: int = 1  # objects a prompt
     time_budget_s: float = 60.0  # of the latency rounds
     extrapolate: bool = False  # the latency, from a few network evaluations
     extra_stages: bool = True  # time and count other decodings too, which are outside the latency

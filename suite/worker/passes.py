@@ -261,6 +261,7 @@ def quality_pass(
         count,
         lambda done: answers.phase("quality", min(1.0, done / most)),
         batch_size=batch_size(job),
+        samples=1 if borrowing else job.samples,
         lead=lead if helped else None,
         diversity=not borrowing,
         enough=enough,

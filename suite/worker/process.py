@@ -149,7 +149,7 @@ def help_scoring(job: Job, helper: Helper, answers: Answers) -> None:
     pipeline, judge = build(job.configuration, job.weights, device), judge_of(job)
     parts = parts_of(job.quality_prompts)
     for number in taken(helper.numbers):
-        helper.answers.send((number, score_part(pipeline, judge, parts[number], batch_size(job))))
+        helper.answers.send((number, score_part(pipeline, judge, parts[number], batch_size(job), samples=job.samples)))
 
 
 def identify(jobs: list[Job], answers: Answers) -> None:
