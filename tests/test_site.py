@@ -17,6 +17,7 @@ from dashboard import data, figures, history, screenshot
 from dashboard.static import badges, feed, pages
 from leaderboards.__main__ import main
 from leaderboards.publish import read_board
+from suite.judging.scores import summarize
 from suite.records import Status, Verdict
 from tests.dashboard_cases import NANO, ROOT, a_night, nights, publish_nights
 from tests.factories import measurement
@@ -69,6 +70,26 @@ class Page(HTMLParser):
 
 def pages_of(site: Path) -> dict[str, Page]:
     return {path.name: Page(path) for path in sorted(site.glob("*.html"))}
+
+
+def with_attributes(made, shape_lost: int):
+    """153 objects that are all recognized, of which so many lost their shape."""
+    margins = [{"colour": 0.1, "shape": -0.1 if n < shape_lost else 0.1} for n in range(153)]
+    outcomes = [
+        o.model_copy(update={"rank_153": 0, "attribute_margins": m}) for o, m in zip(made.quality.outcomes, margins)
+    ]
+    return made.model_copy(update={"quality": summarize(made.quality.judge, outcomes)})
+
+
+def test_what_breaks_first_stands_below_the_frontier(tmp_path):
+    fast = with_attributes(measurement(f"{NANO}/steps-16@cpu", seconds=0.5, reference_s=2.0), 60)
+    publish_nights(tmp_path, [with_attributes(measurement(reference_s=2.0), 30), fast])
+    assert main(["site", str(tmp_path / "out"), "--history", str(tmp_path / "history")]) == 0
+    page = Page(tmp_path / "out" / "board-laptop@cpu.html")
+    assert "What breaks first: steps-16 beside fp32" in page.text
+    ours, theirs = page.figures["frontier-0-attributes"]["data"]
+    assert (ours["name"], theirs["name"]) == ("fp32", "steps-16")
+    assert dict(zip(theirs["x"], theirs["y"]))["shape"] == pytest.approx(100 * 93 / 153)
 
 
 def test_an_index_a_page_a_board_and_plotly_once(site):

@@ -12,13 +12,14 @@ from urllib.parse import quote
 import pandas
 import plotly.graph_objects as go
 
-from dashboard import answers, changes, data, figures, history, tables, verdicts
+from dashboard import answers, attributes, changes, data, figures, history, tables, verdicts
 from dashboard.words import in_html
 from leaderboards import cells
 from leaderboards.axes import ranked_on, separating
 from leaderboards.choice import Limits, answer
-from leaderboards.frontier import Key
+from leaderboards.frontier import Key, key
 from leaderboards.kinds import by_kind
+from suite.catalogue.optimizations import REFERENCE
 from suite.nights.night import NightReport
 from suite.nights.series import cells as nights_by_cell
 from suite.records import Measurement, PublishedRow, Quality
@@ -138,8 +139,22 @@ def _rows(board: BoardPage, name: str, what: str, rows: Sequence[PublishedRow]) 
     if any(data.has_point(row, axis) for row in rows):
         said.append(figure_html(figures.frontier_figure(rows, quality=axis), name, "Latency against quality"))
         said.append(f'<p class="quiet">{in_html(tables.legend(rows, True))}</p>')
+    said += _what_breaks(board, name, rows, found.best)
     said.append(f'<p class="quiet">{in_html(tables.summary(rows))} {in_html(tables.provenance(rows))}</p>')
     return said + [table_html(tables.measured_table(rows, board.missing), tables.FORMATS)]
+
+
+def _what_breaks(board: BoardPage, name: str, rows: Sequence[PublishedRow], best: PublishedRow | None) -> list[str]:
+    """Which attributes of their prompts the best row's objects keep, beside those of its model's reference."""
+    references = [row for row in rows if best is not None and (row.model, row.optimization) == (best.model, REFERENCE)]
+    if not references or best in references:
+        return []
+    there, here = (board.qualities.get(key(row)) for row in (references[0], best))
+    if there is None or here is None or not there.attributes.keys() & here.attributes.keys():
+        return []
+    figure = attributes.attributes_figure(there, here, (REFERENCE, best.optimization))
+    heading = f"<h3>What breaks first: {in_html(best.optimization)} beside {REFERENCE}</h3>"
+    return [heading, figure_html(figure, f"{name}-attributes", "Attributes kept, percent of objects")]
 
 
 def _nights(board: BoardPage) -> list[str]:
