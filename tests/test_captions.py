@@ -18,6 +18,7 @@ from suite.scenes.captions import (
     all_scenes,
     draw_gallery,
     normalize,
+    scene_of,
     scenes_of,
 )
 
@@ -40,6 +41,22 @@ def test_the_grammar_has_at_least_100_000_scenes():
 def test_every_caption_has_one_meaning_and_every_meaning_one_caption():
     scenes = all_scenes()
     assert len({scene.caption for scene in scenes}) == len(scenes) == len(set(scenes))
+
+
+def test_a_caption_is_read_back_and_what_is_none_is_not():
+    assert all(scene_of(scene.caption) == scene for scene in all_scenes())
+    near = next(s for s in all_scenes() if s.other is not None and RELATIONS[s.relation] in SYMMETRIC)
+    turned = near._replace(thing=near.other, other=near.thing).caption
+    for other in (
+        turned,
+        "a red cube on a red cube",
+        "a mauve cube",
+        "two red cube",
+        "A red cube",
+        "a red cube on",
+        "",
+    ):
+        assert scene_of(other) is None, other
 
 
 def test_a_symmetric_relation_names_its_two_things_in_one_order_only():

@@ -6,6 +6,7 @@ caption is ranked among frozen distractors (Park et al. 2021; DreamFields, arXiv
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from suite.metrics.worst_view import worst_margin
 from suite.models.pipeline import Objects
 from suite.prompts import RIVALS, RIVALS_LARGE, load_prompts
 from suite.records import PromptOutcome
-from suite.scenes.captions import all_scenes
+from suite.scenes.captions import Scene, scene_of
 from suite.scenes.renderer import judge_views
 from suite.scenes.shapes import SceneTable
 
@@ -55,7 +56,6 @@ class Judge:
         # Of 154 captions 153 are others.
         self._second = None if judge else second_judge(prompts, captions[: RIVALS + 1], self.gallery_sha256)
         self._place = {caption: k for k, caption in enumerate(self._set.captions)}
-        self._scenes = {scene.caption: scene for scene in all_scenes()} if self._set.scenes else {}
 
     @property
     def second_name(self) -> str | None:
@@ -84,12 +84,13 @@ class Judge:
             worst_margin(alone[k], captions[k], self._rivals(self._captions, prompt)[:RIVALS])
             for k, prompt in enumerate(prompts)
         ]
+        scenes = self._scenes(prompts)
         second = self._second_look(shown, views, prompts)
         if second is None:
-            margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, self._scenes)
+            margins = attribute_margins(self._recognizer, pictures, own[:, 0], prompts, scenes)
         else:  # it takes true scenes for near misses less often (docs/quality.md)
-            margins = attribute_margins(self._second.recognizer, second.pictures, second.own, prompts, self._scenes)
-        truth = self._truth(prompts)
+            margins = attribute_margins(self._second.recognizer, second.pictures, second.own, prompts, scenes)
+        truth = self._truth(prompts, scenes)
         distance = [None] * len(prompts) if truth is None else chamfer(clouds[..., :3], truth[..., :3]).tolist()
         return [
             PromptOutcome(
@@ -122,11 +123,16 @@ class Judge:
         others = lead if place is None else torch.cat([lead[:place], lead[place + 1 :]])
         return others[:RIVALS_LARGE]
 
-    def _truth(self, prompts: list[str]) -> Tensor | None:
+    def _scenes(self, prompts: list[str]) -> dict[str, Scene]:
+        """Of the prompts that are captions of the grammar, where the set knows it."""
+        found = {prompt: scene_of(prompt) for prompt in prompts} if self._set.scenes else {}
+        return {prompt: scene for prompt, scene in found.items() if scene is not None}
+
+    def _truth(self, prompts: list[str], scenes: Mapping[str, Scene]) -> Tensor | None:
         """The scenes themselves, undisturbed, as dense clouds [B, 2048, 6]; None for a prompt outside the grammar."""
-        if not all(prompt in self._scenes for prompt in prompts):
+        if not all(prompt in scenes for prompt in prompts):
             return None
-        table = SceneTable([self._scenes[prompt] for prompt in prompts])
+        table = SceneTable([scenes[prompt] for prompt in prompts])
         return table.clouds(torch.arange(len(prompts)), 2048, torch.Generator().manual_seed(0), jitter=0.0)[0]
 
 

@@ -97,6 +97,23 @@ def all_scenes() -> tuple[Scene, ...]:
     return tuple(scenes)
 
 
+_NAMED = {thing.named: thing for thing in THINGS}
+_LONE = {scene.caption: scene for scene in (Scene(thing, count=n) for n in range(len(COUNTS)) for thing in THINGS)}
+
+
+def scene_of(caption: str) -> Scene | None:
+    """What a caption says, without making all scenes; None where it is none of the grammar."""
+    if caption in _LONE:
+        return _LONE[caption]
+    for relation, words in enumerate(RELATIONS):
+        first, _, second = caption.partition(f" {words} ")
+        thing, other = _NAMED.get(first), _NAMED.get(second)
+        if thing is not None and other is not None:
+            in_order = thing < other if words in SYMMETRIC else thing != other
+            return Scene(thing, relation=relation, other=other) if in_order else None
+    return None
+
+
 def scenes_of(split: str) -> list[Scene]:
     return [scene for scene in all_scenes() if scene.split == split]
 
