@@ -22,6 +22,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the fo
     "tests/test_dashboard_history.py": ("dashboard", "suite/nights", "suite/judging"),
     "tests/test_dashboard_overview.py": ("dashboard", "CITATION.cff"),
     "tests/test_dashboard_page.py": ("dashboard", "leaderboards/published"),
+    "tests/test_dashboard_questions.py": ("dashboard", "leaderboards"),
     "tests/test_dashboard_stages.py": ("dashboard", "leaderboards/published"),
     "tests/test_dashboard_upload.py": ("dashboard", "suite/history.py", "suite/records.py"),
     "tests/test_embedded_family.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),

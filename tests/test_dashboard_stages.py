@@ -233,7 +233,7 @@ import sys
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
 page.switch_page("screens/stages.py").run()
-assert not page.exception and len(page.get("plotly_chart")) == 2
+assert not page.exception and len(page.get("plotly_chart")) == 3
 """
     assert heavy_modules(script, published) == []
 

@@ -79,7 +79,7 @@ def test_damage_shows_where_both_are_recognized():
 
 def test_what_is_not_known_is_null_with_the_reason():
     judge = Judge()
-    judge._scenes = {}
+    judge._scenes = lambda prompts: {}
     made = measure_quality(
         SimpleNamespace(generate=lambda p, sample=0: torch.rand(1, 64, 6)), judge, 1, diversity=False
     )

@@ -105,5 +105,5 @@ def test_v_and_the_noisy_sample_give_the_clean_one_back():
     assert torch.allclose(alpha * noisy - sigma * v, x0, atol=1e-5)
 
 
-def test_committed_weights_all_together_are_at_most_60_megabytes():
-    assert sum(path.stat().st_size for path in EMBEDDED.glob("*.safetensors")) <= 60e6
+def test_committed_weights_all_together_are_at_most_64_megabytes():
+    assert sum(path.stat().st_size for path in EMBEDDED.glob("*.safetensors")) <= 64e6

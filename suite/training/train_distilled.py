@@ -112,6 +112,6 @@ class DistilledRecipe(GeneratorRecipe):
         return Ways(torch.stack([*places[:: TEACHER_STEPS // FINEST], end]), condition)
 
     def finished(self) -> dict[str, Tensor]:
-        # All networks of the project stay under 60 MB, and 8 students in 8 bits are 8 MB of them. What rounding does is
+        # All networks of the project stay under 64 MB, and 8 students in 8 bits are 8 MB of them. What rounding does is
         # part of what is measured.
         return packed(super().finished())
