@@ -46,28 +46,28 @@ def read(page) -> str:
 
 
 def choose(page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=re.compile(label)).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option).first.click()
     screenshot.settle(page)
 
 
 def test_an_engineer_learns_what_fits_and_how_to_measure_it(first_page):
     follow(first_page, "What fits my limits?")
-    field = first_page.get_by_label("At most, seconds")
+    field = first_page.get_by_role("spinbutton", name="At most, seconds")
     field.fill("1")
     field.press("Enter")
     first_page.wait_for_url("**seconds=1*")
     screenshot.settle(first_page)
     said = read(first_page)
     assert f"Within 1 s: best is {NANO}/steps-16@cpu" in said and "Nearest miss:" in said
-    choose(first_page, "Details of", f"{NANO}/steps-16@cpu")
-    assert f'pytest "suite/test_configurations.py::test_configuration[{NANO}/steps-16@cpu]"' in read(first_page)
+    choose(first_page, "Details of", f"{NANO}/steps-16@cpu,")
+    first_page.get_by_text(f"test_configuration[{NANO}/steps-16@cpu]").first.wait_for()  # the command that measures it
 
 
 def test_a_researcher_learns_whether_two_recipes_differ_and_on_which_prompts(first_page):
     follow(first_page, "Do two of them differ?")
-    choose(first_page, "^.*A$", f"{NANO}/fp32@cpu, laptop")
-    choose(first_page, "^.*B$", f"{NANO}/bf16@cpu, laptop")
+    choose(first_page, "A", f"{NANO}/fp32,")
+    choose(first_page, "B", f"{NANO}/bf16,")
     said = read(first_page)
     assert "B is slower: ×1.5" in said and "Quality is not told apart" in said
     assert re.search(r"p = [\d.]+ on 153 prompts", said)

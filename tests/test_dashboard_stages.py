@@ -255,7 +255,7 @@ BARS = f"{CHARTS} .barlayer .point"
 def test_chromium_shows_both_figures_without_asking_other_hosts(chromium, tmp_path):
     url, page = chromium
     screenshot.open_page(page, f"{url}/stages")
-    assert page.locator(CHARTS).count() == 2
+    assert page.locator(CHARTS).count() == 3
     widths = [box["width"] for bar in page.locator(BARS).all() if (box := bar.bounding_box())]
     assert sum(width > 1 for width in widths) == 4 * 2 + 1 + 4 * 2  # seconds, the views, memory
     text = page.inner_text("[data-testid=stMain]")
@@ -288,7 +288,7 @@ def test_chromium_leads_from_page_to_page(chromium):
     page.get_by_role("link", name="Time and memory").first.click()
     page.wait_for_url("**/stages*")
     screenshot.settle(page)
-    assert page.locator(CHARTS).count() == 2
+    assert page.locator(CHARTS).count() == 3
 
 
 @pytest.mark.slow
@@ -296,5 +296,5 @@ def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})
     screenshot.open_page(page, f"{url}/stages")
-    assert page.locator(CHARTS).count() == 2
+    assert page.locator(CHARTS).count() == 3
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
