@@ -64,6 +64,7 @@ def roofline_figure(rows: Sequence[PublishedRow]) -> go.Figure:
         yaxis={
             "type": "log",
             "title": {"text": "FLOP a second (log) · higher is better"},
+            "exponentformat": "SI",
             "gridcolor": GRID_COLOUR,
             "fixedrange": True,
         },

@@ -12,12 +12,6 @@ left, right = st.columns([5, 4])
 with left:
     for heading, text in method.method():
         st.markdown(f"##### {heading}\n\n{text}" if heading else text)
-    twice = agreement.judged_twice(rows)
-    st.markdown("##### How far a figure hangs on the judge\n\n" + agreement.summary(twice))
-    if twice:
-        st.caption("Where they differ most first. Kappa: 1 is always, 0 is as often as chance.")
-        titles = [column.title for column in agreement.COLUMNS]
-        st.dataframe(pandas.DataFrame(agreement.lines(twice), columns=titles), hide_index=True)
 with right:
     st.markdown("##### Words")
     asked = st.text_input("Look up", placeholder="such as: session", max_chars=80)
@@ -33,4 +27,10 @@ with right:
     )
     st.code(method.citation(), language="yaml")
     st.code(f"data {digest}", language=None)
+twice = agreement.judged_twice(rows)
+st.markdown("##### How far a figure hangs on the judge\n\n" + agreement.summary(twice))
+if twice:
+    st.caption("Where they differ most first. Kappa: 1 is always, 0 is as often as chance.")
+    titles = [column.title for column in agreement.COLUMNS]
+    st.dataframe(pandas.DataFrame(agreement.lines(twice), columns=titles), hide_index=True)
 choosing.show_link({}, digest)
