@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dashboard import shapes
 from leaderboards.__main__ import main
-from leaderboards.objects import STORE, made
+from leaderboards.objects import MOST_BYTES, STORE, made
 from suite import history
 from suite.metrics.fp32_objects import kept as fp32_points
 from suite.metrics.keeping import keep_objects
@@ -229,7 +229,7 @@ def test_the_committed_store_is_whole_small_and_of_todays_weights():
         content = read([STORE], sha256, ending)
         if ending != "png":
             shapes.read(content, ending)
-    assert sum(path.stat().st_size for path in files(STORE)) < 3_200_000
+    assert sum(path.stat().st_size for path in files(STORE)) < MOST_BYTES
     scored = [o.prompt for o in history.read_folder(history.COMMITTED).measurements[0].quality.outcomes]
     prompts = list(load_prompts("embedded").prompts[:OBJECTS])
     assert scored[:OBJECTS] == prompts
