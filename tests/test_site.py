@@ -264,7 +264,7 @@ assert not {{"streamlit", "torch"}} & set(sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert len(list((tmp_path / "out").glob("board-*.html"))) == 2  # the committed history
+    assert len(list((tmp_path / "out").glob("board-*.html"))) == 3  # the committed history
 
 
 @pytest.mark.parametrize(
