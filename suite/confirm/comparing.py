@@ -104,7 +104,7 @@ def enough(found: Found, rules: Rules) -> str | None:
     if all(known):
         return "precision"
     sure = [rules.decide and decided(ratios, tolerance, rules.min_pairs) for ratios, tolerance in judged_by]
-    return "decided" if all(narrow_enough or enough for narrow_enough, enough in zip(known, sure)) else None
+    return "decided" if all(map(any, zip(known, sure))) else None
 
 
 def failed(configuration: str, reason: str) -> Confirmed:

@@ -53,7 +53,9 @@ def with_borrowed(scored: Quality, committed: Committed) -> Quality:
     rest = [outcome for outcome in committed.quality.outcomes if outcome.prompt not in own]
     second, theirs = scored.second_opinion, committed.quality.second_opinion
     if second is None or theirs is None or second.judge != theirs.judge:
-        rest = [outcome.model_copy(update={"second_rank_153": None}) for outcome in rest]
+        # Attributes are asked of the second judge too.
+        unknown = {"second_rank_153": None, "attribute_margins": None}
+        rest = [outcome.model_copy(update=unknown) for outcome in rest]
     borrowed = Borrowed(
         session=committed.session,
         board=committed.board,

@@ -72,7 +72,11 @@ def _hits(outcomes: Sequence[PromptOutcome], gallery: int) -> dict[str, bool]:
 
 
 def attribute_differences(quality: Quality, reference: Quality) -> dict[str, Interval]:
-    """By attribute, how many more objects keep it than of the reference, on the prompts of both that have it."""
+    """By attribute, how many more objects keep it than of the reference, on the prompts of both that have it. Empty
+    where they were asked of two judges."""
+    asked = [q.second_opinion and q.second_opinion.judge for q in (quality, reference)]
+    if asked[0] != asked[1]:
+        return {}
     here, there = ({o.prompt: kept(o) for o in q.outcomes} for q in (quality, reference))
     found = {}
     for name in ATTRIBUTES:

@@ -56,7 +56,7 @@ class SessionOptions:
             quality_prompts=MOST_PROMPTS if automatic else prompts,
             samples=asked("samples"),
             stopping=Stopping(AUTOMATIC[prompts], asked("quality_time") or QUALITY_TIME_S) if automatic else None,
-            borrows=default_smoke if outcomes is None else outcomes == "committed",
+            borrows=default_smoke and asked("samples") == 1 if outcomes is None else outcomes == "committed",
             prompts=None if asked("prompts") is None else asked("prompts").resolve(),
             judge=asked("judge"),
             time_budget_s=usual_s if budget_s is None else budget_s,
