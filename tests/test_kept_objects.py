@@ -229,6 +229,7 @@ def test_the_committed_store_is_whole_small_and_of_todays_weights():
         content = read([STORE], sha256, ending)
         if ending != "png":
             shapes.read(content, ending)
+    assert sum(place(STORE, *name).stat().st_size for name in named) < 3_200_000
     assert sum(path.stat().st_size for path in files(STORE)) < MOST_BYTES
     scored = [o.prompt for o in history.read_folder(history.COMMITTED).measurements[0].quality.outcomes]
     prompts = list(load_prompts("embedded").prompts[:OBJECTS])

@@ -28,16 +28,21 @@ CELL = "suite/test_configurations.py::test_configuration[point-e-nano-text/{}@cp
 ORIN_CELLS = sum(configuration.device.name == "orin" for configuration in matrix())
 
 
-def bench_in(folder: Path, board: str | None = None, shared_server: bool = True):
-    """Runs pytest in the checkout, with a history in the folder and a board of its own, or of this name.
-
-    shared_server: its workers are forked from the test process's server, which saves seconds (`tests.warm_server`)."""
+def bench_in(folder: Path, board: str | None = None):
+    """Runs pytest in the checkout, with a history in the folder and a board of its own, or of this name. Its workers
+    are forked from the test process's server, which saves seconds (`tests.warm_server`)."""
     board = board or slug(f"test {folder.name} {os.getpid()}")
     environment = {"TEXT3D_BOARD": board}
 
     def run(*arguments: str, start: bool = False, **more: str):
-        warm = warm_server.arguments() if shared_server else []
-        command = [sys.executable, "-m", "pytest", *warm, *arguments, f"--benchmark-storage=file://{folder}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *warm_server.arguments(),
+            *arguments,
+            f"--benchmark-storage=file://{folder}",
+        ]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         keywords = dict(cwd=ROOT, env=os.environ | environment | more, **pipes)
         return subprocess.Popen(command, **keywords) if start else subprocess.run(command, **keywords, timeout=1800)
@@ -338,8 +343,8 @@ def test_prompts_that_a_reader_cannot_tell_apart_are_refused_before_anything_is_
 
 
 def test_a_composed_recipe_is_measured_by_its_name(bench):
-    quick = ("-p", "tests.quick_reference")
-    result = bench(CELL.format("guidance-interval+steps-4"), *quick, *TRUE, "--benchmark-save=made")
+    """And once, the sessions' reference is the true one, of 64 steps."""
+    result = bench(CELL.format("guidance-interval+steps-4"), *TRUE, "--benchmark-save=made")
     assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout
     (row,) = json.loads((bench.folder / "0001_made.json").read_text())["cells"]
     assert row["optimization"] == "guidance-interval+steps-4" and row["evaluations"] == 14

@@ -14,8 +14,9 @@ from leaderboards import cells
 from leaderboards.rows import measured_rows
 from suite.building import build
 from suite.configurations import find
+from suite.judging.agreement import second_opinion
 from suite.judging.intervals import clustered_proportion, proportion
-from suite.judging.paired_quality import change, hit_pairs, p_value
+from suite.judging.paired_quality import attribute_differences, change, hit_pairs, p_value
 from suite.judging.scores import hit_shares, summarize
 from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
@@ -138,3 +139,14 @@ def test_what_does_not_go_together_is_refused(pytestconfig, options, said):
         timeout=200,
     )
     assert done.returncode == 4 and said in done.stdout + done.stderr
+
+
+def test_attributes_by_two_judges_are_not_held_against_each_other():
+    rows = [
+        outcome(n, True).model_copy(update={"attribute_margins": {"size": 0.1}, "second_rank_153": 0}) for n in range(9)
+    ]
+    by = {
+        name: summarize("judge", rows).model_copy(update={"second_opinion": second_opinion(name, rows)})
+        for name in "ab"
+    }
+    assert attribute_differences(by["a"], by["a"]) and attribute_differences(by["a"], by["b"]) == {}
