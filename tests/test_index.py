@@ -16,7 +16,7 @@ from leaderboards import publish as publishing
 from leaderboards.publish import publish, read_board
 from suite import history
 from suite.history import COMMITTED, History, HistoryError, Journal, read_folder
-from suite.index import reading
+from suite.index import making, reading
 from suite.index.kept import Kept
 from suite.index.reading import index_file, read_indexed
 from suite.records import SCHEMA_VERSION, Status
@@ -100,8 +100,8 @@ def same(folder: Path) -> History:
 def reads(monkeypatch) -> list[Path]:
     """The files that are read, as they are."""
     found: list[Path] = []
-    contents_of = reading.contents_of
-    monkeypatch.setattr(reading, "contents_of", lambda path: found.append(path) or contents_of(path))
+    contents_of = making.contents_of
+    monkeypatch.setattr(making, "contents_of", lambda path: found.append(path) or contents_of(path))
     return found
 
 
@@ -129,6 +129,36 @@ def test_the_committed_history_is_the_same_through_the_index(tmp_path):
         if m.quality:
             q = kept.quality
             assert (q.prompts, q.hits_id, q.outcomes) == (m.quality.prompts, m.quality.hits_id, m.quality.outcomes)
+
+
+@pytest.mark.parametrize("program", [sys.executable, "/bin/false", "/no/such/program"])
+def test_processes_that_help_or_cannot_leave_the_same_index(files, monkeypatch, reads, program):
+    same(files)
+    path, every, helped = index_file(files), len(reads), program == sys.executable
+    alone = path.read_bytes()
+    path.unlink()
+    reads.clear()
+    monkeypatch.setattr(making, "_processes", lambda size: 3)
+    monkeypatch.setattr(making.sys, "executable", program)
+    same(files)
+    assert path.read_bytes() == alone
+    assert len(reads) < every if helped else len(reads) == every
+
+
+def test_a_file_that_a_helper_finds_too_young_is_read_again(files, monkeypatch, reads):
+    monkeypatch.setattr(making, "_processes", lambda size: 2)
+    young = history.history_files(files)[-1]
+    young.touch()
+    for _ in range(2):
+        reads.clear()
+        same(files)
+        assert young in reads
+
+
+def test_files_are_shared_out_by_their_size():
+    stats = {name: (size, 0, 0) for name, size in zip("abcdef", (50, 10, 10, 10, 10, 10))}
+    assert [list(share) for share in making.shared_out(stats, 2)] == [["a"], ["b", "c", "d", "e", "f"]]
+    assert [list(share) for share in making.shared_out({}, 2)] == [[], []]
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -24,18 +24,26 @@ import pyarrow
 import pydantic
 from pyarrow import parquet
 
-from suite.history import Contents, History, Unread, contents_of, gathered, history_files, read_folder
-from suite.index.kept import FIELDS, Kept, Table, line_of
+from suite.history import Contents, History, Unread, gathered, history_files, read_folder
+from suite.index.kept import Kept, Table
+from suite.index.making import SCHEMA, Stat, make, stat_of
 from suite.machine import SessionMachine
 from suite.records import Measurement
 
 VARIABLE = "TEXT3D_INDEX"  # another folder than the user's cache
 WORTH_BYTES = 4_000_000  # a history below this is read in a moment, and leaves nothing in the cache
-UNSETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock: one that is so young is read again
 FORGOTTEN_S = 60 * 24 * 3600  # since an index was written
-SCHEMA = pyarrow.schema(FIELDS)
 # They decide what an index holds.
-READERS = ("fields.py", "history.py", "machine.py", "outcomes.py", "records.py", "index/kept.py", "index/reading.py")
+READERS = (
+    "fields.py",
+    "history.py",
+    "machine.py",
+    "outcomes.py",
+    "records.py",
+    "index/kept.py",
+    "index/making.py",
+    "index/reading.py",
+)
 ROOT = Path(__file__).parents[1]
 
 
@@ -61,7 +69,7 @@ def version() -> str:
 
 def read_indexed(folder: Path, *, set_aside: bool = True, worth_bytes: int = WORTH_BYTES) -> History:
     """As `suite.history.read_folder`, in the time that the new and changed files take."""
-    stats = {path: _stat(path) for path in history_files(folder)}
+    stats = {path: stat_of(path) for path in history_files(folder)}
     if sum(stat[0] for stat in stats.values()) < worth_bytes:
         return read_folder(folder, set_aside=set_aside)
     try:
@@ -73,15 +81,6 @@ def read_indexed(folder: Path, *, set_aside: bool = True, worth_bytes: int = WOR
     if found is not known:
         found.save(file)
     return gathered(folder, found.contents(folder, stats), set_aside)
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
-    """(size, time of change in ns, inode); zeros where it is gone, and reading it will say so."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
 
 class _Index:
@@ -140,7 +139,7 @@ class _Index:
             yield path, found
 
 
-def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]]) -> _Index:
+def _updated(known: _Index, folder: Path, stats: dict[Path, Stat]) -> _Index:
     """The index of the files as they are now; the known one itself where nothing else is to be kept."""
     names = {_name(path, folder): path for path in stats}
     same = {n for n, path in names.items() if n in known.files and tuple(known.files[n]["stat"]) == stats[path]}
@@ -152,36 +151,17 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, tuple[int, int, int]
         elif name in same:
             kept.append([start, end])
         start = end
-    files = {name: facts for name, facts in known.files.items() if name in same}
-    fresh: dict[str, Contents] = {}
-    lines: list[tuple] = []
-    for name in (name for name in names if name not in same):
-        path, now = names[name], time.time_ns()
-        found = contents_of(path)
-        unsettled = abs(now - stats[path][1]) < UNSETTLED_NS or stats[path] != _stat(path)
-        if unsettled or (found.error is not None and found.error.passing):
-            fresh[name] = found
-            continue
-        files[name] = _facts(found, stats[path])
-        lines += [line_of(m, number, cell) for m, (number, cell) in zip(found.measurements, found.cells.items())]
-    if files.keys() == known.files.keys() and not lines and same == known.files.keys():
-        known.fresh = fresh
+    made = make(folder, {name: stats[path] for name, path in names.items() if name not in same})
+    if same == known.files.keys() and not made.files:
+        known.fresh = made.fresh
         return known
-    columns = zip(*lines) if lines else [()] * len(SCHEMA)
-    added = [pyarrow.array(column, field.type) for column, field in zip(columns, SCHEMA)]
+    files = {name: facts for name, facts in known.files.items() if name in same} | made.files
     old = [known.table.slice(first, end - first) for first, end in kept]
-    table = pyarrow.concat_tables([*old, pyarrow.Table.from_arrays(added, schema=SCHEMA)])
-    return _Index(files, table.combine_chunks(), fresh)
+    return _Index(files, pyarrow.concat_tables([*old, made.lines]).combine_chunks(), made.fresh)
 
 
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
-
-
-def _facts(found: Contents, stat: tuple[int, int, int]) -> dict:
-    facts = {"stat": stat, "lines": len(found.measurements), "problems": found.problems}
-    facts |= {} if found.machine is None else {"machine": found.machine.model_dump(mode="json")}
-    return facts | ({} if found.error is None else {"error": [found.error.why, found.error.broken]})
 
 
 def _contents(facts: dict, measurements: list[Measurement]) -> Contents:
