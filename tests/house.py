@@ -12,7 +12,7 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.command_line", "suite.fields", "suite.names", "suite.pictures", "suite.sheets", "suite.toml"),
+    ("suite.command_line", "suite.fields", "suite.glb", "suite.names", "suite.pictures", "suite.sheets", "suite.toml"),
     ("suite.outcomes",),
     ("suite.records",),
     ("suite.machine",),
@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 WITHOUT_TORCH = (
     "suite.command_line",
     "suite.fields",
+    "suite.glb",
     "suite.machine",
     "suite.names",
     "suite.outcomes",
@@ -51,6 +52,7 @@ WITHOUT_TORCH = (
 GROUND = (
     "suite.command_line",
     "suite.fields",
+    "suite.glb",
     "suite.sheets",
     "suite.pictures",
     "suite.machine",

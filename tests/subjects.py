@@ -19,6 +19,7 @@ EVERYWHERE = ("pyproject.toml", "constraints.txt", "pytest.ini", "tests/conftest
 SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the folders and files that they are about
     "tests/test_confirm.py": ("suite/confirm", "suite/bisect"),
     "tests/test_dashboard_compare.py": ("dashboard", "suite/judging"),
+    "tests/test_dashboard_gallery.py": ("dashboard", "suite/glb.py", "leaderboards/objects.py"),
     "tests/test_dashboard_history.py": ("dashboard", "suite/nights", "suite/judging"),
     "tests/test_dashboard_overview.py": ("dashboard", "CITATION.cff"),
     "tests/test_dashboard_page.py": ("dashboard", "leaderboards/published"),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import struct
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import streamlit
 import torch
 
-from dashboard import gallery
+from dashboard import gallery, screenshot, shapes, viewer
 from dashboard.compare import Comparison
 from leaderboards.__main__ import main
 from leaderboards.objects import MADE, Made
 from suite.metrics.keeping import keep_objects
 from suite.metrics.pictures import single_views
-from suite.models.mesh import Mesh, marching_cubes
+from suite.models.mesh import Mesh, marching_cubes, write_mesh
 from suite.objects import place
 from suite.records import KeptObject, Measurement
 from tests.dashboard_cases import NANO, matrix, open_app, prose, publish_runs, specs
@@ -67,6 +70,13 @@ def link_of(page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(link).query, keep_blank_values=True)
 
 
+def mesh_in(page) -> bytes:
+    """The GLB in the page's one frame."""
+    (frame,) = page.get("iframe")
+    (found,) = re.findall(r'src="data:model/gltf-binary;base64,([^"]*)"', frame.proto.srcdoc)
+    return base64.b64decode(found)
+
+
 def test_one_prompt_across_recipes_with_hit_or_miss_and_one_viewer(open_page, tmp_path):
     page = open_page(publish_runs(tmp_path, runs(tmp_path)))
     names = [f"{NANO}/fp32", f"{NANO}/steps-16", "shap-e-nano-text/fp32"]
@@ -76,7 +86,7 @@ def test_one_prompt_across_recipes_with_hit_or_miss_and_one_viewer(open_page, tm
     assert "hit, lead 0.100" in said and "miss: 2 of 153, behind by 0.100" in said
     (viewer,) = specs(page)
     assert viewer["data"][0]["type"] == "scatter3d"
-    assert [button.label for button in page.get("download_button")] == ["PLY"]
+    assert [button.label for button in page.get("download_button")] == ["PLY", "GLB"]
 
 
 def test_a_card_a_choice_and_a_link_lead_to_an_object(open_page, tmp_path):
@@ -84,14 +94,14 @@ def test_a_card_a_choice_and_a_link_lead_to_an_object(open_page, tmp_path):
     page = open_page(folder)
     next(button for button in page.button if button.key == "card 2").click().run()
     assert page.selectbox(key="object").value == "shap-e-nano-text/fp32, embedded weights"
-    assert specs(page)[0]["data"][0]["type"] == "mesh3d"
+    assert mesh_in(page) and not specs(page)
     assert [button.label for button in page.get("download_button")] == ["GLB", "PLY"]
     page.selectbox(key="form").set_value("mesh").run()
     assert len(page.selectbox(key="object").options) == 1
     asked = {name: values[0] for name, values in link_of(page).items()}
     assert set(asked) == {"prompt", "form", "object", "data"}
     again = open_page(folder, **asked)
-    assert specs(again)[0]["data"][0]["type"] == "mesh3d" and not again.warning
+    assert mesh_in(again) == mesh_in(page) and not again.warning
     lost = open_page(folder, object="nothing/of-this", prompt="a blue whale")
     assert len(lost.warning) == 2 and specs(lost)
 
@@ -201,7 +211,78 @@ def test_the_static_site_has_pictures_of_what_was_judged_and_loses_those_that_ar
     assert "miss: 2 of 153, behind by 0.100" in page and "<img src=x" not in page
     shown = set(re.findall(r'src="(objects/[0-9a-f]{64}.png)"', page))
     assert len(shown) == 3 and all((out / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+    turned = re.findall(r'<button data-object="(objects/[0-9a-f]{64}.js)"', page)
+    calls = sorted((out / name).read_text().partition("(")[0] for name in turned)
+    assert calls == ["turnCloud", "turnCloud", "turnMesh"] and (out / "model-viewer.min.js").stat().st_size > 1_000_000
     assert 'href="gallery.html"' in (out / "index.html").read_text()
     (tmp_path / "none" / "history").mkdir(parents=True)
     assert main(["site", str(out), "--history", str(tmp_path / "none" / "history")]) == 0
     assert not (out / "gallery.html").exists() and not list(out.glob("objects/*"))
+    assert not (out / "model-viewer.min.js").exists()
+
+
+def test_a_frame_may_ask_nobody_and_a_files_own_texts_do_not_come_through(tmp_path):
+    scene = {"asset": {"version": "2.0"}, "images": [{"uri": "http://elsewhere.example/x.png"}]}
+    (mesh,) = ball()
+    write_mesh(tmp_path / "a.glb", mesh)
+    content = (tmp_path / "a.glb").read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    told = json.dumps(json.loads(content[20 : 20 + length]) | scene).encode()
+    told += b" " * (-len(told) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, len(content) - length + len(told)) + struct.pack("<I4s", len(told), b"JSON")
+    shape = shapes.read(head + told + content[20 + length :], "glb")
+    page = viewer.document(viewer.to_glb(shape), HOSTILE)
+    assert b"elsewhere" not in viewer.to_glb(shape) and "default-src 'none'" in page
+    assert "<img src=x" not in page.partition("<script>")[0]
+    again = shapes.read(viewer.to_glb(shape), "glb")
+    assert np.allclose(again.points, shape.points, atol=1e-6) and (again.faces == shape.faces).all()
+    assert (again.colours == shape.colours).all()
+
+
+def test_a_clouds_glb_has_a_bead_of_its_colour_around_each_point():
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 0.5, 0]])
+    cloud = shapes.Shape(points, np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8))
+    solid = shapes.read(viewer.to_glb(cloud), "glb")
+    assert solid.points.reshape(3, 6, 3).mean(1) == pytest.approx(points, abs=1e-6)
+    assert (solid.colours.reshape(3, 6, 3) == cloud.colours[:, None]).all()
+    outward = np.cross(*(solid.points[solid.faces[:, k]] - solid.points[solid.faces[:, 0]] for k in (1, 2)))
+    from_centre = solid.points[solid.faces].mean(1) - np.repeat(points, 8, 0)
+    assert ((outward * from_centre).sum(1) > 0).all(), "every face looks outwards"
+    one = shapes.Shape(points[:1], cloud.colours[:1])
+    assert np.ptp(shapes.read(viewer.to_glb(one), "glb").points) > 0
+
+
+@pytest.mark.slow
+def test_chromium_turns_a_mesh_and_a_cloud_of_the_static_site_from_files(tmp_path):
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+    if screenshot.find_chromium() is None:
+        pytest.skip(f"no Chromium: none of {', '.join(screenshot.CHROMIUMS)} is on the path")
+    publish_runs(tmp_path, runs(tmp_path))
+    assert main(["site", str(tmp_path / "out"), "--history", str(tmp_path / "history")]) == 0
+    with screenshot.browser(390, 844) as page:
+        page.goto((tmp_path / "out" / "gallery.html").as_uri())
+        for name, drawn in (("shap-e-nano-text/fp32", "model-viewer"), (f"{NANO}/fp32", "canvas")):
+            page.locator(f'[data-said^="{name},"]').click()
+            page.wait_for_selector(f"#turned {drawn}", timeout=60_000)
+            if drawn == "model-viewer":
+                page.wait_for_function("document.querySelector('#turned model-viewer').loaded", timeout=60_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+            page.get_by_role("button", name="Close").click()
+            page.wait_for_selector(f"#turned {drawn}", state="detached")
+        assert [url for url in page.elsewhere if not url.startswith("file:")] == []
+
+
+@pytest.mark.slow
+def test_chromium_draws_a_mesh_in_a_frame_that_asks_nobody(tmp_path):
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+    if screenshot.find_chromium() is None:
+        pytest.skip(f"no Chromium: none of {', '.join(screenshot.CHROMIUMS)} is on the path")
+    (mesh,) = ball()
+    write_mesh(tmp_path / "a.glb", mesh)
+    shape = shapes.read((tmp_path / "a.glb").read_bytes(), "glb")
+    (tmp_path / "frame.html").write_text(viewer.document(viewer.to_glb(shape), "a ball"), encoding="utf-8")
+    with screenshot.browser(640, 480) as page:
+        page.goto((tmp_path / "frame.html").as_uri())
+        page.wait_for_function("document.querySelector('model-viewer').loaded", timeout=60_000)
+        assert page.evaluate("document.querySelector('model-viewer').alt") == "a ball"
+        assert [url for url in page.elsewhere if not url.startswith("file:")] == []

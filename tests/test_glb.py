@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 
-from suite.models.glb import linear, y_up
+from suite.glb import linear, y_up
 from suite.models.mesh import Mesh, marching_cubes, write_mesh
 from suite.scenes.renderer import cameras
 

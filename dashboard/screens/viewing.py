@@ -6,7 +6,7 @@ import io
 
 import streamlit as st
 
-from dashboard import gallery, runs, shapes
+from dashboard import gallery, runs, shapes, viewer
 from dashboard.compare import Comparison
 from dashboard.gallery import Subject
 from dashboard.screens import choosing
@@ -64,16 +64,20 @@ def show_object(subject: Subject, prompt: str, key: str) -> None:
     except (Absent, Altered, shapes.Unreadable) as error:
         st.warning(in_markdown(f"The object cannot be shown: {error}"), icon=":material/warning:")
         return
-    st.plotly_chart(
-        shapes.figure(shape, kept.files[ending]),
-        key=f"viewer {key}",
-        config={"displaylogo": False, "modeBarButtonsToRemove": ["tableRotation", "resetCameraLastSave3d"]},
-        alt=f"The object of {prompt} by {subject.recipe}, to be turned with the pointer",
-    )
+    alt = f"The object of {prompt} by {subject.recipe}, to be turned with the pointer or the arrow keys"
+    if shape.faces is None:
+        st.plotly_chart(
+            shapes.figure(shape, kept.files[ending]),
+            key=f"viewer {key}",
+            config={"displaylogo": False, "modeBarButtonsToRemove": ["tableRotation", "resetCameraLastSave3d"]},
+            alt=alt,
+        )
+    else:
+        st.iframe(viewer.document(viewer.to_glb(shape), alt), height=shapes.HEIGHT_PX, alt=alt)
     points = f"{len(shape.points):,} points" if shape.faces is None else f"{len(shape.faces):,} faces"
     note = f" Its record says: {kept.note}." if kept.note else ""
     st.caption(in_markdown(f"{points}, {len(content):,} bytes.{note} SHA-256 {kept.files[ending][:12]}…"))
-    files = {ending: content} | ({} if shape.faces is None else {"ply": shapes.to_ply(shape)})
+    files = {ending: content, "ply": shapes.to_ply(shape), "glb": viewer.to_glb(shape)} | {ending: content}
     for column, (name, data) in zip(st.columns(4), files.items()):
         column.download_button(
             name.upper(),

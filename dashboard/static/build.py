@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 from dashboard import commits, data, gallery
 from dashboard.static import badges, feed, looks, pages
 from dashboard.static.pages import BoardPage
+from dashboard.viewer import BUNDLE
 from leaderboards.objects import made_beside
 from leaderboards.publish import Board
 from suite.history import write_atomically
@@ -66,9 +67,11 @@ def badges_of(page: BoardPage) -> dict[str, badges.Badge]:
 
 def _remove_outdated(output: Path, written: Collection[str]) -> None:
     """Only what an earlier run wrote."""
-    for path in output.glob(f"{looks.FOLDER}/{'[0-9a-f]' * 64}.png"):
+    for path in output.glob(f"{looks.FOLDER}/{'[0-9a-f]' * 64}.*"):
         if f"{looks.FOLDER}/{path.name}" not in written:
             path.unlink()
+    if looks.FILE not in written:
+        (output / BUNDLE.name).unlink(missing_ok=True)
     for path in [*output.glob("board-*.html"), *output.glob(looks.FILE)]:
         if path.name not in written and pages.MARK in path.read_text(encoding="utf-8", errors="replace")[:200]:
             path.unlink()

@@ -27,3 +27,40 @@ for (const place of document.querySelectorAll(".figure")) {
 dark.addEventListener("change", () => drawn.forEach(draw));
 const asked = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
 if (asked && asked.tagName === "DETAILS") asked.open = true;
+
+// An object to turn, whose file is a script that calls one of the two functions below.
+const turned = document.getElementById("turned");
+
+function load(file) {
+  return new Promise((done) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src: file, onload: () => done(script), onerror: () => done(script) });
+    document.head.append(script);
+  });
+}
+
+function turnCloud({ data, layout }) {
+  const place = turned.querySelector("div");
+  Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)" });
+  Plotly.newPlot(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+}
+
+async function turnMesh(content) {
+  if (!customElements.get("model-viewer")) await load("model-viewer.min.js");
+  const viewer = document.createElement("model-viewer");
+  const looks = { "camera-controls": "", "camera-orbit": "20deg 60deg 105%", "interaction-prompt": "none" };
+  for (const [name, value] of Object.entries(looks)) viewer.setAttribute(name, value);
+  viewer.setAttribute("alt", turned.querySelector("p").textContent);
+  viewer.setAttribute("src", `data:model/gltf-binary;base64,${content}`);
+  turned.querySelector("div").replaceChildren(viewer);
+}
+
+for (const button of document.querySelectorAll("[data-object]")) {
+  button.addEventListener("click", async () => {
+    turned.querySelector("p").textContent = button.dataset.said;
+    turned.querySelector("div").replaceChildren();
+    turned.showModal();
+    (await load(button.dataset.object)).remove();
+  });
+}
+if (turned) turned.addEventListener("close", () => turned.querySelector("div").replaceChildren());

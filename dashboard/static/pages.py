@@ -185,12 +185,12 @@ def _nights(board: BoardPage) -> list[str]:
 # HTML
 
 
-def page(title: str, body: Iterable[str]) -> str:
+def page(title: str, body: Iterable[str], policy: str = POLICY) -> str:
     return "\n".join(
         [
             f"<!doctype html>{MARK}",
             '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{in_html(title)}</title>",
             '<link rel="stylesheet" href="look.css">',
@@ -204,11 +204,16 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
+def plain_figure(figure: go.Figure) -> dict:
+    """As Plotly's JSON without colours of its own, which are the page's."""
+    content = json.loads(figure.to_json())
+    content["layout"].pop("template", None)
+    return content
+
+
 def figure_html(figure: go.Figure, name: str, alt: str) -> str:
     """The figure as JSON beside its place; the script `look.js` draws it."""
-    content = json.loads(figure.to_json())
-    content["layout"].pop("template", None)  # its colours are the page's
-    text = json.dumps(content).replace("<", "\\u003c")  # nothing in it can end the element
+    text = json.dumps(plain_figure(figure)).replace("<", "\\u003c")  # nothing in it can end the element
     return (
         f'<script type="application/json" id="{name}">{text}</script>'
         f'<div class="figure" data-figure="{name}" role="img" aria-label="{in_html(alt)}"></div>'

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suite.glb import glb
 from suite.models.finite import NotFinite, not_finite
-from suite.models.glb import glb
 
 
 @dataclass
