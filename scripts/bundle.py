@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import setup  # scripts/setup.py, beside this file
+import installing  # scripts/installing.py and setup.py, beside this file
+import setup
 
 # What a platform stands for that names no glibc of its own: that of the oldest systems with Python 3.10, which is
 # Ubuntu 22.04's 2.35 (JetPack 6), Debian 12's 2.36 and Red Hat 9's 2.34. Current wheels of numpy ask for 2.28.
@@ -81,11 +82,11 @@ def parse_target(python: str, platform_tag: str) -> Target:
     """
     match = re.fullmatch(r"(?:python)?3\.(\d+)(?:\.\d+)?", python or platform.python_version())
     if not match or int(match[1]) < 10:
-        raise setup.SetupError(f"PYTHON={python}: a version is meant, 3.10 or newer, such as PYTHON=3.12")
+        raise installing.SetupError(f"PYTHON={python}: a version is meant, 3.10 or newer, such as PYTHON=3.12")
     tag = re.fullmatch(r"(?:manylinux(?:2014|_2_(\d+))_|linux_)?([a-z0-9_]+)", platform_tag or platform.machine())
     if not tag or tag[2] not in MACHINES:
         known = "manylinux2014_aarch64, manylinux2014_x86_64 or one with a glibc, such as manylinux_2_28_aarch64"
-        raise setup.SetupError(f"PLATFORM={platform_tag}: known are {known}")
+        raise installing.SetupError(f"PLATFORM={platform_tag}: known are {known}")
     return Target((3, int(match[1])), tag[2], (2, int(tag[1])) if tag[1] else USUAL_GLIBC)
 
 
@@ -98,7 +99,7 @@ def gather(target: Target, own_torch: bool, folder: Path, python: Path, kept: Se
     where += [f"--platform={tag}" for tag in target.tags()]
     command = [python, "-c", PIP_ELSEWHERE, json.dumps(target.markers()), "download", "--no-input", *where]
     command += ["--no-build-isolation", f"--dest={folder}", f"--constraint={setup.CONSTRAINTS}"]
-    wanted = [[*setup.BASE, f"{setup.ROOT}[{setup.VENDOR_EXTRAS if own_torch else setup.EXTRAS}]"]]
+    wanted = [[*setup.BASE, f"{installing.ROOT}[{setup.VENDOR_EXTRAS if own_torch else setup.EXTRAS}]"]]
     if kept:
         wanted = [[*measuring(), *listed("vendor-torch")]]
     if own_torch:
@@ -118,7 +119,7 @@ def gather(target: Target, own_torch: bool, folder: Path, python: Path, kept: Se
 def listed(key: str) -> list[str]:
     """The requirements of a list of pyproject.toml. Python 3.10 reads no TOML: the file has them a line each, or all in
     one."""
-    found = re.search(rf"^{key} = \[(.*?)\]", (setup.ROOT / "pyproject.toml").read_text("utf-8"), re.M | re.S)
+    found = re.search(rf"^{key} = \[(.*?)\]", (installing.ROOT / "pyproject.toml").read_text("utf-8"), re.M | re.S)
     return re.findall(r'"([^"]+)"', found[1])
 
 
@@ -135,23 +136,28 @@ def normal(name: str) -> str:
 def run(target: Target, command: list) -> None:
     lines = []
     with subprocess.Popen(
-        command, cwd=setup.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+        command,
+        cwd=installing.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         for line in process.stdout:
             lines.append(line.rstrip())
             if line.startswith("ERROR"):
-                setup.say(line.rstrip(), indent=4)
-            elif text := setup.worth_saying(line):
-                setup.say(text, indent=4)
+                installing.say(line.rstrip(), indent=4)
+            elif text := installing.worth_saying(line):
+                installing.say(text, indent=4)
     if process.returncode:
-        reason = setup.cause(lines)
-        if reason in (setup.missing, setup.conflict):
-            names = setup.missing_names(lines)
-            raise setup.SetupError(
+        reason = installing.cause(lines)
+        if reason in (installing.missing, installing.conflict):
+            names = installing.missing_names(lines)
+            raise installing.SetupError(
                 f"no wheel for Python {target.python_text} on {target.machine} (at most a source package, which a "
                 f"bundle cannot hold): {', '.join(names)}; try another PYTHON= or a newer glibc in PLATFORM="
             )
-        raise setup.SetupError((reason or setup.unknown)(lines, setup.Pip(Path(command[0]), -1)))
+        raise installing.SetupError((reason or installing.unknown)(lines, installing.Pip(Path(command[0]), -1)))
 
 
 def describe(target: Target, own_torch: bool, folder: Path, kept: Sequence[str] = ()) -> None:
@@ -186,35 +192,35 @@ def main() -> None:
     try:
         kept = tuple(normal(name) for name in options.keep.split(",") if name)
         if kept and "torch" not in kept:
-            raise setup.SetupError(f"KEEP={options.keep}: torch is what such a machine keeps; KEEP=torch,numpy")
+            raise installing.SetupError(f"KEEP={options.keep}: torch is what such a machine keeps; KEEP=torch,numpy")
         target, own = parse_target(options.python, options.platform), options.torch == "own" or bool(kept)
         out = Path(options.out or f"bundle-{target.python_text}-{target.machine}").expanduser().absolute()
         if out.exists():
-            raise setup.SetupError(f"{out} is there already: remove it or name another, OUT=DIR")
+            raise installing.SetupError(f"{out} is there already: remove it or name another, OUT=DIR")
         # Under its final name only when it is whole. Beside it, since a temporary folder may be in memory.
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
-            setup.say(f"1/2 making a pip to gather with (Python {platform.python_version()})")
+            installing.say(f"1/2 making a pip to gather with (Python {platform.python_version()})")
             python = Path(work) / "pip/bin/python"
             setup.make_venv(python.parents[1], see_system=False)
             with setup.only_one() as lock:
-                setup.Pip(python, lock).install("-c", str(setup.CONSTRAINTS), *setup.BASE)
-            setup.say(f"2/2 gathering wheels for Python {target.python_text} on {target.machine}")
+                installing.Pip(python, lock).install("-c", str(setup.CONSTRAINTS), *setup.BASE)
+            installing.say(f"2/2 gathering wheels for Python {target.python_text} on {target.machine}")
             part = Path(work) / "part"
             part.mkdir()
             gather(target, own, part, python, kept)
             describe(target, own, part, kept)
             part.rename(out)
-    except setup.SetupError as error:
+    except installing.SetupError as error:
         sys.exit(f"bundle: {error}")
     except KeyboardInterrupt:
         sys.exit("bundle: stopped, nothing is left behind")
     except OSError as error:
         sys.exit(f"bundle: {error.strerror or error} ({error.filename or 'no file'})")
     count, size = len(list(out.glob("*.whl"))), sum(path.stat().st_size for path in out.iterdir())
-    setup.say(f"{count} wheels, {size / 1e6:.0f} MB in {out}")
+    installing.say(f"{count} wheels, {size / 1e6:.0f} MB in {out}")
     use = "python -m benchmarks.gpu_session --wheels " if kept else "make setup WHEELS="
-    setup.say(f"copy it and this checkout to the other machine, and type there: {use}{shlex.quote(out.name)}")
+    installing.say(f"copy it and this checkout to the other machine, and type there: {use}{shlex.quote(out.name)}")
 
 
 if __name__ == "__main__":

@@ -20,20 +20,27 @@ ROOT = Path(__file__).parents[1]
 HERE = ".".join(map(str, sys.version_info[:2]))
 # The interpreter outside the environment that these tests run in: what a user's python3 is.
 PYTHON = sys._base_executable
+SCRIPTS = ("installing", "setup", "bundle")
 
 
 @pytest.fixture
 def scripts(monkeypatch):
     """The modules scripts/setup.py and scripts/bundle.py."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    monkeypatch.delitem(sys.modules, "setup", raising=False)
-    monkeypatch.delitem(sys.modules, "bundle", raising=False)
+    for name in SCRIPTS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import bundle
     import setup
 
     yield setup, bundle
-    for name in ("setup", "bundle"):
+    for name in SCRIPTS:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def installing(scripts):
+    """The module scripts/installing.py, as the others have it."""
+    return sys.modules["installing"]
 
 
 PROJECT = """
@@ -61,7 +68,7 @@ TORCH = "__version__ = '2.3.0'\ndef from_numpy(array):\n    return array\n"
 def small_checkout(folder: Path, dependencies: str = '"iniconfig"', vendor: bool = False) -> Path:
     """A checkout with our Makefile and scripts whose project needs next to nothing."""
     (folder / "scripts").mkdir(parents=True)
-    for name in ("Makefile", "scripts/setup.py", "scripts/bundle.py", "scripts/with-python.sh"):
+    for name in ("Makefile", "scripts/with-python.sh", *(f"scripts/{name}.py" for name in SCRIPTS)):
         shutil.copy(ROOT / name, folder / name)
     (folder / "pyproject.toml").write_text(PROJECT.format(dependencies=dependencies))
     (folder / "constraints.txt").write_text("iniconfig==2.1.0\n")
@@ -164,10 +171,10 @@ COMPLAINTS = {
 
 
 @pytest.mark.parametrize("name", COMPLAINTS)
-def test_each_complaint_of_pip_has_its_answer_in_one_line(scripts, name):
+def test_each_complaint_of_pip_has_its_answer_in_one_line(scripts, installing, name):
     setup, _ = scripts
     lines = ["Collecting a", COMPLAINTS[name]]
-    reason = setup.cause(lines)
+    reason = installing.cause(lines)
     assert reason.__name__ == name
     answer = reason(lines, setup.Pip(Path("/.venv/bin/python"), -1) if name != "no_space" else a_pip(setup))
     assert "\n" not in answer and len(answer) < 330
@@ -177,23 +184,22 @@ def a_pip(setup):
     return setup.Pip(Path(sys.prefix) / "bin/python", -1)
 
 
-def test_a_lost_network_is_told_before_what_it_brings_along(scripts):
-    setup, _ = scripts
+def test_a_lost_network_is_told_before_what_it_brings_along(installing):
     lines = [COMPLAINTS["no_network"], COMPLAINTS["missing"]]
-    assert setup.cause(lines) is setup.no_network
-    assert setup.cause(["ERROR: ResolutionImpossible"]) is None
+    assert installing.cause(lines) is installing.no_network
+    assert installing.cause(["ERROR: ResolutionImpossible"]) is None
 
 
-def test_irrelevant_warnings_are_left_out_and_others_are_not(scripts):
-    setup, _ = scripts
+def test_irrelevant_warnings_are_left_out_and_others_are_not(installing):
     assert (
-        setup.worth_saying("WARNING: Location 'file:///a/' is ignored: it is neither a file nor a directory.") is None
+        installing.worth_saying("WARNING: Location 'file:///a/' is ignored: it is neither a file nor a directory.")
+        is None
     )
-    assert setup.worth_saying("WARNING: Running pip as the 'root' user can result in broken permissions") is None
-    assert setup.worth_saying(COMPLAINTS["no_network"]) == COMPLAINTS["no_network"]
+    assert installing.worth_saying("WARNING: Running pip as the 'root' user can result in broken permissions") is None
+    assert installing.worth_saying(COMPLAINTS["no_network"]) == COMPLAINTS["no_network"]
     line = "  Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl (200.1 MB)"
-    assert setup.worth_saying(line) == "downloading torch 2.13.0 (200.1 MB)"
-    assert setup.worth_saying("  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)") is None
+    assert installing.worth_saying(line) == "downloading torch 2.13.0 (200.1 MB)"
+    assert installing.worth_saying("  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)") is None
 
 
 def test_a_platform_stands_for_all_wheels_that_run_there(scripts):
