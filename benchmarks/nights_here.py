@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import clones
 from suite.command_line import command
 from suite.history import ROOT
 
@@ -58,8 +59,7 @@ class Trial:
     def checkout(self, name: str) -> Path:
         root = self.folder / name
         if not root.is_dir():
-            _git("clone", "--quiet", "--shared", str(ROOT), str(root))
-            (root / ".venv").symlink_to(sys.prefix)
+            clones.clone(root)
             if name == "slow":
                 self._slow_down(root)
         return root
@@ -69,9 +69,7 @@ class Trial:
         slow = SLOW.replace("{factor}", repr(1 + self.percent / 100))
         changed = text.replace(BUILDER, SLOW_BUILDER).replace("\n\nENTRIES = [", slow)
         assert changed.count("build_slow") == 1 and SLOW_BUILDER in changed
-        (root / SLEEPERS).write_text(changed, encoding="utf-8")
-        who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false")
-        _git(*who, "commit", "--quiet", "--no-verify", "--all", "--message", "One cell sleeps longer", cwd=root)
+        clones.rewrite(root, SLEEPERS, changed, "One cell sleeps longer")
 
     def night(self, name: str, history: Path, number: int) -> dict:
         """One night of a checkout; what it said."""
@@ -154,11 +152,6 @@ def named(row: dict) -> bool:
     """Whether a red night named the cell that was slowed, no other, and said that code is the cause."""
     red = [finding for finding in row["told"] if finding["verdict"] == "regressed"]
     return bool(red) and all(f["configuration"] == CELL and (f["cause"] or {}).get("kind") == "code" for f in red)
-
-
-def _git(*words: str, cwd: Path | None = None) -> None:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    subprocess.run(["git", *words], cwd=cwd, env=ours, check=True)
 
 
 @command

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import events_here
 from benchmarks.causes import main as causes
 from benchmarks.judging import main, quiet_windows, read_series, with_step
 from benchmarks.peers import first_alarm
@@ -92,3 +93,31 @@ def test_of_staged_events_nine_of_ten_causes_are_named_right(capsys):
     assert causes(["--events", "20", "--seed", "4"]) == 0
     right = int(capsys.readouterr().out.splitlines()[-1].split()[1])
     assert right >= 18
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "told", "expected"),
+    [
+        ("code", "a", [("a", "latency_s", "code"), ("b", "peak_memory_bytes", "noise")], True),
+        ("code", "a", [("a", "latency_s", "code"), ("b", "latency_s", "code")], False),
+        ("code", "a", [("b", "peak_memory_bytes", "code")], False),
+        ("code", "a", [], False),
+        ("clock cap", None, [("a", "status", "machine"), ("b", "latency_s", "machine")], True),
+        ("clock cap", None, [("a", "latency_s", "machine"), ("b", "latency_s", "noise")], False),
+    ],
+)
+def test_an_event_is_right_where_all_that_is_told_names_its_cells_and_cause(kind, cell, told, expected):
+    row = {
+        "kind": kind,
+        "cell": cell,
+        "told": [[c, quantity, "regressed", "step", cause] for c, quantity, cause in told],
+    }
+    assert events_here.right(row) is expected
+    assert events_here.table([row]).endswith(f"| {events_here.EXPECTED[kind]} | {int(expected)} | 1 |")
+
+
+def test_where_no_control_group_can_be_made_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(events_here, "CPU_GROUPS", tmp_path / "none")
+    with pytest.raises(events_here.NoQuota, match="none"):
+        with events_here.quota(0.5):
+            pass

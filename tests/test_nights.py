@@ -171,6 +171,8 @@ def test_an_unknown_session_is_answered_with_the_newest():
         ({"commit": "f" * 10}, Circumstances(1.2, unsteady="rebooted"), "machine"),
         ({"torch": "2.14.0"}, Circumstances(1.2, canary_ratio=1.3), "method"),
         ({"weights_sha256": "c" * 64}, Circumstances(1.2), "method"),
+        ({"status": Status.THROTTLED, "reason": "the board throttled itself"}, Circumstances(1.0), "machine"),
+        ({"status": Status.CRASHED, "commit": "f" * 10}, Circumstances(1.0), "code"),
     ],
 )
 def test_the_cause_follows_the_written_rules(now, seen, kind):

@@ -4,7 +4,7 @@
 2. the method differs: protocol, torch, Python, threads, weights, gallery, or what the recipe computes     method
 3. head is slower than base side by side       code
 4. the machine differs (chip, driver, power mode, clocks), its canary moved the same way by half as much or more,
-   most of the board moved together, or the session was unsteady                                      machine
+   most of the board moved together, the board held itself back, or the session was unsteady         machine
 5. the commits differ                          code
 6. nothing differs                             noise
 """
@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from suite.records import Fingerprint, Measurement, Verdict
+from suite.records import Fingerprint, Measurement, Status, Verdict
 
 Kind = Literal["code", "method", "machine", "noise"]
 
@@ -46,7 +46,8 @@ class Circumstances:
 def cause(then: Measurement | None, now: Measurement, seen: Circumstances) -> Cause:
     """Of a change from the newest night that was as before (None: not known) to a night that is not."""
     method = [*_differing(then, now, METHOD), *seen.differences]
-    machine = [*_differing(then, now, MACHINE), *_machine(seen)]
+    held_back = [str(now.reason)] if now.status == Status.THROTTLED else []
+    machine = [*_differing(then, now, MACHINE), *_machine(seen), *held_back]
     if seen.confirmed == Verdict.PASS:
         alike = "base and head are alike side by side on this board"
         return Cause("machine", (alike, *machine)) if machine else Cause("noise", (alike,))
