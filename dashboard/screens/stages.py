@@ -25,6 +25,13 @@ def held(digest: str, names: tuple[str, ...], stamp: str, _rows: list) -> list:
     return memory_timeline.timelines(_rows, runs.measurements_of(_rows, runs.folders()))
 
 
+def show(column, title: str, figure, alt: str, caption: str) -> None:
+    name = title.lower().replace(" ", "-")
+    column.markdown(f"##### {title}")
+    column.plotly_chart(figure, config=taking.figure_config(name, True), key=name, alt=alt)
+    column.caption(caption)
+
+
 rows, digest = choosing.begin("Where the time and memory go")
 first, second, third, fourth = st.columns([2, 3, 2, 3], vertical_alignment="bottom")
 device, board = choosing.device_and_board(rows, first, second)
@@ -48,50 +55,41 @@ else:
     else:
         choosing.say_left_out(shown, every, "the order of the tables")
         left, right = st.columns(2)
-        left.markdown("##### Time")
-        left.plotly_chart(
+        show(
+            left,
+            "Time",
             stages.time_figure(shown, as_shares=unit == SHARES),
-            config=taking.figure_config("time", True),
-            key="time",
-            alt="Time by stage",
-        )
-        left.caption(
+            "Time by stage",
             "Medians of stages that are timed one by one. Hatched: another decoding of the same object, no part of the "
-            "latency. Upright line: the least that this machine's measured peaks allow."
+            "latency. Upright line: the least that this machine's measured peaks allow.",
         )
-        right.markdown("##### Peak memory")
-        right.plotly_chart(
+        show(
+            right,
+            "Peak memory",
             stages.memory_figure(shown),
-            config=taking.figure_config("memory", True),
-            key="memory",
-            alt="Peak memory by stage",
+            "Peak memory by stage",
+            "Peaks do not add up, so they are not stacked: a stage's peak holds what earlier ones left.",
         )
-        right.caption("Peaks do not add up, so they are not stacked: a stage's peak holds what earlier ones left.")
         left, right = st.columns(2)
-        left.markdown("##### Against the roofline")
-        left.plotly_chart(
+        show(
+            left,
+            "Against the roofline",
             roofline.roofline_figure(shown),
-            config=taking.figure_config("roofline", True),
-            key="roofline",
-            alt="Arithmetic a second over arithmetic a byte, by stage",
-        )
-        left.caption(
+            "Arithmetic a second over arithmetic a byte, by stage",
             "A stage on the slope waits for memory, one under the flat roof for arithmetic. Far below both, it waits "
-            "for neither: for Python, or for small steps one after the other."
+            "for neither: for Python, or for small steps one after the other.",
         )
-        right.markdown("##### Memory while an object is made")
-        lines = held(digest, tuple(map(data.identity, shown)), choosing.history()[1], shown)
-        if lines:
-            right.plotly_chart(
+        title = "Memory while an object is made"
+        if lines := held(digest, tuple(map(data.identity, shown)), choosing.history()[1], shown):
+            show(
+                right,
+                title,
                 memory_timeline.timeline_figure(lines),
-                config=taking.figure_config("memory-timeline", True),
-                key="memory-timeline",
-                alt="Memory over an object's time",
-            )
-            right.caption(
-                "Looked at now and then while the first object is made; the peak beside comes from the kernel."
+                "Memory over an object's time",
+                "Looked at now and then while the first object is made; the peak beside comes from the kernel.",
             )
         else:
+            right.markdown(f"##### {title}")
             right.info("No run of these rows recorded it: runs of before 28 November 2026 did not.")
         st.markdown(f"##### The same in numbers, `{board}`")
         table = stages.stages_table(shown)
