@@ -11,8 +11,9 @@ endif
 # Some images forbid Python to keep what it compiled: each of the many processes of a run would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# A process a core, each with one thread (tests/conftest.py); nothing is timed in them.
-TESTS := $(BIN)/python -m pytest tests -q -n auto --maxprocesses 8 --dist worksteal --benchmark-disable --durations 20
+# A process a core and one more, since some wait for what they started; each has one thread (tests/conftest.py), and
+# nothing is timed in them.
+TESTS := $(BIN)/python -m pytest tests -q -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 8 --dist worksteal --benchmark-disable --durations 20
 
 .PHONY: setup bench matrix test test-all dashboard lint clean bundle
 
