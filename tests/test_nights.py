@@ -57,6 +57,16 @@ def test_three_slow_nights_are_red_and_name_the_commits():
     assert found.cause.kind == "code"
 
 
+def test_a_change_that_is_noticed_late_is_explained_by_the_night_in_which_it_began():
+    noisy = history(13, noise=0.2, seed=5)
+    changed = [a_night(n, seconds=seconds, commit="b" * 10) for n, seconds in ((13, 4.0), (14, 4.1), (15, 5.0))]
+    found = finding(judge_session([*noisy, *changed]), "latency_s")
+    assert found.judged.verdict == Verdict.UNCERTAIN and found.judged.rule == "surprising night"
+    assert found.then.commit == f"{12:010x}" and found.cause.kind == "code"
+    quiet = finding(judge_session([*noisy, a_night(13, seconds=5.0, commit=noisy[-1].commit)]), "latency_s")
+    assert quiet.then is not None and quiet.then.session == "night-12"
+
+
 def test_one_slow_night_is_measured_again_and_becomes_red_or_green_by_that():
     past = [*history(30), a_night(30, seconds=2.4)]
     assert finding(judge_session(past), "latency_s").judged.verdict == Verdict.UNCERTAIN

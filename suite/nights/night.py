@@ -122,12 +122,23 @@ def _series(series: Series, with_smallest: bool) -> Finding:
     enough = len(values) >= ENOUGH
     judged = judge_nights(values, with_smallest=with_smallest) if enough else _few(values)
     since = judged.nights or 1
+    if judged.rule in (RULE_NIGHT, RULE_FEW):
+        since = _as_far_back(values, since)
     then = nights[-1 - since].measurement if len(nights) > since else series.before and series.before.measurement
     if judged.verdict == Verdict.NO_BASELINE and series.before is not None:
         moved = series.newest.value / series.before.value
         judged = replace(judged, reason=f"{judged.reason}; ×{moved:.3f} of the last night under other conditions")
         then = series.before.measurement
     return Finding(series.quantity, judged, series.newest.measurement, then)
+
+
+def _as_far_back(values: Sequence[float], since: int) -> int:
+    """How many last nights lie where the newest does, rather than where most do: a change that was noticed in one night
+    may have begun in one before it, whose commit and conditions are the ones to look at."""
+    halfway = math.sqrt(values[-1] * median(values))
+    while since < len(values) - 1 and (values[-1 - since] - halfway) * (values[-1] - halfway) > 0:
+        since += 1
+    return since
 
 
 def _few(values: Sequence[float]) -> Judged:
