@@ -6,14 +6,14 @@ Six cells multiply matrices (`benchmarks/grinders.py`) on a board whose latencie
 sessions make its past. Then one thing happens for three sessions, which are judged as nights and forgotten; in turn:
 
     clock cap   the kernel gives all processes of the session 60 to 75 % of a processor  machine
-    torch       another version string, and every cell makes 33 to 67 % more products    method
+    torch       another version string, and every cell takes a third to two thirds more  method
     recipe      one cell's network is evaluated two to three times as often              method
-    code        one cell makes one to two times as many products beside its network      code
+    code        one cell sleeps as long or twice as long as its network computes         code
 
 They are large, since it is asked for their cause and not whether they are found: the sessions are few and not quiet.
 
-It is right where a latency or a status is told of, all such findings are of the cells that the event is of, and all
-name its cause. Base and head are not compared side by side. The quota needs root and a control group that can be
+It is right where a latency or a status of its cells is told of and all such findings name its cause; one of another cell
+must be called noise. Base and head are not compared side by side. The quota needs root and a control group that can be
 written to; else that kind is left out, and said so. Killed, it goes on where it was.
 """
 
@@ -45,6 +45,7 @@ EXPECTED = {"clock cap": "machine", "torch": "method", "recipe": "method", "code
 PAST, NIGHTS = MIN_PAST + 2, LENGTHS[0]
 BOARD = "events-here"
 GRINDERS = Path("benchmarks") / "grinders.py"
+OBJECT_MS = 30  # about, by one core
 PERIOD_US = 5_000  # short beside an object
 PATIENCE_S = 30.0
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")  # version 1
@@ -114,11 +115,11 @@ class Stage:
         """What is said of the newest session after an event of this kind."""
         chance = np.random.default_rng((self.seed, number))
         cell, size = int(chance.integers(1, CELLS + 1)), float(chance.uniform(1.0, 2.0))
-        everywhere = dict.fromkeys(range(1, CELLS + 1), round(size / 3 * PLAIN))
+        everywhere = dict.fromkeys(range(1, CELLS + 1), round(size / 3 * OBJECT_MS))
         lines = {
             "torch": f'torch.__version__ = "2.99.0"\nOVERHEAD = {everywhere}',
             "recipe": f"EVALUATIONS = {{{cell}: {round((1 + size) * PLAIN)}}}",
-            "code": f"OVERHEAD = {{{cell}: {round(size * PLAIN)}}}",
+            "code": f"OVERHEAD = {{{cell}: {round(size * OBJECT_MS)}}}",
         }
         history = self.folder / "copy"
         shutil.rmtree(history, ignore_errors=True)
@@ -171,7 +172,8 @@ class Stage:
 def right(row: dict) -> bool:
     told = [(cell, cause) for cell, quantity, _, _, cause in row["told"] if quantity.startswith(("latency", "status"))]
     of = {row["cell"]} if row["cell"] else {cell for cell, _ in told}
-    return bool(told) and all(cell in of and cause == EXPECTED[row["kind"]] for cell, cause in told)
+    right_cause = [cause == (EXPECTED[row["kind"]] if cell in of else "noise") for cell, cause in told]
+    return all(right_cause) and any(cell in of for cell, _ in told)
 
 
 def table(rows: Sequence[dict]) -> str:

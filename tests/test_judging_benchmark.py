@@ -99,7 +99,9 @@ def test_of_staged_events_nine_of_ten_causes_are_named_right(capsys):
     ("kind", "cell", "told", "expected"),
     [
         ("code", "a", [("a", "latency_s", "code"), ("b", "peak_memory_bytes", "noise")], True),
+        ("code", "a", [("a", "latency_s", "code"), ("b", "latency_s", "noise")], True),
         ("code", "a", [("a", "latency_s", "code"), ("b", "latency_s", "code")], False),
+        ("code", "a", [("b", "latency_s", "noise")], False),
         ("code", "a", [("b", "peak_memory_bytes", "code")], False),
         ("code", "a", [], False),
         ("clock cap", None, [("a", "status", "machine"), ("b", "latency_s", "machine")], True),
