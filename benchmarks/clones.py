@@ -25,8 +25,9 @@ def rewrite(root: Path, file: Path, new: str, message: str) -> None:
     _git(*NOBODY, "commit", "--quiet", "--no-verify", "--all", "--message", message, cwd=root)
 
 
-def reset(root: Path, commit: str) -> None:
-    _git("reset", "--quiet", "--hard", commit, cwd=root)
+def reset(root: Path) -> None:
+    """As it was cloned."""
+    _git("reset", "--quiet", "--hard", "origin/HEAD", cwd=root)
 
 
 def _git(*words: str, cwd: Path | None = None) -> None:

@@ -12,9 +12,9 @@ sessions make its past. Then one thing happens for three sessions, which are jud
 
 They are large, since it is asked for their cause and not whether they are found: the sessions are few and not quiet.
 
-It is right where a latency or a status of its cells is told of and all such findings name its cause; one of another cell
-must be called noise. Base and head are not compared side by side. The quota needs root and a control group that can be
-written to; else that kind is left out, and said so. Killed, it goes on where it was.
+It is right where a latency or a status of its cells is told of and all such findings name its cause; one of another
+cell must be called noise. Base and head are not compared side by side. The quota needs root and a control group that can
+be written to; else that kind is left out, and said so. Killed, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Stage:
         self.root = folder / "checkout"
         if not self.root.is_dir():
             clones.clone(self.root)
+        clones.reset(self.root)  # a killed event's commit
         self.text = (ROOT / GRINDERS).read_text(encoding="utf-8")
 
     def session(self, history: Path, procs: Path | None = None) -> None:
@@ -132,8 +133,7 @@ class Stage:
                 for _ in range(NIGHTS):
                     self.session(history, procs)
         finally:
-            if kind in lines:
-                clones.reset(self.root, "HEAD~1")
+            clones.reset(self.root)
         read = read_folder(history)
         unsteady = {session: "; ".join(m.unsteady) for (_, session), m in read.machines.items() if m.unsteady}
         report = judge_session(read.measurements, unsteady=unsteady, with_smallest=False)
