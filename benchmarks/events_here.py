@@ -13,8 +13,8 @@ sessions make its past. Then one thing happens for three sessions, which are jud
 They are large, since it is asked for their cause and not whether they are found: the sessions are few and not quiet.
 
 It is right where a latency or a status of its cells is told of and all such findings name its cause; one of another
-cell must be called noise. Base and head are not compared side by side. The quota needs root and a control group that can
-be written to; else that kind is left out, and said so. Killed, it goes on where it was.
+cell must be called noise. Base and head are not compared side by side. The quota needs root and a control group that
+can be written to; else that kind is left out, and said so. Killed, it goes on where it was.
 """
 
 from __future__ import annotations
