@@ -15,8 +15,9 @@ from leaderboards.kinds import kind_of
 from leaderboards.objects import Made, stores_of
 from suite.catalogue.optimizations import REFERENCE
 from suite.history import latest
-from suite.records import GALLERY_SIZE, KeptObject, Measurement, PromptOutcome
+from suite.records import GALLERY_SIZE, Ending, KeptObject, Measurement, PromptOutcome
 
+VIEWED: tuple[Ending, ...] = ("glb", "ply")
 HOW_TO_KEEP = (
     "A run that scores prompts keeps the objects of the first four. Measure a cell, or make a recipe's objects by "
     "name:\n\n"
@@ -136,6 +137,11 @@ def judged(outcome: PromptOutcome | None) -> str:
     if outcome.margin_153 <= -2:
         return "miss: nothing was made"
     return f"miss: {outcome.rank_153 + 1} of {GALLERY_SIZE}, behind by {-outcome.margin_153:.3f}"
+
+
+def viewed(kept: KeptObject) -> Ending | None:
+    """The file that is turned, the first that is there; None where none is."""
+    return next((ending for ending in VIEWED if ending in kept.files), None)
 
 
 def file_name(subject: Subject, prompt: str) -> str:

@@ -215,9 +215,11 @@ def test_the_static_site_has_pictures_of_what_was_judged_and_loses_those_that_ar
     calls = sorted((out / name).read_text().partition("(")[0] for name in turned)
     assert calls == ["turnCloud", "turnCloud", "turnMesh"] and (out / "model-viewer.min.js").stat().st_size > 1_000_000
     assert 'href="gallery.html"' in (out / "index.html").read_text()
+    mine = out / "objects" / f"{'0' * 64}.txt"
+    mine.touch()
     (tmp_path / "none" / "history").mkdir(parents=True)
     assert main(["site", str(out), "--history", str(tmp_path / "none" / "history")]) == 0
-    assert not (out / "gallery.html").exists() and not list(out.glob("objects/*"))
+    assert not (out / "gallery.html").exists() and list(out.glob("objects/*")) == [mine]
     assert not (out / "model-viewer.min.js").exists()
 
 
@@ -269,6 +271,9 @@ def test_chromium_turns_a_mesh_and_a_cloud_of_the_static_site_from_files(tmp_pat
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
             page.get_by_role("button", name="Close").click()
             page.wait_for_selector(f"#turned {drawn}", state="detached")
+        page.evaluate("document.querySelector('[data-object]').click(); document.getElementById('turned').close()")
+        page.wait_for_timeout(1000)
+        assert page.evaluate("document.querySelector('#turned div').childElementCount") == 0, "closed before it came"
         assert [url for url in page.elsewhere if not url.startswith("file:")] == []
 
 

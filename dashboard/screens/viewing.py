@@ -16,7 +16,6 @@ from suite.objects import Absent, Altered, read
 from suite.pictures import PictureError, read_picture
 from suite.records import Ending, Measurement
 
-VIEWED = ("glb", "ply")  # what is drawn, the first that is there
 MIME = {"glb": "model/gltf-binary", "ply": "application/octet-stream"}
 
 
@@ -54,7 +53,7 @@ def show_picture(subject: Subject, prompt: str) -> None:
 def show_object(subject: Subject, prompt: str, key: str) -> None:
     """To turn, with its files to take along; or why there is nothing to turn. key: of this place on the page."""
     kept = subject.objects[prompt]
-    ending = next((ending for ending in VIEWED if ending in kept.files), None)
+    ending = gallery.viewed(kept)
     if ending is None:
         st.info(in_markdown(f"No object is kept: {kept.note or 'only its picture'}"), icon=":material/info:")
         return
@@ -77,7 +76,8 @@ def show_object(subject: Subject, prompt: str, key: str) -> None:
     points = f"{len(shape.points):,} points" if shape.faces is None else f"{len(shape.faces):,} faces"
     note = f" Its record says: {kept.note}." if kept.note else ""
     st.caption(in_markdown(f"{points}, {len(content):,} bytes.{note} SHA-256 {kept.files[ending][:12]}…"))
-    files = {ending: content, "ply": shapes.to_ply(shape), "glb": viewer.to_glb(shape)} | {ending: content}
+    other = {"glb": viewer.to_glb(shape)} if shape.faces is None else {"ply": shapes.to_ply(shape)}
+    files = {ending: content} | other
     for column, (name, data) in zip(st.columns(4), files.items()):
         column.download_button(
             name.upper(),

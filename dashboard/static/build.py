@@ -68,7 +68,7 @@ def badges_of(page: BoardPage) -> dict[str, badges.Badge]:
 def _remove_outdated(output: Path, written: Collection[str]) -> None:
     """Only what an earlier run wrote."""
     for path in output.glob(f"{looks.FOLDER}/{'[0-9a-f]' * 64}.*"):
-        if f"{looks.FOLDER}/{path.name}" not in written:
+        if path.suffix in (".png", ".js") and f"{looks.FOLDER}/{path.name}" not in written:
             path.unlink()
     if looks.FILE not in written:
         (output / BUNDLE.name).unlink(missing_ok=True)

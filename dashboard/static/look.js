@@ -28,8 +28,10 @@ dark.addEventListener("change", () => drawn.forEach(draw));
 const asked = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
 if (asked && asked.tagName === "DETAILS") asked.open = true;
 
-// An object to turn, whose file is a script that calls one of the two functions below.
+// An object to turn. Its file is a script that calls turnCloud or turnMesh, which say how it is drawn; it is drawn
+// unless another was asked for, or none any more, while it was loaded.
 const turned = document.getElementById("turned");
+let wanted, draws;
 
 function load(file) {
   return new Promise((done) => {
@@ -40,13 +42,18 @@ function load(file) {
 }
 
 function turnCloud({ data, layout }) {
-  const place = turned.querySelector("div");
   Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)" });
-  Plotly.newPlot(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+  const options = { responsive: true, displaylogo: false, displayModeBar: false };
+  draws = () => Plotly.newPlot(turned.querySelector("div"), data, layout, options);
 }
 
-async function turnMesh(content) {
-  if (!customElements.get("model-viewer")) await load("model-viewer.min.js");
+function turnMesh(content) {
+  draws = () => drawMesh(content);
+}
+
+function drawMesh(content) {
+  const bundle = "model-viewer.min.js"; // the element becomes one once it is there
+  if (!document.querySelector(`script[src="${bundle}"]`)) load(bundle);
   const viewer = document.createElement("model-viewer");
   const looks = { "camera-controls": "", "camera-orbit": "20deg 60deg 105%", "interaction-prompt": "none" };
   for (const [name, value] of Object.entries(looks)) viewer.setAttribute(name, value);
@@ -60,7 +67,15 @@ for (const button of document.querySelectorAll("[data-object]")) {
     turned.querySelector("p").textContent = button.dataset.said;
     turned.querySelector("div").replaceChildren();
     turned.showModal();
+    wanted = button;
+    draws = undefined;
     (await load(button.dataset.object)).remove();
+    if (wanted === button && draws) draws();
   });
 }
-if (turned) turned.addEventListener("close", () => turned.querySelector("div").replaceChildren());
+if (turned) {
+  turned.addEventListener("close", () => {
+    wanted = undefined;
+    turned.querySelector("div").replaceChildren();
+  });
+}

@@ -7,13 +7,12 @@ import json
 
 from dashboard import gallery, shapes, viewer
 from dashboard.gallery import Subject
-from dashboard.static.pages import page, plain_figure
+from dashboard.static import pages
 from dashboard.words import in_html
 from suite.objects import Absent, Altered, read
 
 FILE, FOLDER = "gallery.html", "objects"
-ENDINGS = ("glb", "ply")  # what is turned, the first that is there
-POLICY = "connect-src data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'"  # meshes are data: addresses
+POLICY = pages.POLICY.replace("connect-src 'none'", "connect-src data: blob:")  # meshes are data: addresses
 
 
 def files(subjects: list[Subject]) -> dict[str, str | bytes]:
@@ -27,7 +26,7 @@ def files(subjects: list[Subject]) -> dict[str, str | bytes]:
     said.append('<dialog id="turned"><p></p><div></div><form method="dialog"><button>Close</button></form></dialog>')
     if not beside:
         return {}
-    return {FILE: page("What the objects look like", said, POLICY), viewer.BUNDLE.name: viewer.bundle(), **beside}
+    return {FILE: pages.page("What the objects look like", said, POLICY), viewer.BUNDLE.name: viewer.bundle(), **beside}
 
 
 def _card(subject: Subject, prompt: str, beside: dict[str, str | bytes]) -> str:
@@ -53,7 +52,7 @@ def _script(subject: Subject, prompt: str) -> tuple[str, str] | None:
     """A file with the object, and its name: a cloud as Plotly's JSON, a mesh as GLB. As a script, since a page that was
     opened from the file system may read nothing else. None where there is nothing to turn."""
     kept = subject.objects[prompt].files
-    ending = next((ending for ending in ENDINGS if ending in kept), None)
+    ending = gallery.viewed(subject.objects[prompt])
     if ending is None:
         return None
     try:
@@ -61,7 +60,7 @@ def _script(subject: Subject, prompt: str) -> tuple[str, str] | None:
     except (Absent, Altered, shapes.Unreadable):
         return None
     if shape.faces is None:
-        call = f"turnCloud({json.dumps(plain_figure(shapes.figure(shape, kept[ending])))})"
+        call = f"turnCloud({json.dumps(pages.plain_figure(shapes.figure(shape, kept[ending])))})"
     else:
         call = f'turnMesh("{base64.b64encode(viewer.to_glb(shape)).decode()}")'
     return f"{FOLDER}/{kept[ending]}.js", call + ";\n"
