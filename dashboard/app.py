@@ -6,10 +6,12 @@ The runs behind them are the committed and the local ones, or those of the folde
 
 import streamlit as st
 
+from suite.collecting import paused
+
 # No page_icon: Streamlit would fetch a symbol or emoji from another host, and the dashboard works offline.
 st.set_page_config(page_title="text3d-bench", layout="wide")
 # Their folder is not called pages/: Streamlit runs files from there by itself, without this one.
-st.navigation(
+page = st.navigation(
     [
         st.Page("screens/overview.py", title="Overview", default=True),
         st.Page("screens/frontier.py", title="Frontier", url_path="frontier"),
@@ -22,4 +24,6 @@ st.navigation(
         st.Page("screens/upload.py", title="Upload", url_path="upload"),
     ],
     position="top",
-).run()
+)
+with paused():
+    page.run()

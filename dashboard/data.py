@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from leaderboards.frontier import comparable
-from leaderboards.rows import PUBLISHED, literature_rows, load_published
+from leaderboards.rows import PUBLISHED, literature_rows, read_published
 from suite.catalogue.devices import DEVICES
 from suite.records import Measurement, PublishedRow, Status
 
@@ -25,7 +25,10 @@ def published_folder() -> Path:
 
 
 class Rows(list[PublishedRow]):
-    """Rows, told apart by device and board once, however often they are asked for."""
+    """Rows, told apart by device and board once, however often they are asked for. newer: names of the tables among
+    theirs that a later version of the suite wrote."""
+
+    newer: Sequence[str] = ()
 
     @cached_property
     def measured(self) -> dict[str, dict[str, list[PublishedRow]]]:
@@ -72,9 +75,11 @@ def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 def load(folder: Path) -> Rows:
     """The folder's rows, and the literature's where the folder does not repeat them."""
-    rows = load_published(folder)
-    repeated = {row.configuration for row in literature(rows)}
-    return Rows(rows + [row for row in literature_rows() if row.configuration not in repeated])
+    published = read_published(folder)
+    repeated = {row.configuration for row in literature(published.rows)}
+    rows = Rows([*published.rows, *(row for row in literature_rows() if row.configuration not in repeated)])
+    rows.newer = published.newer
+    return rows
 
 
 def digest(rows: Iterable[PublishedRow]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from typing import NamedTuple
 
 import moocore
 import numpy as np
@@ -22,13 +23,22 @@ MEMORY_MARGIN = 0.02  # allocators round and libraries load differently; the des
 BLOCK = 256  # rows that are held against all others at a time: bounds the memory
 
 
+class Figure(NamedTuple):
+    """A value and the ends of its 95 % interval, where they are known. Made for every row of a table, hence no record,
+    which would be checked once more."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
 @dataclass(frozen=True)
 class Candidate:
     """The three objectives of one row that may be ranked."""
 
-    latency: Interval  # seconds
+    latency: Figure | Interval  # seconds
     peak_memory_bytes: int
-    r_precision: Interval  # of the gallery
+    r_precision: Figure | Interval  # of the gallery
     quality: Quality | None = None  # outcomes a prompt, where they are at hand
     smoke: bool = False
     gallery: int = GALLERY_SIZE
@@ -59,7 +69,7 @@ def objectives(candidates: Sequence[Candidate]) -> Objectives:
     return Objectives(*latency, np.array([c.peak_memory_bytes for c in candidates], dtype=float), *share, hits, scored)
 
 
-def _interval(intervals: Sequence[Interval]) -> np.ndarray:
+def _interval(intervals: Sequence[Figure | Interval]) -> np.ndarray:
     known = [[np.nan if end is None else end for end in (i.value, i.low, i.high)] for i in intervals]
     return np.array(known, dtype=float).reshape(-1, 3).T
 

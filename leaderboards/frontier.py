@@ -41,13 +41,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from leaderboards.dominance import Candidate, objectives, removed, unbeaten
+from leaderboards.dominance import Candidate, Figure, objectives, removed, unbeaten
 from suite.catalogue.models import MODELS
-from suite.records import GALLERY_SIZE, Interval, Measurement, PublishedRow, Quality, Status
+from suite.records import GALLERY_SIZE, Measurement, PublishedRow, Quality, Status
 
 FAILED_QUALITY = "failed quality: no better than chance (1 in {gallery:,})"
 # Of quality: by field, the captions in its gallery. None: no retrieval, so R-Precision says what is mere chance.
 AXES = {"r_precision": GALLERY_SIZE, "r_precision_3001": 3001, "f_score_to_fp32": None}
+
+_ENDS = {axis: (axis, f"{axis}_low", f"{axis}_high") for axis in AXES}
 
 Key = tuple[str, str | None, str | None]
 
@@ -57,10 +59,10 @@ def key(row: PublishedRow | Measurement) -> Key:
     return (row.configuration, row.board, row.weights)
 
 
-def share(row: PublishedRow, axis: str = "r_precision") -> Interval | None:
+def share(row: PublishedRow, axis: str = "r_precision") -> Figure | None:
     """A row's quality on that axis with its interval, None where it was not scored."""
-    value, low, high = (getattr(row, f"{axis}{end}") for end in ("", "_low", "_high"))
-    return None if value is None else Interval(value=value, low=low, high=high)
+    value, low, high = (getattr(row, field) for field in _ENDS[axis])
+    return None if value is None else Figure(value, low, high)
 
 
 def no_better_than_chance(row: PublishedRow, axis: str = "r_precision") -> bool:
@@ -100,7 +102,7 @@ def candidate(row: PublishedRow, quality: Quality | None = None, axis: str = "r_
     if why_unranked(row, axis) is not None:
         return None
     return Candidate(
-        latency=Interval(value=row.latency_s, low=row.latency_low_s, high=row.latency_high_s),
+        latency=Figure(row.latency_s, row.latency_low_s, row.latency_high_s),
         peak_memory_bytes=row.peak_memory_bytes,
         r_precision=share(row, axis),
         quality=None if AXES[axis] is None else quality,  # of hits in a gallery

@@ -36,7 +36,8 @@ from suite.catalogue.devices import find_device
 from suite.catalogue.models import MODELS
 from suite.catalogue.optimizations import REFERENCE, find_optimization
 from suite.catalogue.recipes import ORIGINAL
-from suite.history import COMMITTED, read_folder
+from suite.history import COMMITTED
+from suite.index.reading import read_indexed
 from suite.names import unknown
 from suite.records import MachinePeak, Measurement, Record, Status, first_error
 from suite.toml import tomllib
@@ -261,7 +262,7 @@ def known_cases(without: str | None = None, history: Path = COMMITTED) -> tuple[
 
 @cache
 def _measurements(history: Path) -> tuple[Measurement, ...]:
-    return tuple(read_folder(history, set_aside=False).measurements) if history.is_dir() else ()
+    return tuple(read_indexed(history, set_aside=False).measurements) if history.is_dir() else ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from leaderboards.frontier import Key
 from leaderboards.places import with_places
 from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualities, shown
 from suite.catalogue.devices import DEVICES
+from suite.collecting import paused
 from suite.configurations import unknown
 from suite.history import COMMITTED, LOCAL, History, write_atomically
 from suite.index.reading import read_indexed
@@ -42,6 +43,7 @@ def folders(history: Path | None = None, include_local: bool = False) -> list[Pa
     return [history or COMMITTED, *([LOCAL] if include_local else [])]
 
 
+@paused()
 def read_board(history_folders: Sequence[Path]) -> Board:
     """The rows of all devices, measured and published, from history folders. Unreadable files are set aside."""
     history = History()

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from leaderboards.frontier import candidate, frontier, key, taking_part
 from leaderboards.kinds import kind_of
@@ -40,6 +41,7 @@ from suite.records import (
 PUBLISHED = Path(__file__).parent / "published"
 # Fields with fields of their own, and those that have an interval an attribute.
 PARTS = {"meshes": MeshGate, "watertight": Interval, "second_opinion": SecondOpinion, "r_precision": Interval}
+ROWS = TypeAdapter(list[PublishedRow])
 BY_ATTRIBUTE = frozenset(("attributes", "attribute_differences"))
 
 
@@ -302,39 +304,64 @@ def repeat_command(row: PublishedRow | Measurement) -> str:
     return command + (" --extrapolate always" if row.extrapolated and row.weights != "random" else "")
 
 
-def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
+class Published(NamedTuple):
+    """Published tables as they were read. newer: the files of a later version of the suite, whose fields may mean
+    something else, or whose rows ended in a way that is not known here."""
+
+    rows: list[PublishedRow]
+    newer: list[str]
+
+
+def read_published(folder: Path = PUBLISHED) -> Published:
     """All rows of a folder of published tables, validated; fields that are not known are ignored, as they may come at
-    any time, and so are verdicts. A row with a status that is not known is left out (`newer_tables` tells of it).
-    MalformedRows names file, row and field."""
-    rows = []
+    any time, and so are verdicts. A row with a status that is not known is left out. MalformedRows names file, row and
+    field."""
+    rows, newer = [], []
     for path in sorted(Path(folder).glob("*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+            found, later = _rows_of_today(text) or _tolerant_rows(path, text)
         except (OSError, ValueError) as error:
+            if isinstance(error, MalformedRows):
+                raise
             raise MalformedRows(f"{path}: {error}") from None
-        if not isinstance(data, list):
-            raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
-        for number, item in enumerate(data):
-            if _later_status(item):
-                continue
-            try:
-                rows.append(PublishedRow.model_validate(_known(item)))
-            except ValidationError as error:
-                raise MalformedRows(f"{path}: row {number}: {first_error(error)}") from None
-    return rows
+        rows += found
+        newer += [path.name] if later else []
+    return Published(rows, newer)
 
 
-def newer_tables(folder: Path = PUBLISHED) -> list[str]:
-    """The published tables of a later version of the suite, whose fields may mean something else, or whose rows ended
-    in a way that is not known here."""
-    found = []
-    for path in sorted(Path(folder).glob("*.json")):
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        versions = [row.get("schema_version") for row in rows if isinstance(row, dict)]
-        later = any(isinstance(version, int) and version > SCHEMA_VERSION for version in versions)
-        if later or any(map(_later_status, rows)):
-            found.append(path.name)
-    return found
+def load_published(folder: Path = PUBLISHED) -> list[PublishedRow]:
+    return read_published(folder).rows
+
+
+def _rows_of_today(text: bytes) -> tuple[list[PublishedRow], bool] | None:
+    """Rows, and whether one says that it is of a later version; None where anything is not as we write it today."""
+    try:
+        rows = ROWS.validate_json(text)
+    except ValidationError:
+        return None
+    return rows, any(row.schema_version > SCHEMA_VERSION for row in rows)
+
+
+def _tolerant_rows(path: Path, text: bytes) -> tuple[list[PublishedRow], bool]:
+    data = json.loads(text.decode("utf-8"))
+    if not isinstance(data, list):
+        raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
+    rows, later = [], False
+    for number, item in enumerate(data):
+        later |= _is_later(item)
+        if _later_status(item):
+            continue
+        try:
+            rows.append(PublishedRow.model_validate(_known(item)))
+        except ValidationError as error:
+            raise MalformedRows(f"{path}: row {number}: {first_error(error)}") from None
+    return rows, later
+
+
+def _is_later(item: object) -> bool:
+    version = item.get("schema_version") if isinstance(item, dict) else None
+    return _later_status(item) or (isinstance(version, int) and version > SCHEMA_VERSION)
 
 
 def _later_status(item: object) -> bool:

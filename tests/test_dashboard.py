@@ -14,7 +14,7 @@ from dashboard import answers, data, figures, links, runs, tables
 from leaderboards import cells
 from leaderboards.choice import answer
 from leaderboards.frontier import key
-from leaderboards.rows import MalformedRows, literature_rows, measured_rows, newer_tables
+from leaderboards.rows import MalformedRows, literature_rows, measured_rows
 from suite.records import Status
 from tests.dashboard_cases import NANO, ROOT, matrix, publish_runs
 from tests.factories import measurement, row, session_file
@@ -86,9 +86,9 @@ def test_a_field_that_is_not_known_is_ignored_and_a_newer_table_is_named(altered
     rows = json.loads(path.read_text())
     before = data.load(altered)
     path.write_text(json.dumps([row | {"invented_later": [1]} for row in rows]))
-    assert data.load(altered) == before and newer_tables(altered) == []
+    assert data.load(altered) == before and data.load(altered).newer == []
     path.write_text(json.dumps([row | {"schema_version": 2} for row in rows]))
-    assert newer_tables(altered) == ["cpu.json"]
+    assert data.load(altered).newer == ["cpu.json"]
 
 
 def test_an_end_that_this_version_has_no_word_for_costs_that_row_alone_and_is_told(altered):
@@ -97,9 +97,9 @@ def test_an_end_that_this_version_has_no_word_for_costs_that_row_alone_and_is_to
     before = data.load(altered)
     later = rows[0] | {"status": "melted"}
     path.write_text(json.dumps([later, *rows]))
-    assert data.load(altered) == before and newer_tables(altered) == ["cpu.json"]
+    assert data.load(altered) == before and data.load(altered).newer == ["cpu.json"]
     path.write_text(json.dumps([row | {"verdicts": row["verdicts"] | {"latency": "astonishing"}} for row in rows]))
-    assert data.load(altered) == before and newer_tables(altered) == []
+    assert data.load(altered) == before and data.load(altered).newer == []
 
 
 @pytest.mark.parametrize("name", ["`![x](http://elsewhere/x.png)`", "a|b", "<img>", "a\nb"])

@@ -183,7 +183,7 @@ def test_of_153_objects_3_hits_are_told_from_chance_and_2_are_not():
 
 def test_a_measured_row_is_ranked():
     assert why_unranked(row()) is None
-    assert candidate(row()).latency == Interval(value=2.0, low=1.98, high=2.02)
+    assert candidate(row()).latency == Figure(2.0, 1.98, 2.02)
 
 
 def speeds() -> list:

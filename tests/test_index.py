@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,12 +148,23 @@ def test_processes_that_help_or_cannot_leave_the_same_index(files, monkeypatch, 
 
 def test_a_file_that_a_helper_finds_too_young_is_read_again(files, monkeypatch, reads):
     monkeypatch.setattr(making, "_processes", lambda size: 2)
-    young = history.history_files(files)[-1]
+    young, done = history.history_files(files)[-1], threading.Event()
+
+    def keep_young() -> None:  # a helper may need longer to begin than a file is young
+        while not done.wait(0.05):
+            young.touch()
+
     young.touch()
-    for _ in range(2):
-        reads.clear()
-        same(files)
-        assert young in reads
+    touching = threading.Thread(target=keep_young)
+    touching.start()
+    try:
+        for _ in range(2):
+            reads.clear()
+            same(files)
+            assert young in reads
+    finally:
+        done.set()
+        touching.join()
 
 
 def test_files_are_shared_out_by_their_size():

@@ -62,8 +62,8 @@ def test_tables_are_read_once_and_again_when_they_change(tmp_path, monkeypatch):
     path = tmp_path / "cpu.json"
     path.write_text(to_json(table_of(5)))
     reads, digests = [], []
-    load, digest = published_rows.load_published, data.digest
-    monkeypatch.setattr(data, "load_published", lambda folder: reads.append(folder) or load(folder))
+    read, digest = published_rows.read_published, data.digest
+    monkeypatch.setattr(data, "read_published", lambda folder: reads.append(folder) or read(folder))
     monkeypatch.setattr(data, "digest", lambda rows: digests.append(1) or digest(rows))
     page = open_app(monkeypatch, tmp_path, device="cpu")
     page.run()

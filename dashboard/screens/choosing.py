@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import changes, commits, data, links, runs, snapshots, tables, uploads, verdicts
 from dashboard.screens import held
 from leaderboards.kinds import ALL_KINDS
-from leaderboards.rows import MalformedRows, newer_tables
+from leaderboards.rows import MalformedRows
 from suite.catalogue.devices import DEVICES
 from suite.history import History
 from suite.records import Measurement, PublishedRow
@@ -28,13 +28,13 @@ def begin(heading: str) -> tuple[data.Rows, str]:
     st.session_state[TURNED] = st.session_state.get(PAGE) != heading
     st.session_state[PAGE] = heading
     try:
-        rows, newer = _tables(data.published_folder(), data.stamp(data.published_folder()))
+        rows = _tables(data.published_folder(), data.stamp(data.published_folder()))
     except MalformedRows as error:
         st.error(f"The published tables cannot be read. {error}", icon=":material/error:")
         st.stop()
-    if newer:
+    if rows.newer:
         st.warning(
-            f"{', '.join(newer)}: written by a newer text3d-bench, so figures may mean something else here",
+            f"{', '.join(rows.newer)}: written by a newer text3d-bench, so figures may mean something else here",
             icon=":material/update:",
         )
     published, theirs = rows.digest, uploads.stamp(held.every())
@@ -72,9 +72,9 @@ def _show_snapshot(asked: str, shown: str) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the tables")
-def _tables(folder: Path, stamp: tuple) -> tuple[data.Rows, list[str]]:
-    """The rows of this state of the folder, and its tables that are of a newer version."""
-    return data.load(folder), newer_tables(folder)
+def _tables(folder: Path, stamp: tuple) -> data.Rows:
+    """The rows of this state of the folder."""
+    return data.load(folder)
 
 
 @st.cache_resource(max_entries=16)

@@ -8,18 +8,17 @@ is such a process. It is a program of its own and no fork: whoever asks may be a
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow
 
+from suite.collecting import paused
 from suite.history import Contents, contents_of
 from suite.index.kept import FIELDS, line_of
 
@@ -60,19 +59,7 @@ def make(folder: Path, stats: dict[str, Stat]) -> Made:
     return Made(files, pyarrow.concat_tables(part.lines for part in made), fresh)
 
 
-@contextlib.contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Records hold no circles, and looking through all that are made for some takes a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-@_no_collecting()
+@paused()
 def make_here(folder: Path, stats: dict[str, Stat]) -> Made:
     made, lines = Made(), []
     for name, stat in stats.items():

@@ -24,8 +24,9 @@ import pyarrow
 import pydantic
 from pyarrow import parquet
 
+from suite.collecting import paused
 from suite.history import Contents, History, Unread, gathered, history_files, read_folder
-from suite.index.kept import Kept, Table
+from suite.index.kept import TEXT, Line, Table
 from suite.index.making import SCHEMA, Stat, make, stat_of
 from suite.machine import SessionMachine
 from suite.records import Measurement
@@ -45,6 +46,10 @@ READERS = (
     "index/reading.py",
 )
 ROOT = Path(__file__).parents[1]
+TEXTS = [field.name for field in SCHEMA if field.type == TEXT]
+CODED = pyarrow.schema(
+    [(f.name, pyarrow.dictionary(pyarrow.int32(), TEXT) if f.type == TEXT else f.type) for f in SCHEMA]
+)
 
 
 def index_folder() -> Path:
@@ -67,6 +72,7 @@ def version() -> str:
     return f"{code.hexdigest()[:16]} {sys.version_info[:2]} {pydantic.VERSION} {pyarrow.__version__}"
 
 
+@paused()
 def read_indexed(folder: Path, *, set_aside: bool = True, worth_bytes: int = WORTH_BYTES) -> History:
     """As `suite.history.read_folder`, in the time that the new and changed files take."""
     stats = {path: stat_of(path) for path in history_files(folder)}
@@ -95,16 +101,17 @@ class _Index:
     def load(cls, path: Path) -> _Index:
         """Empty where there is none that is whole and of this version."""
         try:
-            with parquet.ParquetFile(path, page_checksum_verification=True) as file:  # `read_table` imports pandas
+            # Not `read_table`, which imports pandas. Texts are there once, as the file has them.
+            with parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=TEXTS) as file:
                 table = file.read()
             about = json.loads(table.schema.metadata[b"files"])
-            if about["version"] == version() and table.schema.equals(SCHEMA):
+            if about["version"] == version() and table.schema.equals(CODED):
                 files = about["files"]
                 if sum(facts["lines"] for facts in files.values()) == len(table):
                     return cls(files, table.replace_schema_metadata(None))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException):
             pass
-        return cls({}, SCHEMA.empty_table())
+        return cls({}, CODED.empty_table())
 
     def save(self, path: Path) -> None:
         """Whole or not at all, and not where it cannot be. Two may do so at once."""
@@ -126,7 +133,7 @@ class _Index:
         for name, facts in self.files.items():
             starts[name] = start
             start += facts["lines"]
-        keys = list(zip(*map(table.column, ("session", "board", "configuration", "measured_at"))))
+        keys = list(zip(*(table.columns[name] for name in ("session", "board", "configuration", "measured_at"))))
         for path in order:
             name = _name(path, folder)
             if name in self.fresh:
@@ -134,7 +141,7 @@ class _Index:
                 continue
             facts = self.files[name]
             lines = range(starts[name], starts[name] + facts["lines"])
-            found = _contents(facts, [Kept(table, line, path) for line in lines])
+            found = _contents(facts, [Line(table, line, path) for line in lines])
             found.keys = keys[lines.start : lines.stop]
             yield path, found
 
@@ -143,6 +150,8 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, Stat]) -> _Index:
     """The index of the files as they are now; the known one itself where nothing else is to be kept."""
     names = {_name(path, folder): path for path in stats}
     same = {n for n, path in names.items() if n in known.files and tuple(known.files[n]["stat"]) == stats[path]}
+    if same == names.keys() == known.files.keys():
+        return known  # without pyarrow's first array, for which it imports pandas
     kept, start = [], 0  # first line and end of what stays, in few and long pieces
     for name, facts in known.files.items():
         end = start + facts["lines"]
@@ -156,7 +165,7 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, Stat]) -> _Index:
         known.fresh = made.fresh
         return known
     files = {name: facts for name, facts in known.files.items() if name in same} | made.files
-    old = [known.table.slice(first, end - first) for first, end in kept]
+    old = [known.table.slice(first, end - first).cast(SCHEMA) for first, end in kept]
     return _Index(files, pyarrow.concat_tables([*old, made.lines]).combine_chunks(), made.fresh)
 
 
