@@ -130,12 +130,12 @@ def chromium_on(folder: Path) -> Iterator[tuple[str, object]]:
 
 
 def heavy_modules(script: str, folder: Path) -> list[str]:
-    """Which of the heavy packages a fresh process has loaded after the script, with these tables published."""
+    """What a fresh process prints, with these tables published; its last line is which heavy packages it has loaded."""
     heavy = '{"torch", "diffusers", "open_clip", "torchvision"}'
-    script += f"import json\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}} & {heavy})))\n"
+    script += f"print(sorted({{name.split('.')[0] for name in sys.modules}} & {heavy}))\n"
     environment = os.environ | {data.VARIABLE: str(folder), "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    return run.stdout.splitlines()

@@ -12,7 +12,10 @@ HEAVY = ("torch", "diffusers", "open_clip", "torchvision", "safetensors")
 
 # Ground first. A module imports from lower floors, or from its own room; rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("suite.command_line", "suite.fields", "suite.glb", "suite.names", "suite.pictures", "suite.sheets", "suite.toml"),
+    (
+        *("suite.collecting", "suite.command_line", "suite.fields", "suite.glb", "suite.names", "suite.pictures"),
+        *("suite.sheets", "suite.toml"),
+    ),
     ("suite.outcomes",),
     ("suite.records",),
     ("suite.machine",),
@@ -28,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.bisect", "suite.test_configurations"),
 )
 WITHOUT_TORCH = (
+    "suite.collecting",
     "suite.command_line",
     "suite.fields",
     "suite.glb",
@@ -50,6 +54,7 @@ WITHOUT_TORCH = (
 )
 # What leaderboards and dashboard may use of the suite.
 GROUND = (
+    "suite.collecting",
     "suite.command_line",
     "suite.fields",
     "suite.glb",

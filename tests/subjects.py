@@ -29,6 +29,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the fo
     "tests/test_embedded_family.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
     "tests/test_embedded_quality.py": ("suite/embedded", "suite/scenes", "suite/models", "suite/metrics"),
     "tests/test_nightly.py": ("scripts", "suite/nights", "suite/judging", "suite/confirm", "suite/session"),
+    "tests/test_parity_shap_e.py": ("suite/models",),
     "tests/test_sampling.py": ("suite/embedded", "suite/scenes", "suite/models"),
     "tests/test_setup.py": ("scripts", "Makefile", "pyproject.toml", "constraints.txt"),
     "tests/test_site.py": ("dashboard", "leaderboards"),

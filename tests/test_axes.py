@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from dashboard import answers
 from dashboard.figures import QUALITIES, frontier_figure, hover
 from dashboard.tables import measured_table
 from leaderboards import cells
+from leaderboards.__main__ import main
 from leaderboards.axes import TITLES, bands, ranked_on, separating
 from leaderboards.choice import Limits, answer
 from leaderboards.frontier import AXES
@@ -129,14 +127,11 @@ def test_the_verdict_and_a_points_words_have_the_figure_of_the_axis(axis):
     assert f"{shown}{cells.quality_on(found.best, axis)}" in answers.sentences(found, None, None, axis=axis)
 
 
-def test_the_command_takes_the_axis_and_names_the_others(tmp_path):
+def test_the_command_takes_the_axis_and_names_the_others(tmp_path, capsys):
     session_file(tmp_path / "laptop" / "0001.json", matrix((0.998, 0.80, 0.60)))
-
-    def run(axis: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "leaderboards", "frontier", "--history", str(tmp_path), "--quality", axis]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    said = run("f_score_to_fp32").stdout
+    assert main(["frontier", "--history", str(tmp_path), "--quality", "f_score_to_fp32"]) == 0
+    said = capsys.readouterr().out
     assert "F-score to fp32's object" in said and "99.8 %" in said and "hypervolume" not in said
-    wrong = run("f_score")
-    assert wrong.returncode == 2 and "f_score_to_fp32" in wrong.stderr
+    with pytest.raises(SystemExit) as wrong:
+        main(["frontier", "--history", str(tmp_path), "--quality", "f_score"])
+    assert wrong.value.code == 2 and "f_score_to_fp32" in capsys.readouterr().err

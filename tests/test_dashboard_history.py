@@ -15,7 +15,6 @@ from tests.dashboard_cases import (
     NANO,
     a_night,
     chromium_on,
-    heavy_modules,
     nights,
     open_app,
     prose,
@@ -257,18 +256,6 @@ def test_a_broken_file_is_said_and_left_where_it_is(open_page, tmp_path, monkeyp
     broken = tmp_path / "history" / "laptop" / "0009_broken.json"
     broken.write_text("{")
     assert "not JSON" in prose(open_page(folder, device="orin")) and broken.exists()
-
-
-def test_the_page_loads_no_torch(tmp_path):
-    folder = publish_nights(tmp_path, nights(2))
-    script = f"""
-import os, sys
-os.environ["TEXT3D_HISTORY"] = {str(tmp_path / "history")!r}
-from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=600).switch_page("screens/history.py").run()
-assert not page.exception and page.get("plotly_chart")
-"""
-    assert heavy_modules(script, folder) == []
 
 
 # The page in a browser

@@ -24,7 +24,6 @@ from tests.dashboard_cases import (
     ROOT,
     a_night,
     chromium_on,
-    heavy_modules,
     nights,
     open_app,
     prose,
@@ -274,17 +273,6 @@ def test_the_citation_is_valid():
     pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed: pip install -e '.[dev]'")
     run = subprocess.run([*command, str(method.CITATION)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_the_new_pages_load_no_torch(published):
-    script = f"""
-from streamlit.testing.v1 import AppTest
-for name in {[OVERVIEW, HEALTH, METHOD]}:
-    page = AppTest.from_file("dashboard/app.py", default_timeout=600).switch_page(name).run()
-    assert not page.exception, page.exception
-import sys
-"""
-    assert heavy_modules(script, published) == []
 
 
 # In a browser

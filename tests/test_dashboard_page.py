@@ -22,8 +22,10 @@ from tests.dashboard_cases import (
     chromium_on,
     heavy_modules,
     matrix,
+    nights,
     open_app,
     prose,
+    publish_nights,
     publish_runs,
     specs,
     with_stages,
@@ -213,21 +215,27 @@ def test_a_broken_table_is_named(open_page, tmp_path):
     assert "cpu.json: row 0:" in prose(open_page(tmp_path))
 
 
-def test_nothing_loads_torch(published):
-    """In a fresh process: every module of both rooms, and the page itself."""
-    script = """
-import importlib, pathlib, sys
+def test_nothing_loads_torch(tmp_path):
+    """In a fresh process: every module of both rooms, and every page."""
+    folder = publish_nights(tmp_path, nights(2))
+    script = f"""
+import importlib, os, pathlib, sys
+os.environ["TEXT3D_HISTORY"] = {str(tmp_path / "history")!r}
 for room in ("dashboard", "leaderboards"):
     for path in pathlib.Path(room).glob("*.py"):
         if path.stem not in ("app", "__main__"):
-            importlib.import_module(f"{room}.{path.stem}".removesuffix(".__init__"))
+            importlib.import_module(f"{{room}}.{{path.stem}}".removesuffix(".__init__"))
 from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
-assert not page.exception
-page.switch_page("screens/frontier.py").run()
-assert not page.exception and page.get("plotly_chart")
+for path in sorted(pathlib.Path("dashboard/screens").glob("*.py")):
+    if "import streamlit" in path.read_text() and "choosing.begin(" in path.read_text():
+        page = AppTest.from_file("dashboard/app.py", default_timeout=600).switch_page(f"screens/{{path.name}}").run()
+        assert not page.exception, page.exception
+        print(path.stem, len(page.get("plotly_chart")))
 """
-    assert heavy_modules(script, published) == []
+    *seen, heavy = heavy_modules(script, folder)
+    drawn = dict(line.split() for line in seen)
+    assert len(drawn) == 9 and heavy == "[]"
+    assert all(int(drawn[name]) for name in ("frontier", "stages", "history")), drawn
 
 
 # The page in a browser
@@ -273,9 +281,12 @@ def test_chromium_click_chooses_a_row_that_the_address_keeps(chromium):
 
 
 @pytest.mark.slow
-def test_chromium_on_a_phone_nothing_runs_off_the_side(chromium):
+def test_chromium_on_a_phone_the_figure_is_on_the_first_screen_and_nothing_runs_off_the_side(chromium):
     url, page = chromium
     page.set_viewport_size({"width": 390, "height": 844})
     screenshot.open_page(page, f"{url}/frontier")
     assert page.locator(POINTS).count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [page.locator(POINTS).nth(n).bounding_box() for n in range(4)]
+    assert all(box["y"] + box["height"] < 844 for box in boxes), boxes
+    assert page.get_by_text("At most, seconds").bounding_box()["y"] > max(box["y"] for box in boxes)

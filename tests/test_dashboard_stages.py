@@ -15,7 +15,6 @@ from suite.records import MemoryPoint
 from tests.dashboard_cases import (
     NANO,
     chromium_on,
-    heavy_modules,
     matrix,
     open_app,
     prose,
@@ -225,17 +224,6 @@ def test_a_device_without_measurements_says_what_to_do(open_page, published):
     page.selectbox(key="device").set_value("orin").run()
     assert "Nothing has been measured on `orin` yet" in prose(page)
     assert "pytest -m orin --benchmark-save" in prose(page)
-
-
-def test_the_page_loads_no_torch(published):
-    script = """
-import sys
-from streamlit.testing.v1 import AppTest
-page = AppTest.from_file("dashboard/app.py", default_timeout=600).run()
-page.switch_page("screens/stages.py").run()
-assert not page.exception and len(page.get("plotly_chart")) == 3
-"""
-    assert heavy_modules(script, published) == []
 
 
 # The page in a browser

@@ -9,6 +9,7 @@ import moocore
 import pytest
 
 from leaderboards.choice import answer
+from leaderboards.dominance import Figure
 from leaderboards.frontier import Candidate, candidate, comparable, dominates, frontier, key, why_unranked
 from suite.judging.intervals import proportion
 from suite.records import Interval, Status

@@ -95,8 +95,8 @@ def objects(optimization: str, prompts: list[str], steps: int = 2) -> torch.Tens
 def test_batching_never_changes_an_object(optimization):
     # A batch's other order of sums moves a coordinate by 3e-6 at 32 steps and by 2e-5 at 16. At 2 to 8 steps the last
     # step, from a large sigma to 1e-3, multiplies such differences by thousands, so fewer steps can promise less.
-    alone, together = objects(optimization, PROMPTS[1:2], 32), objects(optimization, PROMPTS, 32)
-    assert together.shape == (3, 1024, 6)
+    alone, together = objects(optimization, PROMPTS[1:2], 32), objects(optimization, PROMPTS[:2], 32)
+    assert together.shape == (2, 1024, 6)
     apart = (together[1] - alone[0]).abs()
     assert apart[:256].max() < 1e-5  # the base's points
     # Of the upsampler's, one in a thousand may find another nearest point where two are as near.
@@ -111,7 +111,7 @@ def test_the_object_that_is_scored_is_the_object_that_is_timed(optimization):
         made = pipeline(optimization)
     except UnsupportedRecipe as reason:
         pytest.skip(str(reason))
-    made.steps = 4  # one at a time on both sides, so that no rounding is multiplied
+    made.steps = 2  # one at a time on both sides, so that no rounding is multiplied
     scored = measure_quality(made, judge(), 2)[1]
     for k in range(2):
         assert torch.allclose(scored[k], made.generate([judge().prompts[k]])[0].cpu(), atol=2e-4)

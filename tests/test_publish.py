@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -20,8 +22,14 @@ NANO = "point-e-nano-text"
 
 
 def leaderboards(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "leaderboards", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False)
+    """As `python -m leaderboards`, in this process: one has to begin by itself, and `published` does."""
+    command, said, told = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        try:
+            code = main(command)
+        except SystemExit as end:  # by argparse
+            code = end.code
+    return subprocess.CompletedProcess(command, code, said.getvalue(), told.getvalue())
 
 
 def matrix() -> list:
@@ -46,7 +54,10 @@ def published(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
     """One real run of `publish` on the matrix, and the folder it wrote."""
     folder = tmp_path_factory.mktemp("published")
     session_file(folder / "history" / "laptop" / "0001_first.json", matrix())
-    return leaderboards("publish", "--history", folder / "history", "--output", folder / "out"), folder / "out"
+    command = [sys.executable, "-m", "leaderboards", "publish"]
+    command += ["--history", str(folder / "history"), "--output", str(folder / "out")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False)
+    return run, folder / "out"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

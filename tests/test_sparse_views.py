@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -64,11 +65,16 @@ def test_empty_everywhere_is_an_empty_picture():
     assert nothing(torch.zeros(5, 3)).shape == (5, 4)
 
 
+@cache
+def latent_of(prompt: str) -> torch.Tensor:
+    return pipeline(model=MODEL).latents([prompt])
+
+
 @pytest.mark.parametrize(("fewer", "least_db", "share"), [(1, 60, 0.2), (2, 35, 0.11)])
 def test_views_are_those_of_all_samples_from_a_fraction_of_the_questions(fewer, least_db, share):
     whole, made = pipeline(model=MODEL), skip(pipeline(model=MODEL), CPU, cells=32, fewer=fewer)
     for prompt in PROMPTS:
-        latent = whole.latents([prompt])
+        latent = latent_of(prompt)
         all_of_them, some = asked_points(whole), asked_points(made)
         views = [p.views(latent, generator("views", MODEL, prompt, 0), count=3) for p in (whole, made)]
         assert psnr_db(views[1], views[0]) > least_db

@@ -14,6 +14,12 @@ from leaderboards.kinds import ALL_KINDS, by_kind
 
 MARKED, HIDDEN = "marked", "hidden"
 NARROW = 165  # pixels: two fit beside each other on a phone
+# On a phone the figure comes before the limits, which are half a screen high there.
+PHONE = """<style>@media (max-width: 640px) {
+  .stMainBlockContainer h3 {font-size: 1.2rem}
+  .stElementContainer:has(h3), .stElementContainer:has(.stAlert), :has(> .st-key-answer), .st-key-answer {order: -2}
+  :has(> .st-key-plot), .st-key-plot {order: -1}
+}</style>"""
 SCROLLS = 200  # rows; a longer table scrolls by itself
 FORMATS = {title: st.column_config.NumberColumn(format=form) for title, form in tables.FORMATS.items()}
 FORMATS["remarks"] = st.column_config.TextColumn(width="medium")
@@ -96,7 +102,8 @@ def show_rows(shown: list, lines, missing: frozenset[str], heading: str, said: s
 
 
 rows, digest = choosing.begin("Text-to-3D configurations: latency, memory, quality")
-verdict = st.container(border=True)
+st.html(PHONE)
+verdict = st.container(border=True, key="answer")
 # Side by side as far as there is room: on a phone two in a line, so that the figure is not far below.
 controls = st.container(horizontal=True, vertical_alignment="bottom")
 device, board = choosing.device_and_board(rows, controls, controls, width=NARROW)
@@ -176,7 +183,7 @@ else:
     )
     choosing.say_left_out(shown, every, "frontier, R-Precision and latency")
 
-    plot = st.container()
+    plot = st.container(key="plot")
     by_name = {data.identity(row): row for row in shown}
     chosen = choosing.select(st, "Details of", list(by_name), "row", placeholder="click a point, or choose here")
     chart = f"chart {device} {board} {prompts} {kind} {axis}"
