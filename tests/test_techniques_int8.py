@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from suite.catalogue.recipes import UnsupportedRecipe
-from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.arithmetic import simulated_integers, smooth_quant
 from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
 from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
 from suite.optimizations.arithmetic.smooth_quant import Smoothed, fed_by_norms, scales, smooth
@@ -27,6 +27,25 @@ from tests.techniques import CPU, MODELS, MORE, PROMPTS, distance, engine_or_ski
 def short_calibration(monkeypatch):
     monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
     monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
+
+
+_RANGES: dict[tuple, list] = {}
+
+
+@pytest.fixture(autouse=True)
+def ranges_that_are_found_once(short_calibration, monkeypatch):
+    """Those of the same networks on the same prompts, which a dozen tests ask for: three seconds each."""
+    find_them = smooth_quant.input_ranges
+
+    def ranges(made, layers) -> dict[nn.Linear, torch.Tensor]:
+        layers = list(layers)
+        shapes = (made.model, *(layer.weight.shape for layer in layers))
+        if shapes not in _RANGES:
+            found = find_them(made, layers)
+            _RANGES[shapes] = [found.get(layer) for layer in layers]
+        return {layer: most for layer, most in zip(layers, _RANGES[shapes]) if most is not None}
+
+    monkeypatch.setattr(smooth_quant, "input_ranges", ranges)
 
 
 # Engines.
