@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from leaderboards.literature import literature_rows  # noqa: F401
 from suite.catalogue.models import MODELS
 from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
-from suite.history import latest
+from suite.history import latest, parse
 from suite.judging.intervals import ratio
 from suite.judging.paired_quality import attribute_differences, change, hit_pairs
 from suite.judging.scores import ATTRIBUTES
@@ -320,11 +319,9 @@ def read_published(folder: Path = PUBLISHED) -> Published:
     for path in sorted(Path(folder).glob("*.json")):
         try:
             text = path.read_bytes()
-            found, later = _rows_of_today(text) or _tolerant_rows(path, text)
-        except (OSError, ValueError) as error:
-            if isinstance(error, MalformedRows):
-                raise
+        except OSError as error:
             raise MalformedRows(f"{path}: {error}") from None
+        found, later = _rows_of_today(text) or _tolerant_rows(path, text)
         rows += found
         newer += [path.name] if later else []
     return Published(rows, newer)
@@ -344,7 +341,10 @@ def _rows_of_today(text: bytes) -> tuple[list[PublishedRow], bool] | None:
 
 
 def _tolerant_rows(path: Path, text: bytes) -> tuple[list[PublishedRow], bool]:
-    data = json.loads(text.decode("utf-8"))
+    try:
+        data = parse(text.decode("utf-8"))
+    except ValueError as error:
+        raise MalformedRows(f"{path}: {error}") from None
     if not isinstance(data, list):
         raise MalformedRows(f"{path}: expected a list of rows, got {type(data).__name__}")
     rows, later = [], False

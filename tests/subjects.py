@@ -17,6 +17,7 @@ BEFORE = "HEAD~30"  # a landing has had up to thirty commits; to look too far ba
 
 EVERYWHERE = ("pyproject.toml", "constraints.txt", "pytest.ini", "tests/conftest.py")
 SUBJECTS: dict[str, tuple[str, ...]] = {  # by test file with slow tests: the folders and files that they are about
+    "tests/test_bundle.py": ("scripts", "Makefile", "pyproject.toml", "constraints.txt"),
     "tests/test_confirm.py": ("suite/confirm", "suite/bisect"),
     "tests/test_dashboard_compare.py": ("dashboard", "suite/judging"),
     "tests/test_dashboard_gallery.py": ("dashboard", "suite/glb.py", "leaderboards/objects.py"),

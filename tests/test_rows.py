@@ -356,6 +356,7 @@ def test_a_value_that_no_measurement_has_is_refused_by_field(tmp_path, field, va
     [
         ("{}", "expected a list"),
         ("[1", "cpu.json"),
+        ("[" * 100_000, "nested too deep to be read"),
         ('[{"model": "a"}]', "row 0: protocol"),
     ],
 )
