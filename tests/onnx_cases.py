@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from suite.models.checkpoints import official
-from suite.optimizations.onnx import calibration as onnx_calibration
-from tests.techniques import CPU, PROMPTS, pipeline  # noqa: F401 - for those who import from here
+from tests.techniques import CPU, PROMPTS, calibrate_briefly, pipeline  # noqa: F401 - for those who import from here
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
@@ -18,7 +17,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not
 @pytest.fixture(autouse=True)
 def shared_cache(graph_cache, monkeypatch) -> Path:
     monkeypatch.setenv(official.CACHE_VARIABLE, str(graph_cache))
-    monkeypatch.setattr(onnx_calibration, "PROMPTS", 4)
+    calibrate_briefly(monkeypatch)
     return graph_cache / "engines"
 
 

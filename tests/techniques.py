@@ -15,6 +15,8 @@ from suite.configurations import find
 from suite.metrics.quality import Judge
 from suite.models.pipeline import Pipeline
 from suite.models.sampling.settings import Sampling
+from suite.optimizations.arithmetic import simulated_integers
+from suite.optimizations.onnx import calibration as onnx_calibration
 
 CPU = torch.device("cpu")
 PROMPTS = ["a small red cube on a large blue ball", "two yellow cones"]
@@ -45,6 +47,14 @@ def loaded(model: str) -> Pipeline:
 def pipeline(recipe: str = "fp32", model: str = MODELS[0]) -> Pipeline:
     """What `suite.building.build` gives, from a copy of the loaded networks."""
     return apply_recipe(find(f"{model}/{recipe}@cpu").optimization, copy.deepcopy(loaded(model)), CPU)
+
+
+def calibrate_briefly(patch: pytest.MonkeyPatch) -> None:
+    """Ranges from a few short samplings; alike in all tests, so that those of a graph are found once a session."""
+    patch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
+    patch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
+    patch.setattr(onnx_calibration, "PROMPTS", 2)
+    patch.setattr(onnx_calibration, "STEPS", 8)
 
 
 def objects(made: Pipeline, prompts: Sequence[str] = PROMPTS, steps: int = STEPS) -> Tensor:

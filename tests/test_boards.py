@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from suite.judging.baselines import load_baselines
 from suite.records import Measurement, Status
 from suite.session.recording import Wanted, begin, differences
 from suite.session.run_lock import RunLock
+from tests import warm_server
 from tests.factories import measurement, quality, session_file
 from tests.test_identity import host
 
@@ -215,8 +213,7 @@ def test_the_header_of_a_session_says_when_its_board_is_of_this_boot_only(monkey
     board = Cpu(DEVICES["cpu"]).find_board()
 
     def header(**named: str) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q"]
-        run = subprocess.run(command, cwd=ROOT, env=os.environ | named, capture_output=True, text=True, timeout=120)
+        run = warm_server.session("--collect-only", "-q", **named)
         return [line for line in run.stdout.splitlines() if line.startswith("text3d-bench:")]
 
     said = header()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,19 +39,16 @@ def test_the_smoke_run_has_each_embedded_models_reference_and_two_recipes():
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory) -> SimpleNamespace:
-    """One session into a pipe. Its reference takes 8 steps, so that it is not what the committed history has."""
+    """One session into a pipe. Its reference takes 4 steps, so that it is not what the committed history has."""
     storage = tmp_path_factory.mktemp("look")
     board = slug(f"look {os.getpid()}")
-    command = [
-        *(sys.executable, "-m", "pytest", *warm_server.arguments(), "-p", "tests.quick_reference"),
-        *(CELL.format("fp32"), CELL.format("steps-16")),
+    run = warm_server.session(
+        *("-p", "tests.quick_reference", CELL.format("fp32"), CELL.format("steps-16")),
         *("--outcomes", "committed", "--time-budget", "0.2", "--benchmark-save=look"),
         f"--benchmark-storage=file://{storage}",
-    ]
-    run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"TEXT3D_BOARD": board}, capture_output=True, text=True, timeout=900
+        TEXT3D_BOARD=board,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.returncode == 0, run.stdout
     path = storage / board / "0001_look.json"
     return SimpleNamespace(
         said=run.stdout, path=path, cells={m.optimization: m for m in read_session(path).measurements}

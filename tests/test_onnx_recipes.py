@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
 from suite.metrics.cost import measure_cost, stage_parameters
 from suite.metrics.extrapolation import at_least, diffusion_places, only_first_calls
+from suite.models.pipeline import Pipeline
 from suite.names import UnknownName
 from suite.optimizations.arithmetic import simulated_integers
 from suite.optimizations.onnx import calibration as onnx_calibration
@@ -59,8 +61,15 @@ def recorded(model: str) -> dict[str, list]:
     for stage in reference.diffusion:
         reference.networks[stage] = Recorder(reference.networks[stage])
     reference.steps = 8
+    upsample_in_few(reference)
     reference.generate(PROMPTS)
     return {stage: reference.networks[stage].asked for stage in reference.diffusion}
+
+
+@cache
+def built(recipe: str, model: str) -> Pipeline:
+    """One for the tests that only run it."""
+    return pipeline(recipe, model)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ def test_the_evaluations_of_a_sampling_are_within_the_tolerance_of_fp32(recipe, 
     def first(out: torch.Tensor | tuple) -> torch.Tensor:
         return out[0] if isinstance(out, tuple) else out
 
-    made = pipeline(recipe, model)
+    made = built(recipe, model)
     for stage in made.diffusion:
         with torch.inference_mode():
             pairs = [
@@ -91,7 +100,7 @@ def test_the_evaluations_of_a_sampling_are_within_the_tolerance_of_fp32(recipe, 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_sampling_of_eight_steps_makes_an_object_whatever_the_batch(recipe, model):
-    made = pipeline(recipe, model)
+    made = built(recipe, model)
     made.steps = 8
     upsample_in_few(made)
     latents = getattr(made, "latents", made.generate)

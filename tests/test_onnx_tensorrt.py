@@ -13,12 +13,12 @@ from suite.catalogue.optimizations import OPTIMIZATIONS
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.configurations import find
 from suite.models.checkpoints import official
-from suite.optimizations.onnx import calibration as onnx_calibration
 from suite.optimizations.onnx import graphs as onnx_graphs
 from suite.optimizations.onnx import session as onnx_session
 from suite.optimizations.onnx import tensorrt as onnx_tensorrt
 from suite.optimizations.onnx.cache import digest_of
 from suite.optimizations.onnx.technique import use_onnx
+from tests.techniques import calibrate_briefly
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
@@ -32,7 +32,7 @@ T4 = SimpleNamespace(name="Tesla T4", major=7, minor=5, multi_processor_count=40
 def graphs(graph_cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
-        patch.setattr(onnx_calibration, "PROMPTS", 4)  # as tests/onnx_cases.py has it: one calibration for all
+        calibrate_briefly(patch)
         plain = build(find("point-e-nano-text/fp32@cpu"), "embedded", CPU)
         yield onnx_graphs.graphs(plain, plain.diffusion, "int8-linear")
 

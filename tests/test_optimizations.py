@@ -35,6 +35,7 @@ from tests.techniques import (
     MORE,
     PROMPTS,
     STEPS,
+    calibrate_briefly,
     distance,
     engine_or_skip,
     linears,
@@ -51,14 +52,9 @@ def reference() -> torch.Tensor:
     return techniques.reference()
 
 
-def shorten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
-    patch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
-
-
 @pytest.fixture
 def short_calibration(monkeypatch):
-    shorten(monkeypatch)
+    calibrate_briefly(monkeypatch)
 
 
 @cache
@@ -264,8 +260,8 @@ def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
     answers = SimpleNamespace(phase=lambda *_: None, part=told.__setitem__)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(official.CACHE_VARIABLE, str(graph_cache))
-        patch.setattr("suite.optimizations.onnx.calibration.PROMPTS", 4)  # as in tests/onnx_cases.py: one for all
-        shorten(patch)
+        calibrate_briefly(patch)
+        patch.setattr(simulated_integers, "CALIBRATION_STEPS", 1)  # whatever the ranges, the parameters are as many
         for name, given in (("memory_pass", 0.0), ("latency_pass", (None, None)), ("cost_pass", None)):
             patch.setattr(worker, name, lambda *_, given=given, **__: given)
         patch.setattr(worker, "Canary", lambda: SimpleNamespace(median_s=0.001))

@@ -22,33 +22,28 @@ from suite.session.run_lock import RunLock
 from tests import warm_server
 
 ROOT = Path(__file__).parents[1]
-TRUE = ["--quality-prompts", "2", "--time-budget", "0.3"]
-FAST = ["-p", "tests.quick_cells", *TRUE]
+FAST = ["-p", "tests.quick_cells", "--quality-prompts", "2", "--time-budget", "0.3"]
 CELL = "suite/test_configurations.py::test_configuration[point-e-nano-text/{}@cpu]"
 ORIN_CELLS = sum(configuration.device.name == "orin" for configuration in matrix())
 
 
 def bench_in(folder: Path, board: str | None = None):
-    """Runs pytest in the checkout, with a history in the folder and a board of its own, or of this name. Its workers
-    are forked from the test process's server, which saves seconds (`tests.warm_server`)."""
+    """Runs pytest in the checkout, with a history in the folder and a board of its own, or of this name. It and its
+    workers are forked from the test process's server, which saves seconds (`tests.warm_server`)."""
     board = board or slug(f"test {folder.name} {os.getpid()}")
-    environment = {"TEXT3D_BOARD": board}
+    storage = f"--benchmark-storage=file://{folder}"
 
-    def run(*arguments: str, start: bool = False, **more: str):
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            *warm_server.arguments(),
-            *arguments,
-            f"--benchmark-storage=file://{folder}",
-        ]
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        keywords = dict(cwd=ROOT, env=os.environ | environment | more, **pipes)
-        return subprocess.Popen(command, **keywords) if start else subprocess.run(command, **keywords, timeout=1800)
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
+        return warm_server.session(*arguments, storage, TEXT3D_BOARD=board, **more)
+
+    def command(*arguments: str) -> tuple[list[str], dict[str, str]]:
+        """The same as a command, and its environment."""
+        words = [sys.executable, "-m", "pytest", *warm_server.arguments(), *arguments, storage]
+        return words, os.environ | {"TEXT3D_BOARD": board}
 
     run.folder = folder / board
     run.board = board
+    run.command = command
     return run
 
 
@@ -196,13 +191,13 @@ FOUR = [CELL.format(recipe) for recipe in ("fp32", "steps-8", "steps-4", "w3")]
 def killed(tmp_path_factory):
     """The board of a session of four cells that was killed when one was finished."""
     bench = bench_in(tmp_path_factory.mktemp("killed"))
-    process = bench(*FOUR, *FAST, start=True)
+    command, environment = bench.command(*FOUR, *FAST)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 1200
     while not list(bench.folder.glob("journal/*/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process.stdout.close()
     return bench
 
 
@@ -273,10 +268,15 @@ def test_a_board_is_sought_only_by_a_session_that_needs_one_and_once(tmp_path, b
         f"class NVMLError(Exception): pass\ndef nvmlInit():\n    open({str(asked)!r}, 'a').write('x')\n"
         "    raise NVMLError('no driver')\n"
     )
-    more = {"PYTHONPATH": str(tmp_path / "fake")}
-    assert bench("tests/test_intervals.py", "-q", **more).returncode == 0
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command, environment = bench.command(*arguments)
+        environment |= {"PYTHONPATH": str(tmp_path / "fake")}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+    assert run("tests/test_intervals.py", "-q").returncode == 0
     assert not asked.exists()
-    result = bench("-m", "t4 or h100", "-rs", **more)
+    result = run("-m", "t4 or h100", "-rs")
     assert result.returncode == 0 and "no driver" in result.stdout
     assert len(asked.read_text()) == 2  # once for each NVIDIA device of the catalogue
 
@@ -344,10 +344,11 @@ def test_prompts_that_a_reader_cannot_tell_apart_are_refused_before_anything_is_
 
 def test_a_composed_recipe_is_measured_by_its_name(bench):
     """And once, the sessions' reference is the true one, of 64 steps."""
-    result = bench(CELL.format("guidance-interval+steps-4"), *TRUE, "--benchmark-save=made")
+    cell = CELL.replace("-text", "-image").format("guidance-interval+steps-4")
+    result = bench(cell, "--quality-prompts", "0", "--time-budget", "0.3", "--benchmark-save=made")
     assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout
     (row,) = json.loads((bench.folder / "0001_made.json").read_text())["cells"]
-    assert row["optimization"] == "guidance-interval+steps-4" and row["evaluations"] == 14
+    assert row["optimization"] == "guidance-interval+steps-4" and row["evaluations"] == 7
     assert row["reference"]["latency"]["value"] > row["latency"]["median"]["value"]
     wrong = bench(CELL.format("bf16+w3"), *FAST)
     assert wrong.returncode != 0 and "bf16 and w3 both set the arithmetic" in wrong.stdout

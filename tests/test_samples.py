@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,6 +20,7 @@ from suite.metrics.quality import Judge
 from suite.metrics.scoring import measure_quality
 from suite.records import PromptOutcome, StartOutcome
 from suite.session.recording import Wanted, differences
+from tests import warm_server
 from tests.factories import measurement
 
 FAST = "point-e-nano-text/distilled-1+copied-points@cpu"
@@ -130,15 +129,9 @@ def test_a_row_and_a_resumed_journal_say_how_many_starts():
         (["--samples", "2", "--outcomes", "committed"], "committed outcomes are of one object a prompt"),
     ],
 )
-def test_what_does_not_go_together_is_refused(pytestconfig, options, said):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *options],
-        cwd=pytestconfig.rootpath,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 4 and said in done.stdout + done.stderr
+def test_what_does_not_go_together_is_refused(options, said):
+    done = warm_server.session("--collect-only", "-q", *options)
+    assert done.returncode == 4 and said in done.stdout
 
 
 def test_attributes_by_two_judges_are_not_held_against_each_other():

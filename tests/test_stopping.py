@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from suite.metrics.sharing import Lead, fill
 from suite.records import PromptOutcome
 from suite.worker.job import Answers, Job
 from suite.worker.passes import Run, quality_pass
+from tests import warm_server
 from tests.factories import row
 
 ROOT = Path(__file__).parents[1]
@@ -215,9 +214,7 @@ def test_a_ruined_recipe_is_known_after_a_few_prompts_and_counts_as_a_full_run(t
     cell = "point-e-nano-text/steps-4@cpu"
     asked = ["--quality-prompts", "auto", "--time-budget", "0.1", f"--benchmark-storage=file://{tmp_path}"]
     only = ["-p", "tests.quick_reference", "-k", "point-e-nano-text and steps-4 and cpu", "--benchmark-save=one"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *only, *asked], cwd=ROOT, capture_output=True, text=True, timeout=500
-    )
+    done = warm_server.session("-q", *only, *asked)
     assert done.returncode in (0, 1) and "until it is known" in done.stdout, done.stdout
     (file,) = tmp_path.glob("*/0001_one.json")
     (told,) = json.loads(file.read_text())["benchmarks"]
@@ -236,11 +233,5 @@ def test_a_wrong_number_of_prompts_names_the_choices():
         (["--quality-time", "nan", "--quality-prompts", "auto"], "--quality-time: nan is not possible; above 0"),
         (["--quality-time", "9"], "add --quality-prompts auto"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "--collect-only", "-q", *asked],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        assert done.returncode == 4 and words in done.stdout + done.stderr
+        done = warm_server.session("--collect-only", "-q", *asked)
+        assert done.returncode == 4 and words in done.stdout

@@ -17,7 +17,18 @@ from suite.optimizations.arithmetic.dynamic_int8 import quantize as dynamic
 from suite.optimizations.arithmetic.simulated_integers import quantize as simulate
 from suite.optimizations.arithmetic.smooth_quant import Smoothed, fed_by_norms, scales, smooth
 from suite.optimizations.arithmetic.torchao_int8 import fits
-from tests.techniques import CPU, MODELS, MORE, PROMPTS, distance, engine_or_skip, objects, pipeline, reference
+from tests.techniques import (
+    CPU,
+    MODELS,
+    MORE,
+    PROMPTS,
+    calibrate_briefly,
+    distance,
+    engine_or_skip,
+    objects,
+    pipeline,
+    reference,
+)
 
 # Measured in November 2026 on AVX-512 with VNNI, Point-E and Shap-E: fbgemm 0.036 and 0.016, onednn 0.031 and 0.016,
 # qnnpack (its x86 kernels) 0.028 and 0.012, torchao 0.030 and 0.008, SmoothQuant before fbgemm 0.029 and 0.016.
@@ -25,8 +36,7 @@ from tests.techniques import CPU, MODELS, MORE, PROMPTS, distance, engine_or_ski
 
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch):
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_PROMPTS", 4)
-    monkeypatch.setattr(simulated_integers, "CALIBRATION_STEPS", 8)
+    calibrate_briefly(monkeypatch)
 
 
 _RANGES: dict[tuple, list] = {}

@@ -19,6 +19,7 @@ from suite.devices.backend import slug
 from suite.models.checkpoints import official
 from suite.models.checkpoints.official import cache_folder, load_official
 from suite.models.checkpoints.official_files import MODEL_FILES, OFFICIAL, OfficialFile
+from tests import warm_server
 from tests.official_cases import any_layout  # noqa: F401 - the fixture
 from tests.test_prompts import coco_file  # noqa: F401 - the fixture
 from tests.web import Page, serving
@@ -182,15 +183,14 @@ def test_the_page_about_weights_says_what_each_model_needs():
 
 
 def session(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"TEXT3D_BOARD": slug(f"test {tmp_path.name} {os.getpid()}")}
+    environment = {"TEXT3D_BOARD": slug(f"test {tmp_path.name} {os.getpid()}")}
     environment[official.CACHE_VARIABLE] = str(tmp_path / "cache")
-    command = [sys.executable, "-m", "pytest", "-rs", *arguments, f"--benchmark-storage=file://{tmp_path}"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    return warm_server.session("-rs", *arguments, f"--benchmark-storage=file://{tmp_path}", **environment)
 
 
 def test_a_session_says_the_command_and_downloads_nothing(tmp_path):
     result = session(tmp_path, CELL, "--weights", "official")
-    assert result.returncode == 0 and "1 skipped" in result.stdout, result.stdout + result.stderr
+    assert result.returncode == 0 and "1 skipped" in result.stdout, result.stdout
     assert "needs-weights: " in result.stdout and "suite.weights fetch point-e-40m-text`" in result.stdout
     assert not (tmp_path / "cache").exists()
 
@@ -198,7 +198,7 @@ def test_a_session_says_the_command_and_downloads_nothing(tmp_path):
 def test_a_sessions_workers_read_from_the_given_folder(tmp_path):
     (tmp_path / "given").mkdir()
     result = session(tmp_path, CELL, "--weights", "official", "--weights-dir", str(tmp_path / "given"))
-    assert result.returncode == 0 and "1 skipped" in result.stdout, result.stdout + result.stderr
+    assert result.returncode == 0 and "1 skipped" in result.stdout, result.stdout
     assert f"{tmp_path / 'given'} lacks " in result.stdout and "suite.weights fetch" not in result.stdout
 
 
@@ -215,4 +215,4 @@ def test_wrong_files_are_usage_errors_before_anything_is_measured(tmp_path, argu
     (tmp_path / "twice.txt").write_text("a cat\na cat\n")
     arguments = [word.replace("twice.txt", str(tmp_path / "twice.txt")) for word in arguments]
     result = session(tmp_path, CELL, *arguments)
-    assert result.returncode == pytest.ExitCode.USAGE_ERROR and words in result.stderr, result.stdout + result.stderr
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR and words in result.stdout
