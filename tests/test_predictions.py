@@ -119,6 +119,18 @@ def test_an_entry_of_the_counts_is_what_the_recipe_does():
     assert (found.parameters, found.largest_bytes) == (committed.parameters, committed.largest_bytes)
 
 
+def read_again(model: str, work: Work) -> float:
+    """Bytes that our Shap-E reads and the original does not.
+
+    diffusers asks for queries, keys and values one by one, and so reads the tokens three times where the original reads
+    them once. Point-E's network is as the original.
+
+    Of n tokens of width w: 2 · 4nw bytes a layer, whose attention has 4n²w operations.
+    """
+    tokens = 1024 + 2  # the latents, the condition and the time step
+    return 2 * work.flops["attention"] / tokens if model.startswith("shap-e") else 0.0
+
+
 def test_counts_are_those_that_measured_rows_recorded():
     """Of every published size in the committed history: the diffusion stages, whose evaluations are all alike."""
     compared = 0
@@ -129,6 +141,7 @@ def test_counts_are_those_that_measured_rows_recorded():
         for stage, work in counts()[model].work("fp32").items():
             if stage.endswith("diffusion") or stage == "upsampler":
                 flops, moved = computed(work, ARITHMETICS[recipe])
+                moved -= read_again(model, work) if recipe == "original" else 0.0
                 assert dict(m.cost.stages[stage].flops) == dict(flops), (m.configuration, stage)
                 assert m.cost.stages[stage].bytes_moved == pytest.approx(moved, rel=0.01), (m.configuration, stage)
                 compared += 1
