@@ -299,3 +299,12 @@ def test_a_row_whose_networks_nobody_counted_is_no_case():
     assert len(measured_cases([whole])) == 1
     stages = {name: cost for name, cost in whole.cost.stages.items() if name == "text encoder"}
     assert measured_cases([whole.model_copy(update={"cost": whole.cost.model_copy(update={"stages": stages})})]) == []
+
+
+def test_a_row_below_its_own_floor_is_no_case():
+    """Its peak was measured in a disturbed moment. One such is committed: Shap-E's `sparse-decode` on Zen 3."""
+    rows = read_folder(COMMITTED, set_aside=False).measurements
+    (below,) = (m for m in rows if m.configuration == "shap-e-300m-text/sparse-decode@cpu" and m.latency is not None)
+    assert sum(stage.floor_s for stage in below.cost.stages.values()) > below.latency.median.value
+    assert measured_cases([below]) == []
+    assert all(case.efficiency <= 1 for case in known_cases())
