@@ -130,6 +130,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in cells if item not in here])
         here.sort(key=_expected_s)
         items[:] = [item for item in items if item.path != BENCHMARK_FILE] + here
+    items[:] = _references_first(items)
+
+
+def _references_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Each selected reference before the first cell that is held against it, which would measure it besides."""
+    cells = {item: find(item.callspec.params["configuration"]) for item in items if item.path == BENCHMARK_FILE}
+    references = {cell.id: item for item, cell in cells.items() if cell.is_reference}
+    ordered: list[pytest.Item] = []
+    moved: set[pytest.Item] = set()
+    for item in items:
+        first = references.pop(cells[item].reference.id, None) if item in cells else None
+        if first is not None and first is not item:
+            ordered.append(first)
+            moved.add(first)
+        if item in moved:
+            moved.remove(item)
+        else:
+            ordered.append(item)
+    return ordered
 
 
 def _expected_s(item: pytest.Item) -> float:

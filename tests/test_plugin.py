@@ -101,6 +101,13 @@ def test_plain_pytest_selects_this_machines_smoke_cells_and_says_so(bench):
     assert any("/fp32@cpu" in cell for cell in cells) and not any("/w3@cpu" in cell for cell in cells)
 
 
+def test_a_selected_reference_is_first_since_what_is_held_against_it_would_measure_it_besides(bench):
+    asked = ["steps-4", "fp32", "w3", "fp32"]
+    result = bench("--collect-only", "-q", *map(CELL.format, asked))
+    cells = [line for line in result.stdout.splitlines() if "test_configuration[" in line]
+    assert cells == [CELL.format(recipe) for recipe in ("fp32", "steps-4", "w3")]
+
+
 def test_a_run_is_saved_listed_and_compared(bench):
     for name in ("first", "second"):
         result = bench(CELL.format("steps-4"), *FAST, f"--benchmark-save={name}")
