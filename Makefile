@@ -13,8 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # A process a core and one more, since some wait for what they started; each has one thread (tests/conftest.py), and
 # nothing is timed in them. A file's tests stay together: what they share, an inner session of half a minute, is made
-# once.
-TESTS := $(BIN)/python -m pytest tests -q -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 8 --dist loadfile --benchmark-disable --durations 20
+# once. Long files come first (tests/conftest.py).
+TESTS := $(BIN)/python -m pytest tests -q -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+    --benchmark-disable --durations 20
 
 .PHONY: setup bench matrix test test-all dashboard lint clean bundle
 

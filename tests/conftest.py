@@ -20,6 +20,14 @@ from huggingface_hub import constants as hub  # noqa: E402
 from suite.models.checkpoints import official  # noqa: E402
 from tests.left_out import pytest_deselected, pytest_terminal_summary, pytest_testnodedown  # noqa: E402, F401 - hooks
 
+# Files of half a minute and more. Begun last, they would keep one process at work while the others have nothing left.
+LONG = """optimizations extensions plugin confirm onnx_recipes techniques_int8 embedded_family nightly gpu_session noise
+against_original first_look stopping site session_machine sampling""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)  # else as they are
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _index_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

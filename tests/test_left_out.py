@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import LONG
+
 ROOT = Path(__file__).parents[1]
 THREE = """
 import pytest
@@ -25,7 +27,7 @@ def test_quick():
 """
 
 
-@pytest.mark.parametrize("processes", [[], ["-n", "1", "--dist", "worksteal"]], ids=["one process", "workers"])
+@pytest.mark.parametrize("processes", [[], ["-n", "1", "--dist", "loadfile"]], ids=["one process", "workers"])
 def test_slow_tests_that_are_left_out_are_counted(tmp_path, processes):
     pytest.importorskip("xdist", reason="pytest-xdist is not installed: pip install -e '.[dev]'")
     (tmp_path / "test_three.py").write_text(THREE)
@@ -48,3 +50,7 @@ def test_this_process_and_those_that_it_starts_take_one_thread_that_waits_passiv
     for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TEXT3D_THREADS": "1"}.items():
         assert os.environ[name] == value
     assert not [name for name in os.environ if name.startswith("PYTEST_XDIST_")]
+
+
+def test_the_files_that_come_first_are_there():
+    assert [name for name in LONG if not Path(__file__).with_name(f"test_{name}.py").exists()] == []
