@@ -137,18 +137,12 @@ def _references_first(items: list[pytest.Item]) -> list[pytest.Item]:
     """Each selected reference before the first cell that is held against it, which would measure it besides."""
     cells = {item: find(item.callspec.params["configuration"]) for item in items if item.path == BENCHMARK_FILE}
     references = {cell.id: item for item, cell in cells.items() if cell.is_reference}
-    ordered: list[pytest.Item] = []
-    moved: set[pytest.Item] = set()
+    ordered: dict[pytest.Item, None] = {}
     for item in items:
-        first = references.pop(cells[item].reference.id, None) if item in cells else None
-        if first is not None and first is not item:
-            ordered.append(first)
-            moved.add(first)
-        if item in moved:
-            moved.remove(item)
-        else:
-            ordered.append(item)
-    return ordered
+        if item in cells and (first := references.get(cells[item].reference.id)) is not None:
+            ordered.setdefault(first)
+        ordered.setdefault(item)
+    return list(ordered)
 
 
 def _expected_s(item: pytest.Item) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,6 @@ from tests import warm_server
 from tests.factories import measurement, quality, session_file
 from tests.test_identity import host
 
-ROOT = Path(__file__).parents[1]
 NANO = "point-e-nano-text"
 FP32, STEPS, FEWER, BF16 = (f"{NANO}/{name}@cpu" for name in ("fp32", "steps-16", "steps-8", "bf16"))
 COMMITTED_BOARDS = {"cpu-amd-epyc-003596", "cpu-amd-epyc-family-25-model-1-003596", "epyc-zen3-2-cores"}

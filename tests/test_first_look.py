@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,6 @@ from suite.objects import read
 from tests import warm_server
 from tests.factories import measurement, session_file
 
-ROOT = Path(__file__).parents[1]
 CELL = "suite/test_configurations.py::test_configuration[point-e-nano-image/{}@cpu]"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from multiprocessing import Pipe
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from suite.worker.passes import Run, quality_pass
 from tests import warm_server
 from tests.factories import row
 
-ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a prompt, the {n}th" for n in range(1024)]
 
 
