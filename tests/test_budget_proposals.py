@@ -16,7 +16,7 @@ from suite.catalogue.recipes import RunsOn
 from suite.configurations import find
 from suite.judging.budgets import judge, load_budgets
 from suite.judging.intervals import proportion
-from suite.records import Budget, Status, Verdict
+from suite.records import Budget, Cost, MachinePeak, StageCost, Status, Verdict
 from tests.factories import measurement, session_file
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,14 @@ def test_three_sessions_give_levels_with_their_margins(own_budgets, tmp_path):
     for b in (*reference.values(), *fast.values()):
         assert b.source == "measured"
         assert "3 sessions on laptop" in b.reason
+
+
+def test_no_limit_on_latency_comes_from_machines_without_the_recipes_arithmetic(own_budgets, tmp_path):
+    peak = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": 1.0}, bytes_per_s=10.0)
+    cost = Cost(stages={"base diffusion": StageCost(flops={"bfloat16": 9}, bytes_moved=1)}, peak=peak)
+    fast = proposed(own_budgets, sessions(tmp_path / "runs", 3, cost=cost))["point-e-nano-text/steps-16"]
+    assert fast["latency_ratio"].limit is None and "arithmetic in bfloat16" in fast["latency_ratio"].reason
+    assert fast["peak_memory_bytes"].limit is not None
 
 
 def test_the_quality_limit_is_the_lower_99_per_cent_bound():

@@ -14,7 +14,7 @@ from suite.catalogue.devices import DEVICES
 from suite.configurations import find
 from suite.judging.budgets import MalformedBudgets, judge, load_budgets
 from suite.judging.intervals import latency_interval
-from suite.records import Budget, Interval, Status, Verdict
+from suite.records import Budget, Cost, Interval, MachinePeak, StageCost, Status, Verdict
 from tests.factories import latency, measurement, quality
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +115,24 @@ def test_an_unset_budget_is_not_judged_and_gives_its_reason():
         judgement = judge(budget(name, source="unset", reason="no board yet"), measurement())
         assert judgement.verdict is None
         assert "no board yet" in judgement.message
+
+
+def reaching(bfloat16: float) -> Cost:
+    """Of a recipe in bfloat16, on a machine that reaches 100 FLOP/s in float32."""
+    stages = {"base diffusion": StageCost(flops={"bfloat16": 9}, bytes_moved=1)}
+    return Cost(stages=stages, peak=MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": bfloat16}, bytes_per_s=10.0))
+
+
+@pytest.mark.parametrize("limit", ["latency_s", "latency_ratio"])
+def test_a_limit_on_latency_is_not_held_without_the_recipes_arithmetic(limit):
+    """A Zen 3 computed bfloat16 at a hundredth of float32's rate, and was red for that in its first session."""
+    made = {"configuration_id": "shap-e-nano-text/bf16@cpu", "seconds": 3.4, "reference_s": 1.8}
+    judgement = judge(budget(limit, 1.6), measurement(**made, cost=reaching(1.0)))
+    assert judgement.verdict is None
+    assert "arithmetic in bfloat16" in judgement.message
+    assert judge(budget(limit, 1.6), measurement(**made, cost=reaching(200.0))).verdict == Verdict.OVER_BUDGET
+    assert judge(budget(limit, 1.6), measurement(**made)).verdict == Verdict.OVER_BUDGET  # not known: held
+    assert judge(budget("peak_memory_bytes", 1), measurement(**made, cost=reaching(1.0))).verdict == Verdict.OVER_BUDGET
 
 
 @pytest.mark.parametrize(

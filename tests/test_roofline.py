@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.full_size_cost import published_clip, published_evaluation
-from suite.judging.roofline import compute_s, floor_s
+from suite.judging.roofline import compute_s, floor_s, lacking, stage_floor_s
 from suite.metrics import counting, peaks
 from suite.metrics.counting import Counting, counted
 from suite.metrics.peaks import machine_peak
 from suite.models.conditioning.clip import load_clip_nano
 from suite.models.point_e.network import PointDiffusionTransformer, PointTransformerSettings
-from suite.records import MachinePeak
+from suite.records import Cost, MachinePeak, StageCost
 
 PEAK = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": 400.0}, bytes_per_s=10.0)
 FLOAT = 4  # bytes
@@ -51,6 +51,22 @@ def test_each_type_of_arithmetic_has_its_own_peak_and_an_unknown_one_no_floor():
     assert compute_s({"float32": 100, "int8": 1}, PEAK) is None
     assert floor_s({"int8": 5}, 10, PEAK) is None
     assert floor_s({"int8": 0}, 10, PEAK) == 1.0
+
+
+def test_a_type_without_instructions_is_held_to_float32():
+    slow = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": 0.5}, bytes_per_s=10.0)
+    assert compute_s({"float32": 100, "bfloat16": 400}, slow) == 5.0
+    assert stage_floor_s(StageCost(flops={"bfloat16": 400}, bytes_moved=10), slow) == 4.0
+
+
+@pytest.mark.parametrize("bfloat16, kinds", [(0.5, ["bfloat16"]), (100.0, []), (400.0, [])])
+def test_what_a_machine_computes_slower_than_float32_is_told_of_what_the_stages_compute(bfloat16, kinds):
+    peak = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": bfloat16, "int8": 1.0}, bytes_per_s=10.0)
+    stages = {
+        "text encoder": StageCost(flops={"float32": 9, "int8": 0}, bytes_moved=1),
+        "base diffusion": StageCost(flops={"bfloat16": 9}, bytes_moved=1),
+    }
+    assert lacking(Cost(stages=stages, peak=peak)) == kinds
 
 
 @pytest.mark.parametrize("shape", [(10, 8), (2, 5, 8), (1, 2, 5, 8)])

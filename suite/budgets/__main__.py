@@ -23,7 +23,7 @@ from suite.catalogue.extensions import extensions
 from suite.command_line import command
 from suite.configurations import Configuration, matrix
 from suite.history import HistoryError, read_folder, read_session, write_atomically
-from suite.judging.budgets import FOLDER, load_budgets
+from suite.judging.budgets import FOLDER, load_budgets, slow_arithmetic
 from suite.judging.intervals import proportion
 from suite.names import UnknownName
 from suite.records import Budget, Measurement, Status
@@ -71,9 +71,12 @@ def _latency_kind(configuration: Configuration) -> str:
 
 def _latency(configuration: Configuration, good: list[Measurement]) -> Budget:
     kind = _latency_kind(configuration)
-    found = [
+    timed = [
         m for m in good if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
     ]
+    found = [m for m in timed if slow_arithmetic(m) is None]
+    if timed and not found:
+        return _unset(kind, slow_arithmetic(timed[-1]))
     if unset := _too_few(kind, found):
         return unset
     if kind == "latency_ratio":

@@ -7,6 +7,8 @@
 The last line is two budgets that are unset for one reason. Lines stand in any order, as TOML has it; a table
 `["point-e-nano-text/steps-16"]` with a line a budget is the same, below all lines of the other kind.
 A budget fails only when the whole 95 % interval lies beyond the limit; an overlap is `uncertain` and passes.
+A limit on latency is not held where the machine computes the recipe's type of arithmetic slower than float32: it comes
+from machines that have instructions for it, and no change of the code brings them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from suite.judging.intervals import ratio
+from suite.judging.roofline import FLOAT32, lacking
 from suite.records import Budget, Interval, Measurement, Status, Verdict, first_error
 from suite.toml import tomllib
 
@@ -165,8 +168,8 @@ def judge(budget: Budget, measurement: Measurement) -> Judgement:
 
 
 def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
-    if measurement.extrapolated and budget.name.startswith("latency"):
-        return None  # limits come from whole objects
+    if budget.name.startswith("latency") and (measurement.extrapolated or slow_arithmetic(measurement)):
+        return None  # limits come from whole objects, and from machines with the recipe's arithmetic
     if budget.name == "latency_s":
         return measurement.latency and measurement.latency.median
     if budget.name == "latency_ratio":
@@ -179,6 +182,17 @@ def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
         peak = measurement.memory.peak_memory_bytes  # one pass: its margin stands for an interval
         return Interval(value=peak, low=peak, high=peak)
     return measurement.quality and measurement.quality.r_precision
+
+
+def slow_arithmetic(measurement: Measurement) -> str | None:
+    """What this machine computes slower than float32 of what the recipe computes in, in words; None where nothing."""
+    if measurement.cost is None or not (kinds := lacking(measurement.cost)):
+        return None
+    rates = measurement.cost.peak.flops_per_s
+    return (
+        f"limits are of machines with arithmetic in {kinds[0]}, and this one reaches {rates[kinds[0]] / 1e9:.3g} GFLOP/s "
+        f"in it, {rates[FLOAT32] / 1e9:.3g} in {FLOAT32}"
+    )
 
 
 def _limit(budget: Budget, measurement: Measurement) -> float | None:
@@ -195,6 +209,8 @@ def _why_missing(budget: Budget, measurement: Measurement) -> str:
         return "a simulated recipe has no latency"
     if measurement.extrapolated and budget.name.startswith("latency"):
         return "extrapolated from a few evaluations"
+    if budget.name.startswith("latency") and (slow := slow_arithmetic(measurement)):
+        return slow
     if budget.name == "latency_ratio" and measurement.reference is None:
         return "no reference in this session"
     return "no value in this run"
