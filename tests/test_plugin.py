@@ -228,7 +228,8 @@ def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(kille
 def left_open(tmp_path_factory):
     """The board of a session that measured three cells on one thread and was then killed, as its journal tells."""
     bench = bench_in(tmp_path_factory.mktemp("left-open"))
-    result = bench(*map(CELL.format, ("fp32", "steps-8", "steps-4")), *FAST, TEXT3D_THREADS="1")
+    cells = ("fp32", "steps-8", "steps-4", "sparse-decode")  # the last is found to be unsupported by a worker
+    result = bench(*map(CELL.format, cells), *FAST, TEXT3D_THREADS="1")
     assert result.returncode == 0, result.stdout
     (journal,) = journals(bench.folder)
     (journal.folder / "closed").unlink()
@@ -243,13 +244,15 @@ def measured_in(bench) -> dict[str, Measurement]:
 def test_resuming_measures_again_what_was_measured_otherwise_and_says_why(left_open, tmp_path):
     bench = copied(left_open, tmp_path)
     first = measured_in(bench)
-    cells = [CELL.format("steps-4")]
+    cells = [CELL.format("steps-4"), CELL.format("sparse-decode")]
     more = {"TEXT3D_THREADS": "1"}
     resumed = bench(*cells, *FAST, "--quality-prompts", "3", "--resume", "--benchmark-save=again", **more)
     assert resumed.returncode == 0, resumed.stdout
     assert resumed.stdout.count("measured again: 1 cell, journal has 2 prompts, this session asks for 3") == 1
-    assert "2 measured" in resumed.stdout  # steps-8 was not asked for: it stays, and so does the reference
+    assert "3 measured" in resumed.stdout  # steps-8 was not asked for: it stays, and so does the reference
     second = measured_in(bench)
+    unsupported = second.pop("point-e-nano-text/sparse-decode@cpu")
+    assert unsupported == first["point-e-nano-text/sparse-decode@cpu"]
     prompts = {name.split("/")[1]: len(m.quality.outcomes) for name, m in second.items()}
     assert prompts == {"fp32@cpu": 2, "steps-4@cpu": 3, "steps-8@cpu": 2}
     kept = {m.measured_at for m in read_folder(bench.folder).measurements}

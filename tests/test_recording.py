@@ -145,6 +145,14 @@ def test_a_reference_needs_no_prompts_and_an_unsupported_row_no_fingerprint():
     assert differences(row, wanted(fingerprint=None, smoke=True, prompts=32)) == []
 
 
+def test_a_recipe_that_a_worker_found_unsupported_is_not_tried_again_for_the_same_reason():
+    row = measurement(status=Status.UNSUPPORTED, reason="it decodes no field", fingerprint=None)
+    assert differences(row, wanted(fingerprint="unsupported: it decodes no field")) == []
+    for other in ("unsupported: onnx is not installed", "crashed: it decodes no field"):
+        (reason,) = differences(row, wanted(fingerprint=other))
+        assert f"cannot be told ({other})" in reason
+
+
 # Journals left open, and resuming.
 
 

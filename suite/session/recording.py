@@ -104,7 +104,9 @@ def differences(held: Measurement, wanted: Wanted) -> list[str]:
             found.append(f"journal has {kinds[smoke]}, this session asks for {kinds[wanted.smoke]}")
     if wanted.prompts and held.quality is not None and held.quality.starts != wanted.samples:
         found.append(f"journal has {held.quality.starts} starts a prompt, this session asks for {wanted.samples}")
-    if isinstance(wanted.fingerprint, str):
+    if held.status == Status.UNSUPPORTED and wanted.fingerprint == f"{held.status.value}: {held.reason}":
+        pass  # as it was
+    elif isinstance(wanted.fingerprint, str):
         found.append(f"what this session would measure cannot be told ({wanted.fingerprint})")
     elif wanted.fingerprint is not None and held.fingerprint is None:
         found.append("journal does not say on what it was measured")

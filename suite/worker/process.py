@@ -163,6 +163,8 @@ def identify(jobs: list[Job], answers: Answers) -> None:
             pipeline = build(configuration, job.weights, backend.torch_device())
             answers.part(configuration.id, fingerprint(job, backend, board, pipeline))
             del pipeline  # before the next is loaded beside it
+        except UnsupportedRecipe as error:
+            answers.part(configuration.id, f"{Status.UNSUPPORTED.value}: {error}")
         except Exception as error:  # noqa: BLE001 - as in main
             answers.part(configuration.id, f"{type(error).__name__}: {_first_line(error)}")
 
