@@ -86,7 +86,7 @@ def keep_objects(session_file: Path, cells: Sequence[Measurement], store: Path, 
     """Copy what the cells of a session kept into a store, each file once. A file that is absent, altered or over the
     store's bound is left out with the reason; those before it stay."""
     copied = Copied()
-    taken = sum(path.stat().st_size for path in store.glob("*/*") if path.is_file())
+    taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     named = {(sha256, ending): cell for cell in cells for one in cell.objects for ending, sha256 in one.files.items()}
     for (sha256, ending), cell in named.items():
         if place(store, sha256, ending).exists():

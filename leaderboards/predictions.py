@@ -235,7 +235,7 @@ def _published_stages(entry: CaseEntry) -> list[tuple[Work, Arithmetic]]:
 
 
 def measured_cases(measurements: Iterable[Measurement]) -> list[Case]:
-    """Published sizes that were measured here, whose arithmetic is nearly all of one type, by the floors of their recorded work."""
+    """Published sizes that were measured here, whose arithmetic is nearly all of one type, by their work's floors."""
     found = []
     for m in measurements:
         model = m.configuration.partition("/")[0]

@@ -190,8 +190,8 @@ def slow_arithmetic(measurement: Measurement) -> str | None:
         return None
     rates = measurement.cost.peak.flops_per_s
     return (
-        f"limits are of machines with arithmetic in {kinds[0]}, and this one reaches {rates[kinds[0]] / 1e9:.3g} GFLOP/s "
-        f"in it, {rates[FLOAT32] / 1e9:.3g} in {FLOAT32}"
+        f"limits are of machines with arithmetic in {kinds[0]}, and this one reaches "
+        f"{rates[kinds[0]] / 1e9:.3g} GFLOP/s in it, {rates[FLOAT32] / 1e9:.3g} in {FLOAT32}"
     )
 
 
