@@ -38,7 +38,6 @@ from suite.catalogue.optimizations import REFERENCE, find_optimization
 from suite.catalogue.recipes import ORIGINAL
 from suite.history import COMMITTED
 from suite.index.reading import read_indexed
-from suite.judging.roofline import stage_floor_s
 from suite.names import unknown
 from suite.records import MachinePeak, Measurement, Record, Status, first_error
 from suite.toml import tomllib
@@ -235,7 +234,7 @@ def _published_stages(entry: CaseEntry) -> list[tuple[Work, Arithmetic]]:
 
 
 def measured_cases(measurements: Iterable[Measurement]) -> list[Case]:
-    """Published sizes that were measured here, whose arithmetic is nearly all of one type, by their work's floors."""
+    """Published sizes that were measured here, whose arithmetic is nearly all of one type, by their recorded floors."""
     found = []
     for m in measurements:
         model = m.configuration.partition("/")[0]
@@ -244,7 +243,7 @@ def measured_cases(measurements: Iterable[Measurement]) -> list[Case]:
             continue
         by_type = sum((Counter(stage.flops) for stage in m.cost.stages.values()), Counter())
         most = max(by_type, key=by_type.get, default=None)
-        stages = [stage_floor_s(stage, m.cost.peak) for stage in m.cost.stages.values()]
+        stages = [stage.floor_s for stage in m.cost.stages.values()]
         if not {stage for stage in m.latency.stage_samples_s if stage in RECAST} <= set(m.cost.stages):
             continue  # a network outside torch, whose work nobody counted
         if None in stages or sum(stages) > m.latency.median.value:

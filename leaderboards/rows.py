@@ -20,7 +20,6 @@ from suite.configurations import UnknownName, find
 from suite.history import latest, parse
 from suite.judging.intervals import ratio
 from suite.judging.paired_quality import attribute_differences, change, hit_pairs
-from suite.judging.roofline import stage_floor_s
 from suite.judging.scores import ATTRIBUTES
 from suite.records import (
     NOT_RUN,
@@ -161,14 +160,12 @@ def _cost(m: Measurement, timed: bool) -> dict[str, object]:
         return {}
     stages = m.cost.stages | m.cost.extra_stages
     ran = m.latency.stage_samples_s if timed else {}
-    # From the work and the peaks, since those are what was recorded first of all.
-    known = {s: floor for s, cost in stages.items() if (floor := stage_floor_s(cost, m.cost.peak)) is not None}
-    floors = [known.get(stage) if stage in m.cost.stages else None for stage in ran]
+    floors = [m.cost.stages[stage].floor_s if stage in m.cost.stages else None for stage in ran]
     return {
         "stage_parameters": {s: cost.parameters for s, cost in stages.items() if cost.parameters is not None},
         "stage_flops": {s: cost.total_flops for s, cost in stages.items()},
         "stage_bytes_moved": {s: cost.bytes_moved for s, cost in stages.items()},
-        "stage_floor_s": known,
+        "stage_floor_s": {s: cost.floor_s for s, cost in stages.items() if cost.floor_s is not None},
         "floor_s": sum(floors) if floors and None not in floors else None,
         "peak_flops_per_s": m.cost.peak.flops_per_s,
         "peak_bytes_per_s": m.cost.peak.bytes_per_s,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.full_size_cost import published_clip, published_evaluation
-from suite.judging.roofline import compute_s, floor_s, lacking, stage_floor_s
+from suite.judging.roofline import compute_s, floor_s, lacking
 from suite.metrics import counting, peaks
 from suite.metrics.counting import Counting, counted
 from suite.metrics.peaks import machine_peak
@@ -56,7 +56,7 @@ def test_each_type_of_arithmetic_has_its_own_peak_and_an_unknown_one_no_floor():
 def test_a_type_without_instructions_is_held_to_float32():
     slow = MachinePeak(flops_per_s={"float32": 100.0, "bfloat16": 0.5}, bytes_per_s=10.0)
     assert compute_s({"float32": 100, "bfloat16": 400}, slow) == 5.0
-    assert stage_floor_s(StageCost(flops={"bfloat16": 400}, bytes_moved=10), slow) == 4.0
+    assert floor_s({"bfloat16": 400}, 10, slow) == 4.0
 
 
 @pytest.mark.parametrize("bfloat16, kinds", [(0.5, ["bfloat16"]), (100.0, []), (400.0, [])])

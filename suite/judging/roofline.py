@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from suite.records import Cost, MachinePeak, StageCost
+from suite.records import Cost, MachinePeak
 
 FLOAT32 = "float32"
 
@@ -23,10 +23,6 @@ def floor_s(flops: Mapping[str, int], bytes_moved: int, peak: MachinePeak) -> fl
     """Seconds that the work takes at least: its arithmetic or its traffic, whichever is longer."""
     arithmetic = compute_s(flops, peak)
     return None if arithmetic is None else max(arithmetic, bytes_moved / peak.bytes_per_s)
-
-
-def stage_floor_s(stage: StageCost, peak: MachinePeak) -> float | None:
-    return floor_s(stage.flops, stage.bytes_moved, peak)
 
 
 def lacking(cost: Cost) -> list[str]:
