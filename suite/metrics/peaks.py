@@ -12,7 +12,7 @@ from suite.metrics.counting import INTEGERS, ONEDNN
 from suite.records import MachinePeak
 
 # Sides of the squares that are multiplied. Small ones are for a type without instructions: torch's loops took 2 s for
-# 1024 rows of bfloat16 on a Zen 3, and at that side were ten times slower than the models' own products.
+# 1024 rows of bfloat16 on a Zen 3.
 SMALLEST, LARGEST = 256, 8192
 LONG_ENOUGH_S = 0.005  # of one product, for the clock and a GPU's launch to be nothing beside it
 ROUNDS_S, MIN_ROUNDS = 0.1, 4
