@@ -219,6 +219,16 @@ def test_the_store_is_bounded(session, tmp_path):
 # What is committed
 
 
+def test_the_stores_own_list_counts_against_its_bound(session, tmp_path):
+    from leaderboards.objects import keep_objects as copy
+
+    path, kept = session
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "made.json").write_bytes(b" " * 15_000)
+    copied = copy(path, [measurement(objects=kept)], tmp_path / "store", most_bytes=15_000)
+    assert copied.files == 0 and "no room for" in copied.left_out[0]
+
+
 def test_the_committed_store_is_whole_small_and_of_todays_weights():
     entries, problems = made()
     assert problems == [] and {entry.model for entry in entries} == {

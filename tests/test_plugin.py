@@ -226,7 +226,7 @@ def test_a_killed_run_loses_no_finished_cell_and_resume_does_only_the_rest(kille
 
 @pytest.fixture(scope="module")
 def left_open(tmp_path_factory):
-    """The board of a session that measured three cells on one thread and was then killed, as its journal tells."""
+    """The board of a session that ran four cells on one thread and was then killed, as its journal tells."""
     bench = bench_in(tmp_path_factory.mktemp("left-open"))
     cells = ("fp32", "steps-8", "steps-4", "sparse-decode")  # the last is found to be unsupported by a worker
     result = bench(*map(CELL.format, cells), *FAST, TEXT3D_THREADS="1")
