@@ -60,6 +60,10 @@ def _products(kind: str, device: torch.device) -> list[Callable[[int, torch.devi
         x = torch.randn(side, side, device=device).to(getattr(torch, kind))
         return lambda: x @ x
 
+    def transposed(side: int, device: torch.device) -> Callable[[], object]:
+        x = torch.randn(side, side, device=device).to(getattr(torch, kind))
+        return lambda: torch.nn.functional.linear(x, x)  # rows by rows, as layers have it: other loops than `@`
+
     def onednn(side: int, device: torch.device) -> Callable[[], object]:
         x = torch.randn(side, side)
         return lambda: ONEDNN(x, x, None, "none", [], "")
@@ -67,7 +71,7 @@ def _products(kind: str, device: torch.device) -> list[Callable[[int, torch.devi
     if kind == INTEGERS:
         return [quantized]
     here = ONEDNN is not None and torch.backends.mkldnn.is_available() and torch.empty(0, device=device).is_cpu
-    return [plain, onednn] if here and kind == "float32" else [plain]
+    return [plain, transposed, onednn] if here and kind == "float32" else [plain, transposed]
 
 
 @torch.inference_mode()
