@@ -139,7 +139,7 @@ def newest_session(runs: Sequence[Measurement]) -> list[Measurement]:
 
 def conditions(runs: Sequence[Measurement]) -> pandas.DataFrame:
     """What the fingerprints of one session say; more than one value is a warning in itself."""
-    names = ("chip", "driver", "power_mode", "clocks", "threads", "python", "torch", "protocol")
+    names = ("chip", "driver", "power_mode", "clocks", "threads", "settings", "python", "torch", "protocol")
     prints = [m.fingerprint for m in runs if m.fingerprint is not None]
     lines = []
     for name in names:

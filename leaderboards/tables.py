@@ -175,6 +175,7 @@ def _conditions(rows: Sequence[PublishedRow], fingerprints: Mapping[str, Fingerp
                 ("power mode", printed.power_mode),
                 ("clocks", printed.clocks),
                 ("threads", printed.threads),
+                ("settings", printed.settings),
                 ("Python", printed.python),
                 ("torch", printed.torch),
             ]

@@ -102,10 +102,12 @@ class Fingerprint(Record):
     threads: int = Field(ge=1, le=100_000)
     weights_sha256: ShortText | None = None
     gallery_sha256: ShortText | None = None
+    settings: ShortText | None = None  # of the environment; None: none, or a record of before they were kept
 
     @property
     def id(self) -> str:
-        text = json.dumps(self.model_dump(), sort_keys=True)
+        unset = {"settings"} if self.settings is None else set()  # the id that such a record always had
+        text = json.dumps(self.model_dump(exclude=unset), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

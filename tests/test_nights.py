@@ -109,13 +109,20 @@ def test_of_few_nights_none_is_red_for_its_latency():
     assert finding(judge_session(history(2)), "latency_s").judged.verdict == Verdict.NO_BASELINE
 
 
-def test_other_conditions_begin_a_new_series_and_say_what_changed():
-    report = judge_session([*history(30), a_night(30, seconds=2.6, torch="2.14.0")])
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"torch": "2.14.0"}, "torch 2.13.0 then, 2.14.0 now"),
+        ({"settings": "OMP_WAIT_POLICY=PASSIVE"}, "settings None then, OMP_WAIT_POLICY=PASSIVE now"),
+    ],
+)
+def test_other_conditions_begin_a_new_series_and_say_what_changed(condition, words):
+    report = judge_session([*history(30), a_night(30, seconds=2.6, **condition)])
     found = finding(report, "latency_s")
     assert found.judged.verdict == Verdict.NO_BASELINE
     assert "×1.297 of the last night under other conditions" in found.judged.reason
     assert found.cause.kind == "method"
-    assert found.cause.evidence == ("torch 2.13.0 then, 2.14.0 now",)
+    assert found.cause.evidence == (words,)
 
 
 def test_a_board_that_slows_down_as_a_whole_is_one_event_and_not_red():

@@ -123,6 +123,7 @@ def test_a_run_is_saved_listed_and_compared(bench):
     assert content["machine_info"]["board"] == bench.board
     assert cell["reference"]["configuration"] == "point-e-nano-text/fp32@cpu"  # measured though not selected
     assert cell["smoke"] is True
+    assert cell["fingerprint"]["settings"] == "GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE"  # of tests/conftest.py
     storage = f"--storage=file://{bench.folder.parent}"
     tool = Path(sys.executable).with_name("pytest-benchmark")
     listed = subprocess.run([tool, storage, "list"], capture_output=True, text=True, cwd=ROOT)

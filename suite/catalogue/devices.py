@@ -23,6 +23,11 @@ class Device:
     lacks: dict[str, str] = field(default_factory=dict)  # what a recipe may need -> why it is not there
     source: str
 
+    @property
+    def limits_travel(self) -> bool:
+        """A limit is held on any machine of this kind, not on one board."""
+        return self.latency_limit == "latency_ratio"
+
 
 DEVICES = {
     device.name: device

@@ -1,7 +1,8 @@
 """Why did a figure change? Rules in a fixed order; the first that applies names the cause, and says by what evidence.
 
 1. both commits are alike side by side         machine where something of it moved, else noise
-2. the method differs: protocol, torch, Python, threads, weights, gallery, or what the recipe computes     method
+2. the method differs: protocol, torch, Python, threads, settings, weights, gallery, or what the recipe
+   computes     method
 3. head is slower than base side by side       code
 4. the machine differs (chip, driver, power mode, clocks), its canary moved the same way by half as much or more,
    most of the board moved together, the board held itself back, or the session was unsteady         machine
@@ -19,7 +20,7 @@ from suite.records import Fingerprint, Measurement, Status, Verdict
 
 Kind = Literal["code", "method", "machine", "noise"]
 
-METHOD = ("protocol", "torch", "python", "threads", "weights_sha256", "gallery_sha256")
+METHOD = ("protocol", "torch", "python", "threads", "settings", "weights_sha256", "gallery_sha256")
 MACHINE = ("board", "chip", "driver", "power_mode", "clocks")
 CANARY_SHARE = 0.5  # of the change, in the logarithm
 CANARY_LEAST = math.log(1.03)  # its own noise between sessions

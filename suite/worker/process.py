@@ -20,6 +20,7 @@ from suite.building import apply_recipe, build, load
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.devices.backend import Backend, Board, backend_of
 from suite.devices.cpu import threads
+from suite.devices.settings import settings
 from suite.judging.borrowing import Committed
 from suite.metrics.canary import Canary
 from suite.metrics.cost import stage_parameters
@@ -95,7 +96,7 @@ def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
     answers.phase("loading")
     board = backend.find_board()  # asked once a cell: its power mode may have changed since the last
     device = backend.torch_device()
-    canary = Canary() if backend.device.latency_limit == "latency_ratio" else None  # its limits travel between machines
+    canary = Canary() if backend.device.limits_travel else None
     if canary is not None:
         answers.part("canary_s", canary.median_s)
     for module in (*configuration.model.modules, *configuration.optimization.modules):
@@ -182,4 +183,5 @@ def fingerprint(job: Job, backend: Backend, board: Board, pipeline: Pipeline) ->
         threads=threads(),
         weights_sha256=pipeline.weights_sha256,
         gallery_sha256=gallery_of(job),
+        settings=settings(),
     )
