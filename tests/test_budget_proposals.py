@@ -184,6 +184,63 @@ def test_sessions_that_may_not_be_compared_are_not_mixed(own_budgets, tmp_path):
         assert b.source == "unset"
 
 
+def on_another_board(folder: Path, device: str, **fields) -> Path:
+    """One session of before, on a board where the fast recipe gains less, takes more and is recognized less often."""
+    said = {"seconds": 1.5, "reference_s": 2.0, "memory": 90_000_000, "hits": 100, "board": "server", "session": "s"}
+    fast = measurement(
+        f"point-e-nano-text/steps-16@{device}", **said | {"measured_at": "2026-11-01T00:00:00Z"} | fields
+    )
+    return session_file(folder / "other.json", [fast])
+
+
+def test_a_limit_of_any_processor_is_one_that_no_processors_session_breaks(own_budgets, tmp_path):
+    paths = [on_another_board(tmp_path, "cpu"), *sessions(tmp_path / "runs", 3)]
+    budgets = proposed(own_budgets, paths)["point-e-nano-text/steps-16"]
+    assert budgets["latency_ratio"].limit == pytest.approx(0.75 * 1.25)
+    assert budgets["peak_memory_bytes"].limit == pytest.approx(90_000_000 * 1.15, abs=1)
+    assert budgets["r_precision"].limit == pytest.approx(proportion(100, 153, 0.98).low, abs=1e-4)
+    for name in ("latency_ratio", "peak_memory_bytes"):
+        assert "on server; 3 sessions on laptop" in budgets[name].reason
+
+
+def test_a_references_limit_holds_another_processors_seconds_by_its_canary(own_budgets, tmp_path):
+    paths = sessions(tmp_path / "runs", 3)  # 4.0 s at the most, at canaries of 0.002 s in the middle
+    for seconds, canary_s, limit in ((2.0, 0.0005, 8.0 * 1.25), (2.0, 0.002, 4.0 * 1.25)):
+        reference = {"seconds": seconds, "canary_s": canary_s, "reference_s": seconds}
+        said = {"board": "server", "session": "s", "measured_at": "2026-11-01T00:00:00Z"}
+        other = session_file(tmp_path / f"{canary_s}.json", [measurement(FP32, **said | reference)])
+        assert proposed(own_budgets, [other, *paths])["point-e-nano-text/fp32"]["latency_s"].limit == limit
+
+
+@pytest.mark.parametrize("other", [{"weights_sha256": "c" * 64}, {"gallery_sha256": "c" * 64}])
+def test_what_another_board_made_of_other_weights_says_nothing(own_budgets, tmp_path, other):
+    alone = proposed(own_budgets, paths := sessions(tmp_path / "runs", 3))
+    assert proposed(own_budgets, [on_another_board(tmp_path, "cpu", **other), *paths]) == alone
+
+
+def test_other_boards_alone_are_no_three_sessions(own_budgets, tmp_path):
+    paths = [on_another_board(tmp_path, "cpu"), *sessions(tmp_path / "runs", 2)]
+    for b in proposed(own_budgets, paths)["point-e-nano-text/steps-16"].values():
+        assert b.source == "unset" and "2 of at least 3 sessions" in b.reason
+
+
+def test_a_limit_of_one_board_is_of_its_own_sessions(own_budgets, tmp_path):
+    orin = [
+        session_file(
+            tmp_path / "runs" / f"{n}.json",
+            [
+                measurement(
+                    "point-e-nano-text/steps-16@orin", seconds=1.0, session=f"s{n}", board="agx", memory=50_000_000
+                )
+            ],
+        )
+        for n in range(3)
+    ]
+    budgets = proposed(own_budgets, [on_another_board(tmp_path, "orin"), *orin], "orin")["point-e-nano-text/steps-16"]
+    assert budgets["latency_s"].limit == pytest.approx(1.5)
+    assert budgets["peak_memory_bytes"].limit == pytest.approx(50_000_000 * 1.15, abs=1)
+
+
 def test_proposing_keeps_what_the_sessions_say_nothing_about(own_budgets, tmp_path):
     """An expected status and measured limits are not erased by a proposal without a measurement of them."""
     kept = (

@@ -3,8 +3,10 @@
 Each FILE is a session of its own (a pytest-benchmark file or a journal folder). Three sessions at least, since the true
 noise is that between fresh processes: latency × 1.5, or the slowest session × 1.25 where that is more, memory × 1.15,
 quality's lower 99 % bound (one of them must have scored all prompts; the others may be smoke runs, whose time and
-memory are measured in the same way). What was never measured is written as unset, with the reason, in one line an
-entry; entries without a new measurement stay as they are; nothing is invented.
+memory are measured in the same way). The three are of one board under one fingerprint. A limit of `cpu` is held on any
+processor, so there the sessions of other boards count too, where one of them is the slowest or the largest. What was
+never measured is written as unset, with the reason, in one line an entry; entries without a new measurement stay as
+they are; nothing is invented.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -26,10 +28,11 @@ from suite.history import HistoryError, read_folder, read_session, write_atomica
 from suite.judging.budgets import FOLDER, load_budgets, slow_arithmetic
 from suite.judging.intervals import proportion
 from suite.names import UnknownName
-from suite.records import Budget, Measurement, Status
+from suite.records import Budget, Fingerprint, Measurement, Status
 
 MIN_SESSIONS = 3
 LATENCY_MARGIN, SLOWEST_MARGIN, MEMORY_MARGIN = 1.5, 1.25, 1.15
+SAME_RECIPE = ("protocol", "weights_sha256", "gallery_sha256")
 QUALITY_CONFIDENCE = 0.98  # two-sided: the lower end is a 99 % bound
 
 OURS = [name for name, device in DEVICES.items() if not extensions().has(device)]
@@ -46,12 +49,20 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> list
     if configuration.unsupported:
         return [_unset("status", f"unsupported: {configuration.unsupported}")]
     good = [m for m in measurements if m.status == Status.OK]
-    # Another network, board or library is another series: only the newest one's sessions count.
+    # Another network, board or library is another series: only the newest one's sessions say what noise is.
     newest = max(good, key=lambda m: m.measured_at).fingerprint if good else None
-    good = [m for m in good if m.fingerprint == newest]
+    series = [m for m in good if m.fingerprint == newest]
+    elsewhere = [m for m in good if configuration.device.limits_travel and _same_recipe(m.fingerprint, newest)]
     kinds = [] if configuration.optimization.simulated else [_latency_kind(configuration), "peak_memory_bytes"]
     rules = {"peak_memory_bytes": _memory, "r_precision": _quality}
-    return [rules.get(kind, _latency)(configuration, good) for kind in [*kinds, "r_precision"]]
+    return [rules.get(kind, _latency)(configuration, series, elsewhere) for kind in [*kinds, "r_precision"]]
+
+
+def _same_recipe(printed: Fingerprint | None, newest: Fingerprint | None) -> bool:
+    """Measured on another board or under other conditions, but with the same weights in the same gallery."""
+    if printed is None or newest is None or printed == newest:
+        return False
+    return all(getattr(printed, name) == getattr(newest, name) for name in SAME_RECIPE)
 
 
 def _too_few(kind: str, found: list[Measurement]) -> Budget | None:
@@ -69,44 +80,57 @@ def _latency_kind(configuration: Configuration) -> str:
     return "latency_s" if configuration.is_reference else configuration.device.latency_limit
 
 
-def _latency(configuration: Configuration, good: list[Measurement]) -> Budget:
+def _latency(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
     kind = _latency_kind(configuration)
-    timed = [
-        m for m in good if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
-    ]
+    timed = _timed(kind, series)
     found = [m for m in timed if slow_arithmetic(m) is None]
     if timed and not found:
         return _unset(kind, slow_arithmetic(timed[-1]))
     if unset := _too_few(kind, found):
         return unset
     if kind == "latency_ratio":
-        limit, said = _limit([1 / m.speedup for m in found], " of fp32")
+        others = {1 / m.speedup: m.board for m in _timed(kind, elsewhere) if slow_arithmetic(m) is None}
+        limit, said = _limit([1 / m.speedup for m in found], " of fp32", others)
         return _set(kind, limit, f"{said}; {_source(found)}")
-    limit, said = _limit([m.latency.median.value for m in found], " s")
     canaries = [m.canary_s for m in found if m.canary_s is not None]
     canary_s = round(median(canaries), 6) if canaries else None
+    # Another board's seconds are worth what they are in its canary's.
+    heard = [m for m in _timed(kind, elsewhere) if canary_s is not None and m.canary_s is not None]
+    others = {m.latency.median.value * canary_s / m.canary_s: m.board for m in heard}
+    limit, said = _limit([m.latency.median.value for m in found], " s", others)
     return _set(kind, limit, f"{said}; {_source(found)}", canary_s=canary_s)
 
 
-def _limit(levels: list[float], unit: str) -> tuple[float, str]:
-    """The most that the noise between sessions explains, and how it was found."""
-    middle, slowest = median(levels), max(levels)
+def _timed(kind: str, found: list[Measurement]) -> list[Measurement]:
+    return [
+        m for m in found if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
+    ]
+
+
+def _limit(levels: list[float], unit: str, elsewhere: Mapping[float, str | None] = {}) -> tuple[float, str]:
+    """The most that the noise between sessions explains, and how it was found. elsewhere: levels on other boards, or
+    under other conditions, with the board."""
+    middle, slowest = median(levels), max([*levels, *elsewhere])
     if slowest * SLOWEST_MARGIN > middle * LATENCY_MARGIN:
-        return round(slowest * SLOWEST_MARGIN, 4), f"slowest session {slowest:.4f}{unit} × {SLOWEST_MARGIN}"
+        where = "" if slowest in levels else f", on {elsewhere[slowest]}"
+        return round(slowest * SLOWEST_MARGIN, 4), f"slowest session {slowest:.4f}{unit} × {SLOWEST_MARGIN}{where}"
     return round(middle * LATENCY_MARGIN, 4), f"{middle:.4f}{unit} × {LATENCY_MARGIN}"
 
 
-def _memory(configuration: Configuration, good: list[Measurement]) -> Budget:
-    found = [m for m in good if m.memory is not None]
+def _memory(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
+    found = [m for m in series if m.memory is not None]
     if unset := _too_few("peak_memory_bytes", found):
         return unset
-    peak = max(m.memory.peak_memory_bytes for m in found)
-    return _set("peak_memory_bytes", round(peak * MEMORY_MARGIN), f"peak {peak} × {MEMORY_MARGIN}; {_source(found)}")
+    most = max([*found, *(m for m in elsewhere if m.memory is not None)], key=lambda m: m.memory.peak_memory_bytes)
+    peak, where = most.memory.peak_memory_bytes, "" if most in found else f", on {most.board}"
+    said = f"peak {peak} × {MEMORY_MARGIN}{where}; {_source(found)}"
+    return _set("peak_memory_bytes", round(peak * MEMORY_MARGIN), said)
 
 
-def _quality(configuration: Configuration, good: list[Measurement]) -> Budget:
-    if unset := _too_few("r_precision", good):
+def _quality(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
+    if unset := _too_few("r_precision", series):
         return unset
+    good = [*series, *elsewhere]
     scored = [m.quality for m in good if m.quality is not None and not m.smoke]
     if not scored:
         return _unset("r_precision", "no session scored all prompts")
