@@ -130,8 +130,7 @@ def _memory(configuration: Configuration, series: list[Measurement], elsewhere: 
 def _quality(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
     if unset := _too_few("r_precision", series):
         return unset
-    good = [*series, *elsewhere]
-    scored = [m.quality for m in good if m.quality is not None and not m.smoke]
+    scored = [m.quality for m in [*series, *elsewhere] if m.quality is not None and not m.smoke]
     if not scored:
         return _unset("r_precision", "no session scored all prompts")
     # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
@@ -139,9 +138,9 @@ def _quality(configuration: Configuration, series: list[Measurement], elsewhere:
     prompts = len(worst.outcomes)
     hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
     if not hits:  # a limit of 0 could not fail
-        return _unset("r_precision", f"0 of {prompts} hits: nothing to lose; {_source(good)}")
+        return _unset("r_precision", f"0 of {prompts} hits: nothing to lose; {_source(series)}")
     bound = proportion(hits, prompts, QUALITY_CONFIDENCE).low
-    return _set("r_precision", round(bound, 4), f"lower 99 % bound of {hits}/{prompts}; {_source(good)}")
+    return _set("r_precision", round(bound, 4), f"lower 99 % bound of {hits}/{prompts}; {_source(series)}")
 
 
 def _set(kind: str, limit: float, reason: str, canary_s: float | None = None) -> Budget:
