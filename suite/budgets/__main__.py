@@ -42,8 +42,8 @@ OURS = [name for name, device in DEVICES.items() if not extensions().has(device)
 
 HEADER = """\
 # Budgets of the configurations on {title}; written by `python -m suite.budgets propose --device {name}`.
-# A limit is a measured level plus a margin: latency × 1.5 (or the slowest session × 1.25), memory × 1.15, \
-quality's lower 99 % bound.
+# A limit is a measured level plus a margin: latency × 1.5 (or the slowest session × 1.25), memory × 1.15 \
+(of any processor 32 MB more at least), quality's lower 99 % bound.
 """
 
 
