@@ -33,9 +33,18 @@ def test_what_is_set_is_said_in_one_way(environment, said):
     assert settings(environment) == said
 
 
-def test_a_setting_of_any_length_is_one_that_a_record_takes():
-    said = settings({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:" * 100})
-    assert measurement(settings=said).fingerprint.settings == said
+def test_a_setting_of_any_length_is_one_that_a_record_takes_and_hides_none_behind_it():
+    long = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:" * 100}
+    said = [settings(long), settings(long | {"OMP_WAIT_POLICY": "PASSIVE"})]
+    assert said[0] != said[1]
+    assert [measurement(settings=one).fingerprint.settings for one in said] == said
+
+
+def test_a_setting_that_is_no_text_is_one_that_a_record_takes_and_saves():
+    """As Python gives bytes of the environment that are not UTF-8."""
+    said = settings({"LD_PRELOAD": b"/opt/lib\xff.so".decode("utf-8", "surrogateescape")})
+    printed = measurement(settings=said).fingerprint
+    assert Fingerprint.model_validate_json(printed.model_dump_json()) == printed
 
 
 def test_a_fingerprint_without_settings_has_the_id_that_it_always_had_and_each_setting_another():

@@ -6,9 +6,12 @@ and 12.5 with threads that spin, on one machine within the hour. So these stand 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import PurePath
+
+from suite.fields import whole_text
 
 LENGTH = 400  # characters, as a record takes
 
@@ -32,9 +35,13 @@ NAMES = (*THREADS, *KERNELS, *ALLOCATORS, PRELOADED)
 
 def settings(environment: Mapping[str, str] = os.environ) -> str | None:
     """Those that are set, as `NAME=value` in the order of their names; None where none is. Of a preloaded library only
-    the file's name: its folder is the machine's own business."""
+    the file's name: its folder is the machine's own business. What has no room is told by the hash of all of it."""
     found = [f"{name}={_value(name, environment[name])}" for name in sorted(NAMES) if environment.get(name, "").strip()]
-    return " ".join(found)[:LENGTH] or None
+    text = whole_text(" ".join(found))
+    if len(text) > LENGTH:
+        digest = f" sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        text = text[: LENGTH - len(digest)] + digest
+    return text or None
 
 
 def _value(name: str, text: str) -> str:
