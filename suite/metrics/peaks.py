@@ -71,7 +71,7 @@ def _products(kind: str, device: torch.device) -> list[Callable[[int, torch.devi
     if kind == INTEGERS:
         return [quantized]
     here = ONEDNN is not None and torch.backends.mkldnn.is_available() and torch.empty(0, device=device).is_cpu
-    return [plain, transposed, onednn] if here and kind == "float32" else [plain, transposed]
+    return [plain, onednn if here and kind == "float32" else transposed]
 
 
 @torch.inference_mode()
