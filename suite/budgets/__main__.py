@@ -139,17 +139,18 @@ def _memory(configuration: Configuration, series: list[Measurement], elsewhere: 
 def _quality(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
     if unset := _too_few("r_precision", series):
         return unset
-    scored = [m.quality for m in [*series, *elsewhere] if m.quality is not None and not m.smoke]
+    scored = [m for m in [*series, *elsewhere] if m.quality is not None and not m.smoke]
     if not scored:
         return _unset("r_precision", "no session scored all prompts")
     # Start noise is fixed, so one full scoring says as much as three; the bound is over prompts.
-    worst = min(scored, key=lambda quality: quality.r_precision.value)
-    prompts = len(worst.outcomes)
-    hits = sum(outcome.rank_153 == 0 for outcome in worst.outcomes)
+    worst = min(scored, key=lambda m: m.quality.r_precision.value)
+    prompts = len(worst.quality.outcomes)
+    hits = sum(outcome.rank_153 == 0 for outcome in worst.quality.outcomes)
+    where = f", on {worst.board}" if worst.fingerprint != series[-1].fingerprint else ""
     if not hits:  # a limit of 0 could not fail
-        return _unset("r_precision", f"0 of {prompts} hits: nothing to lose; {_source(series)}")
+        return _unset("r_precision", f"0 of {prompts} hits{where}: nothing to lose; {_source(series)}")
     bound = proportion(hits, prompts, QUALITY_CONFIDENCE).low
-    return _set("r_precision", round(bound, 4), f"lower 99 % bound of {hits}/{prompts}; {_source(series)}")
+    return _set("r_precision", round(bound, 4), f"lower 99 % bound of {hits}/{prompts}{where}; {_source(series)}")
 
 
 def _set(kind: str, limit: float, reason: str, canary_s: float | None = None) -> Budget:
