@@ -233,7 +233,7 @@ def _expects_a_status(configuration: Configuration) -> bool:
 def _need_reference(bench: Bench, configuration: Configuration) -> None:
     """Without its reference a cell was held against nothing, which is not green. Where the reference is a cell of this
     session too, its own test says so."""
-    reference = bench.failed_reference(configuration)
+    reference = bench.references.failed(configuration)
     if reference is None or _expects_a_status(configuration.reference) or reference.configuration in bench.selected:
         return
     words = (

@@ -114,7 +114,9 @@ def test_a_run_is_saved_listed_and_compared(bench):
         assert result.returncode == 0, result.stdout
     files = sorted(bench.folder.glob("*.json"))
     assert [path.name for path in files] == ["0001_first.json", "0002_second.json"]
-    content = json.loads(files[0].read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    text = files[0].read_text()
+    assert "\n" not in text  # of a session's 10 MB, indents were 6
+    content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     (row,) = content["benchmarks"]
     (cell,) = content["cells"]
     assert row["extra_info"]["measurement"] == cell
@@ -130,6 +132,19 @@ def test_a_run_is_saved_listed_and_compared(bench):
     assert "0001_first.json" in listed.stdout
     compared = subprocess.run([tool, storage, "compare"], capture_output=True, text=True, cwd=ROOT)
     assert compared.returncode == 0 and "steps-4@cpu" in compared.stdout
+
+
+def test_a_ratio_is_to_the_timing_of_the_reference_before_it(bench):
+    cells = [CELL.format(name) for name in ("steps-4", "distilled-2")]
+    result = bench("-p", "tests.old_at_once", *cells, *FAST, "--benchmark-save=slow")
+    assert result.returncode == 0, result.stdout
+    (path,) = bench.folder.glob("*.json")
+    held = {cell["configuration"]: cell for cell in json.loads(path.read_text())["cells"]}
+    assert len(held) == 2  # a reference that was timed for others is no cell
+    first, second = (cell["reference"] for cell in held.values())
+    assert first["configuration"] == second["configuration"] == "point-e-nano-text/fp32@cpu"
+    assert first["measured_at"] < second["measured_at"]
+    assert "point-e-nano-text/fp32@cpu was timed 2 times, " in result.stdout
 
 
 def other_budgets(folder: Path, **recipes: dict[str, float]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -23,13 +24,14 @@ from suite.machine import Check, SessionMachine
 from suite.preflight.clock import SESSION_TIME, why_behind
 from suite.preflight.place import Site
 from suite.preflight.run import cheap_checks, in_a_line, not_ok, places_of, probes
-from suite.records import Interval, Measurement, Reference, Status
+from suite.records import Measurement, Status
 from suite.session import benchmark_bridge
 from suite.session.live import LiveLine
 from suite.session.machine import MachineLog
 from suite.session.options import FULL_PROMPTS, SessionOptions
 from suite.session.planning import Absent, Plan, plan
 from suite.session.recording import Recorder, Wanted, begin, differences
+from suite.session.references import References, as_reference
 from suite.session.required import Skips
 from suite.session.run_lock import BoardBusy, RunLock
 from suite.session.voice import Voice
@@ -54,8 +56,7 @@ class Bench:
         self.finished = False  # came to its end and saved; until then the journal stays open for --resume
         self.recorder: Recorder | None = None
         self.machine: MachineLog | None = None
-        self.references: dict[tuple[str, str], Reference | None] = {}
-        self.failed_references: dict[tuple[str, str], Measurement] = {}
+        self.references = References(self._run)
         self.selected: list[str] = []  # ids of the cells that this session runs
         self.skips = Skips()
         self.asked: set[str] = set()  # ids that were asked for: again means to measure again
@@ -268,12 +269,16 @@ class Bench:
         return measurement.model_copy(update={"smoke": not plan.configuration.unsupported})
 
     def _measured(self, plan: Plan) -> Measurement:
-        """Beside its reference: that is measured before it, where the session has none yet."""
-        reference = self._reference(plan)
+        """Beside its reference: that is timed before it, where the session has none yet or only an old one."""
+        configuration = plan.configuration
+        reference = self.references.of(plan, self.recorder.measurements.get(configuration.reference.id))
+        began_s = time.monotonic()
         measurement = _marked_smoke(self._run(plan))
+        if configuration.is_reference:
+            self.references.take(configuration, measurement, began_s)
         if measurement.status == Status.THROTTLED or measurement.latency is None:
             return measurement
-        reference = _as_reference(measurement) if plan.configuration.is_reference else reference
+        reference = as_reference(measurement) if configuration.is_reference else reference
         return measurement.model_copy(update={"reference": reference})
 
     def _hold_against_original(self, configuration: Configuration) -> None:
@@ -288,27 +293,6 @@ class Bench:
             if ratio != m.speedup_vs_original:
                 with suppress(UnknownName):  # a resumed one that has left the catalogues
                     self.recorder.keep(find(name), m.model_copy(update={"speedup_vs_original": ratio}))
-
-    def _reference(self, plan: Plan) -> Reference | None:
-        """This session's reference latency, measured now (without quality) when its own cell was not selected."""
-        configuration = plan.configuration
-        key = (configuration.model.name, configuration.device.name)
-        if configuration.is_reference or configuration.optimization.simulated:
-            return None
-        if key not in self.references:
-            measured = self.recorder.measurements.get(configuration.reference.id)
-            if measured is None or measured.latency is None:
-                measured = self._run(plan.reference())
-            # A reference that fails once is not tried again for every cell.
-            sound = measured.status == Status.OK and measured.latency is not None
-            self.references[key] = _as_reference(measured) if sound else None
-            if not sound:
-                self.failed_references[key] = measured
-        return self.references[key]
-
-    def failed_reference(self, configuration: Configuration) -> Measurement | None:
-        """The reference that this configuration's ratios should have been taken to, where it gave no latency."""
-        return self.failed_references.get((configuration.model.name, configuration.device.name))
 
     def _run(self, plan: Plan) -> Measurement:
         configuration = plan.configuration
@@ -372,8 +356,3 @@ def _marked_smoke(measurement: Measurement) -> Measurement:
     short = quality is not None and len(quality.outcomes) < FULL_PROMPTS and not decided
     few = quality is not None and (quality.borrowed is not None or short)
     return measurement.model_copy(update={"smoke": True}) if few else measurement
-
-
-def _as_reference(measurement: Measurement) -> Reference:
-    median: Interval = measurement.latency.median
-    return Reference(configuration=measurement.configuration, latency=median, measured_at=measurement.measured_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from suite.judging.paired_quality import change, hit_pairs
@@ -30,7 +31,8 @@ def table(measurements: Mapping[str, Measurement]) -> list[str]:
             lines.append(f"{name:{width}}{GAP}{m.status.value}: {m.reason}")
     if any(m.extrapolated and m.status == Status.OK for m in measurements.values()):
         lines.append("≈ extrapolated from a few network evaluations (docs/measuring.md)")
-    return lines + disturbed_notes(measurements.values()) + borrowed_notes(measurements.values())
+    every = measurements.values()
+    return lines + reference_notes(every) + disturbed_notes(every) + borrowed_notes(every)
 
 
 def line(measurement: Measurement, reference: Quality | None) -> str:
@@ -88,6 +90,21 @@ def seconds(interval: Interval) -> str:
     scale, unit = (1000, "ms") if interval.value < 0.1 else (1, "s")
     half = "" if interval.high is None else f" ±{(interval.high - interval.low) / 2 * scale:.2g}"
     return f"{interval.value * scale:.4g}{half} {unit}"
+
+
+def reference_notes(measurements: Iterable[Measurement]) -> list[str]:
+    """A line for each reference that was timed more than once: how far the machine's speed moved meanwhile."""
+    timed: dict[str, dict[str, Interval]] = defaultdict(dict)
+    for m in measurements:
+        if m.reference is not None:
+            timed[m.reference.configuration][m.reference.measured_at] = m.reference.latency
+    lines = []
+    for name, by_time in timed.items():
+        if len(by_time) > 1:
+            low, high = (pick(by_time.values(), key=lambda latency: latency.value) for pick in (min, max))
+            ends = f"{seconds(low)} to {seconds(high)}"
+            lines.append(f"{name} was timed {len(by_time)} times, {ends}: each speed-up is to the timing before it")
+    return lines
 
 
 def disturbed_notes(measurements: Iterable[Measurement]) -> list[str]:
