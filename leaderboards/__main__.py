@@ -172,7 +172,7 @@ def _keep(options: argparse.Namespace) -> int:
             if copied.files:
                 print(f"{path}: {copied.files} files of objects kept, {copied.size_bytes:,} bytes of them new")
             for line in copied.left_out:
-                print(f"warning: {path}: an object is left out: {line}", file=sys.stderr)
+                print(f"warning: {path}: objects are left out: {line}", file=sys.stderr)
         except NotKept as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
@@ -195,7 +195,7 @@ def _merge(options: argparse.Namespace) -> int:
         return 2
     for path in (path for folder in options.folders for path in session_files(folder)):
         for line in _keep_objects(path, options.into).left_out:
-            print(f"warning: {path}: an object is left out: {line}", file=sys.stderr)
+            print(f"warning: {path}: objects are left out: {line}", file=sys.stderr)
     print(f"{len(written)} sessions of {len({path.parent for path in written})} boards in {options.into}")
     return 0
 

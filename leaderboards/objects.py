@@ -8,6 +8,7 @@ beside the outcomes of its runs, where the weights are the same bytes.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +80,14 @@ def stores_of(folders: Iterable[Path], m: Measurement | None = None) -> list[Pat
 class Copied:
     files: int = 0  # that are now in the store, those of before among them
     size_bytes: int = 0  # of those that were written
-    left_out: list[str] = field(default_factory=list)  # a line each, why
+    left_out: list[str] = field(default_factory=list)  # a line a cell and kind of reason, with its first one
 
 
 def keep_objects(session_file: Path, cells: Sequence[Measurement], store: Path, most_bytes: int = MOST_BYTES) -> Copied:
     """Copy what the cells of a session kept into a store, each file once. A file that is absent, altered or over the
     store's bound is left out with the reason; those before it stay."""
     copied = Copied()
+    left_out: dict[tuple[str, type], list[Exception]] = defaultdict(list)
     taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     named = {(sha256, ending): cell for cell in cells for one in cell.objects for ending, sha256 in one.files.items()}
     for (sha256, ending), cell in named.items():
@@ -99,9 +101,15 @@ def keep_objects(session_file: Path, cells: Sequence[Measurement], store: Path, 
                 raise HistoryError(f"{store} holds {taken:,} of at most {most_bytes:,} bytes: no room for {sha256}")
             put(store, content, ending)
         except (Absent, Altered, HistoryError) as error:
-            copied.left_out.append(f"{cell.configuration}: {error}")
+            left_out[cell.configuration, type(error)].append(error)
             continue
         copied.files += 1
         copied.size_bytes += len(content)
         taken += len(content)
+    copied.left_out = [_said(configuration, errors) for (configuration, _), errors in left_out.items()]
     return copied
+
+
+def _said(configuration: str, errors: Sequence[Exception]) -> str:
+    count = f"{len(errors)} files, the first: " if len(errors) > 1 else ""
+    return f"{configuration}: {count}{errors[0]}"

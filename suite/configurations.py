@@ -58,7 +58,7 @@ class Configuration:
     @property
     def latency_unit(self) -> Unit:
         """What its latency is divided by before it is compared with another session's, as for the budgets."""
-        if self.device.latency_limit == "latency_s":
+        if not self.device.limits_travel:
             return "second"
         return "canary" if self.is_reference else "reference"
 

@@ -15,7 +15,7 @@ from leaderboards.publish import publish, read_board
 from leaderboards.rows import load_published, measured_rows
 from leaderboards.terminal import show_answers, show_frontier
 from suite.baselines.__main__ import main as baselines_main
-from suite.budgets.__main__ import entry
+from suite.budgets.rules import entry
 from suite.catalogue.devices import DEVICES
 from suite.configurations import find
 from suite.devices.backend import passing_line

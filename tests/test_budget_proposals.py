@@ -11,6 +11,8 @@ import pytest
 
 import suite.budgets.__main__ as command
 from suite import configurations
+from suite.budgets import rules
+from suite.budgets.text import lines_of
 from suite.catalogue.devices import DEVICES
 from suite.catalogue.recipes import RunsOn
 from suite.configurations import find
@@ -91,7 +93,7 @@ def test_the_quality_limit_is_the_lower_99_per_cent_bound():
         (p + z * z / 2 / n) / (1 + z * z / n),
         z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5,
     )
-    assert proportion(130, 153, command.QUALITY_CONFIDENCE).low == pytest.approx(centre - half, abs=1e-6)
+    assert proportion(130, 153, rules.QUALITY_CONFIDENCE).low == pytest.approx(centre - half, abs=1e-6)
 
 
 def test_what_was_measured_passes_the_budgets_proposed_from_it(own_budgets, tmp_path):
@@ -298,7 +300,7 @@ def test_reasons_with_quotes_and_backslashes_load_again(tmp_path):
     fp32 = find(FP32)
     awkward = replace(fp32, optimization=replace(fp32.optimization, runs_on=(RunsOn((), 'needs "x86\\64"\nor more'),)))
     path = tmp_path / "cpu.toml"
-    path.write_text("\n".join(command.lines_of(awkward.recipe, command.entry(awkward, []))))
+    path.write_text("\n".join(lines_of(awkward.recipe, rules.entry(awkward, []))))
     budgets = load_budgets(path)
     assert 'needs "x86\\64"' in budgets["point-e-nano-text/fp32"][0].reason
 
@@ -321,7 +323,7 @@ LINES = {
 
 
 def test_budgets_are_written_a_line_each_or_one_for_what_is_unset_for_one_reason_and_load_again(tmp_path):
-    lines = {recipe: command.lines_of(recipe, budgets) for recipe, budgets in LINES.items()}
+    lines = {recipe: lines_of(recipe, budgets) for recipe, budgets in LINES.items()}
     assert [len(written) for written in lines.values()] == [4, 1, 1, 2]
     assert lines["point-e-nano-text/bf16"] == [
         '"point-e-nano-text/bf16" = { unset = ["latency_ratio", "r_precision"], reason = "one" }'
@@ -395,5 +397,5 @@ def test_a_session_that_cannot_be_read_is_an_error_in_one_line_and_writes_nothin
 
 
 def test_the_limit_leaves_room_for_the_slowest_session_where_that_is_more():
-    assert command._limit([1.0, 1.1, 1.0], " s") == (1.5, "1.0000 s × 1.5")
-    assert command._limit([0.2, 0.2, 0.3], " of fp32") == (0.375, "slowest session 0.3000 of fp32 × 1.25")
+    assert rules._limit([1.0, 1.1, 1.0], " s") == (1.5, "1.0000 s × 1.5")
+    assert rules._limit([0.2, 0.2, 0.3], " of fp32") == (0.375, "slowest session 0.3000 of fp32 × 1.25")

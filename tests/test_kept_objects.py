@@ -201,9 +201,17 @@ def test_keep_leaves_out_what_is_altered_absent_or_no_file_and_keeps_the_rest(se
     assert main(["keep", str(path), "--history", str(tmp_path / "boards" / "history")]) == 0
     said = capsys.readouterr()
     assert "1 files of objects kept" in said.out
-    assert said.err.count("an object is left out: point-e-nano-text") == 3
+    assert said.err.count("objects are left out: point-e-nano-text") == 3
     assert [f.name for f in files(tmp_path / "boards" / "objects")] == [f"{kept[1].files['ply']}.ply"]
     assert files(tmp_path / "boards" / "history")
+
+
+def test_a_file_that_was_moved_away_from_its_objects_says_so_once_a_cell(session, tmp_path, capsys):
+    path, _ = session
+    moved = path.rename(tmp_path / path.name)
+    assert main(["keep", str(moved), "--history", str(tmp_path / "boards" / "history")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 2 and all("@cpu: 2 files, the first: " in line for line in lines)
 
 
 def test_the_store_is_bounded(session, tmp_path):
