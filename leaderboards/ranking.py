@@ -8,6 +8,7 @@ same step everywhere.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,11 +144,12 @@ def draw_latencies(
 
 def drift(references: Sequence[tuple[str, str, float]]) -> float:
     """How far a machine's speed lies apart from one session to another: the deviation of log seconds of the same
-    model's reference, pooled over models. references: (model, session, seconds). 0 where each model has one session."""
-    by_model: dict[str, dict[str, float]] = {}
+    model's reference, pooled over models. references: (model, session, seconds), one a row: of a session that timed it
+    several times the mean. 0 where each model has one session."""
+    by_model: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for model, session, seconds in references:
-        by_model.setdefault(model, {})[session] = math.log(seconds)
-    found = [np.array(list(logs.values())) for logs in by_model.values() if len(logs) > 1]
+        by_model[model][session].append(math.log(seconds))
+    found = [np.array([np.mean(held) for held in logs.values()]) for logs in by_model.values() if len(logs) > 1]
     freedom = sum(len(logs) - 1 for logs in found)
     return math.sqrt(sum(float(((logs - logs.mean()) ** 2).sum()) for logs in found) / freedom) if freedom else 0.0
 

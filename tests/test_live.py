@@ -52,6 +52,17 @@ def test_a_rerun_is_no_cell_more(reruns):
     assert "[2/1]" not in reporter.written.getvalue() and "[1/1]" in reporter.written.getvalue()
 
 
+def test_cells_of_an_earlier_process_say_nothing_of_the_time_left(capsys):
+    line = live_on(None, 3)
+    line.start()
+    line.finish(measurement())
+    assert "left" not in capsys.readouterr().err
+    line.start()
+    line.show(LONG, "latency", 0.5)
+    line.finish(measurement())
+    assert ", about 0 s left" in capsys.readouterr().err
+
+
 def test_without_a_terminal_each_cell_is_told_on_stderr(capsys):
     line = live_on(None, 1)
     line.start()

@@ -152,6 +152,11 @@ def test_the_drift_between_sessions_comes_from_the_references():
     assert found == pytest.approx(0.2 / math.sqrt(2))
 
 
+def test_a_session_that_timed_its_reference_twice_counts_by_the_mean_of_both():
+    twice = [("a", "monday", 2.0), ("a", "monday", 2.0 * math.e**0.2), ("a", "tuesday", 2.0 * math.e**0.2)]
+    assert ranking.drift(twice) == ranking.drift([twice[1], twice[0], twice[2]]) == pytest.approx(0.1 / math.sqrt(2))
+
+
 # In the rows
 
 

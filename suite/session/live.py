@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from suite.records import Measurement, Quality
+from suite.records import Measurement, Quality, Status
 from suite.session import summary
 from suite.session.voice import Voice
 
@@ -19,25 +19,28 @@ class LiveLine:
         self._voice = Voice(config)
         self._reporter = self._voice.reporter
         self.total, self.done = total, 0
-        self._durations_s: list[float] = []
+        self._durations_s: list[float] = []  # not of cells that an earlier process measured
+        self._runs = False
         self._started = self._shown_at = 0.0
         self._width = 0
         self.enabled = bool(self._reporter) and self._reporter.isatty and total > 0
         self._told = self._reporter is None or self._reporter.verbosity >= 0
 
     def start(self) -> None:
-        self._started = time.monotonic()
+        self._started, self._runs = time.monotonic(), False
 
     def finish(self, measurement: Measurement | None = None, reference: Quality | None = None) -> None:
         """The cell that was started last has ended. reference: the quality that its own is paired with."""
         self.done = min(self.done + 1, self.total)  # a rerun is no other cell
-        self._durations_s.append(time.monotonic() - self._started)
+        if self._runs or measurement is None or measurement.status != Status.OK:
+            self._durations_s.append(time.monotonic() - self._started)
         self._write("")
         if self._told and measurement is not None:
             left = self._left(0.0) if self.done < self.total else ""
             self._voice.say(f"[{self.done}/{self.total}] {summary.line(measurement, reference)}{left}")
 
     def show(self, configuration: str, phase: str, fraction: float | None) -> None:
+        self._runs = True
         now = time.monotonic()
         if not self.enabled or now - self._shown_at < 0.2:
             return
