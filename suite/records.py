@@ -260,10 +260,13 @@ class Measurement(Record):
         return self.reference.latency.value / self.latency.median.value
 
 
+BudgetKind = Literal["latency_s", "latency_ratio", "peak_memory_bytes", "r_precision", "status"]
+
+
 class Budget(Record):
     """A limit that a configuration must keep, with where it comes from."""
 
-    name: Literal["latency_s", "latency_ratio", "peak_memory_bytes", "r_precision", "status"]
+    name: BudgetKind
     limit: float | None = None
     canary_s: float | None = None  # latency_s on `cpu`: the canary's time where the limit was measured
     expect: Status | None = None

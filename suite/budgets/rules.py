@@ -8,7 +8,7 @@ from statistics import median
 from suite.configurations import Configuration
 from suite.judging.budgets import slow_arithmetic
 from suite.judging.intervals import proportion
-from suite.records import Budget, Fingerprint, Measurement, Status
+from suite.records import Budget, BudgetKind, Fingerprint, Measurement, Status
 
 MIN_SESSIONS = 3
 LATENCY_MARGIN, SLOWEST_MARGIN, MEMORY_MARGIN = 1.5, 1.25, 1.15
@@ -28,7 +28,9 @@ def entry(configuration: Configuration, measurements: list[Measurement]) -> list
     newest = max(good, key=lambda m: m.measured_at).fingerprint if good else None
     series = [m for m in good if m.fingerprint == newest]
     elsewhere = [m for m in good if configuration.device.limits_travel and _same_recipe(m.fingerprint, newest)]
-    kinds = [] if configuration.optimization.simulated else [_latency_kind(configuration), "peak_memory_bytes"]
+    kinds: list[BudgetKind] = (
+        [] if configuration.optimization.simulated else [_latency_kind(configuration), "peak_memory_bytes"]
+    )
     rules = {"peak_memory_bytes": _memory, "r_precision": _quality}
     return [rules.get(kind, _latency)(configuration, series, elsewhere) for kind in [*kinds, "r_precision"]]
 
@@ -40,7 +42,7 @@ def _same_recipe(printed: Fingerprint | None, newest: Fingerprint | None) -> boo
     return all(getattr(printed, name) == getattr(newest, name) for name in SAME_RECIPE)
 
 
-def _too_few(kind: str, found: list[Measurement]) -> Budget | None:
+def _too_few(kind: BudgetKind, found: list[Measurement]) -> Budget | None:
     """The budget that too few sessions have measured, unset; or None."""
     count = len({m.session for m in found})
     return None if count >= MIN_SESSIONS else _unset(kind, f"measured in {count} of at least {MIN_SESSIONS} sessions")
@@ -51,8 +53,9 @@ def _source(found: list[Measurement]) -> str:
     return f"{len({m.session for m in found})} sessions on {last.board}, {last.measured_at[:10]}, commit {last.commit}"
 
 
-def _latency_kind(configuration: Configuration) -> str:
-    return "latency_s" if configuration.is_reference else configuration.device.latency_limit
+def _latency_kind(configuration: Configuration) -> BudgetKind:
+    travels = configuration.device.limits_travel and not configuration.is_reference
+    return "latency_ratio" if travels else "latency_s"
 
 
 def _latency(configuration: Configuration, series: list[Measurement], elsewhere: list[Measurement]) -> Budget:
@@ -76,7 +79,7 @@ def _latency(configuration: Configuration, series: list[Measurement], elsewhere:
     return _set(kind, limit, f"{said}; {_source(found)}", canary_s=canary_s)
 
 
-def _timed(kind: str, found: list[Measurement]) -> list[Measurement]:
+def _timed(kind: BudgetKind, found: list[Measurement]) -> list[Measurement]:
     return [
         m for m in found if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
     ]
@@ -106,7 +109,7 @@ def _memory(configuration: Configuration, series: list[Measurement], elsewhere: 
     if unset := _too_few("peak_memory_bytes", found):
         return unset
     peak = max(m.memory.peak_memory_bytes for m in found)
-    limits = {round(peak * MEMORY_MARGIN): f"peak {peak} × {MEMORY_MARGIN}"}
+    limits: dict[float, str] = {round(peak * MEMORY_MARGIN): f"peak {peak} × {MEMORY_MARGIN}"}
     if configuration.device.limits_travel:
         limits[peak + CODE_BYTES] = f"peak {peak} + {CODE_BYTES} of another installation's code"
     for m in elsewhere:
@@ -134,11 +137,11 @@ def _quality(configuration: Configuration, series: list[Measurement], elsewhere:
     return _set("r_precision", round(bound, 4), f"lower 99 % bound of {hits}/{prompts}{where}; {_source(series)}")
 
 
-def _set(kind: str, limit: float, reason: str, canary_s: float | None = None) -> Budget:
+def _set(kind: BudgetKind, limit: float, reason: str, canary_s: float | None = None) -> Budget:
     return Budget(name=kind, limit=limit, canary_s=canary_s, source="measured", reason=reason)
 
 
-def _unset(kind: str, reason: str) -> Budget:
+def _unset(kind: BudgetKind, reason: str) -> Budget:
     return Budget(name=kind, source="unset", reason=reason)
 
 
