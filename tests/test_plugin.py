@@ -37,8 +37,10 @@ def bench_in(folder: Path, board: str | None = None):
         return warm_server.session(*arguments, storage, TEXT3D_BOARD=board, **more)
 
     def command(*arguments: str) -> tuple[list[str], dict[str, str]]:
-        """The same as a command, and its environment."""
-        words = [sys.executable, "-m", "pytest", *warm_server.arguments(), *arguments, storage]
+        """The same as a command, and its environment, for a session that is ended from outside. Its workers have a
+        server of its own: one that loses a client in mid-request ends, and would take the other tests' sessions along.
+        """
+        words = [sys.executable, "-m", "pytest", *arguments, storage]
         return words, os.environ | {"TEXT3D_BOARD": board}
 
     run.folder = folder / board
