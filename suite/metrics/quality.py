@@ -30,7 +30,7 @@ from suite.scenes.renderer import judge_views
 from suite.scenes.shapes import SceneTable
 
 NOTHING = -2.0  # the lead of what was not made: beyond any difference of two cosines
-TIE = 1e-6  # cosines: equal readings come out up to 2e-7 apart, the narrowest lead of the committed history is 1e-5
+TIE = 1e-6  # cosines: equal readings come out up to 2e-7 apart, the committed history's narrowest is 2.5e-6 from it
 
 
 def rank(leads: Tensor) -> int:
