@@ -18,15 +18,10 @@ class Device:
     launcher: str = "suite.worker.launching:ForkServer"  # "module:class": how its workers come to life
     chip: str | None = None  # what the driver calls it; a part of the name is enough
     modules: tuple[str, ...] = ()  # part numbers of a Jetson's modules, for kits that call themselves otherwise
-    latency_limit: str = "latency_s"  # budgets in seconds, or as a ratio to the reference of the same session
+    limits_travel: bool = False  # held on any machine of this kind, latency as a ratio to the same session's reference
     extrapolates: bool = False  # an object of a full-size model takes so long that a few evaluations must tell it
     lacks: dict[str, str] = field(default_factory=dict)  # what a recipe may need -> why it is not there
     source: str
-
-    @property
-    def limits_travel(self) -> bool:
-        """A limit is held on any machine of this kind, not on one board."""
-        return self.latency_limit == "latency_ratio"
 
 
 DEVICES = {
@@ -37,7 +32,7 @@ DEVICES = {
             title="this machine's processor",
             kind="cpu",
             backend="suite.devices.cpu:Cpu",
-            latency_limit="latency_ratio",
+            limits_travel=True,
             extrapolates=True,
             source="any x86-64 or Arm machine",
         ),
