@@ -111,17 +111,31 @@ def _note(elsewhere: list[str], url: str) -> None:
         elsewhere.append(url)
 
 
+# In the page: true once the script is done, what it sent is drawn, and nothing has changed for half a second.
+# A figure's box is there before its drawing, and the address changes while the script runs: neither says it is done.
+STANDS_STILL = """() => {
+    const all = (name) => [...document.querySelectorAll(`[data-testid=${name}]`)];
+    const drawn = (box, drawing) => box.querySelector(drawing) || !box.checkVisibility() || !box.offsetWidth;  // folded
+    const done = all("stApp").some((app) => app.dataset.testScriptState === "notRunning")
+        && all("stSkeleton").length === 0
+        && all("stPlotlyChart").every((figure) => drawn(figure, ".main-svg"))
+        && all("stDataFrame").every((table) => drawn(table, "canvas"));
+    const shown = done ? location.href + document.body.innerHTML : null;
+    if (!done || window.stood?.shown !== shown) window.stood = {shown, since: performance.now()};
+    return done && performance.now() - window.stood.since >= 500;  // Plotly's own transition, too
+}"""
+
+
 def open_page(page, url: str) -> None:
-    """Load a page's address and wait until it stands still: figure and table drawn, script done."""
+    """Load a page's address and wait until it stands still."""
     page.goto(url)
-    page.wait_for_selector("[data-testid=stAppViewContainer]")
     settle(page)
 
 
 def settle(page) -> None:
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.wait_for_selector("[data-testid=stSkeleton]", state="detached")
-    page.wait_for_timeout(500)  # Plotly's own transition
+    """Wait until the page stands still: script done, figures and tables drawn."""
+    page.evaluate("window.stood = undefined")
+    page.wait_for_function(STANDS_STILL, polling=100)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -290,3 +290,23 @@ def test_chromium_on_a_phone_the_figure_is_on_the_first_screen_and_nothing_runs_
     boxes = [page.locator(POINTS).nth(n).bounding_box() for n in range(4)]
     assert all(box["y"] + box["height"] < 844 for box in boxes), boxes
     assert page.get_by_text("At most, seconds").bounding_box()["y"] > max(box["y"] for box in boxes)
+
+
+SLOW_PAGE = """
+<div data-testid="stApp" data-test-script-state="running"><div data-testid="stPlotlyChart"></div><p>old</p></div>
+<script>
+    const app = document.querySelector("[data-testid=stApp]");
+    setTimeout(() => { app.dataset.testScriptState = "notRunning"; }, 300);
+    setTimeout(() => { app.firstChild.innerHTML = '<svg class="main-svg"></svg>'; }, 1200);
+    setTimeout(() => { document.querySelector("p").textContent = "new"; }, 1500);
+</script>"""
+
+
+@pytest.mark.slow
+def test_chromium_stands_still_once_the_figure_is_drawn_and_nothing_changes(chromium):
+    """A busy machine draws long after the script is done: what is read then is an empty box, or the page before."""
+    _, page = chromium
+    page.goto("about:blank")
+    page.set_content(SLOW_PAGE)
+    screenshot.settle(page)
+    assert page.locator(".main-svg").count() == 1 and page.inner_text("p") == "new"

@@ -37,7 +37,6 @@ def first_page(chromium):
 
 def follow(page, link: str) -> None:
     page.get_by_role("link", name=link).first.click()
-    page.wait_for_timeout(300)
     screenshot.settle(page)
 
 
