@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from suite.judging.paired_quality import attribute_differences
 from suite.judging.scores import ATTRIBUTES
-from suite.records import Interval, Quality
+from suite.records import Attribute, Interval, Quality
 
 # Two of Okabe and Ito's colours, which no colour blindness mixes up (Color Universal Design, 2008), and a pattern.
 BLUE, ORANGE = "#0072b2", "#e69f00"
@@ -42,7 +42,9 @@ def attributes_figure(a: Quality, b: Quality, of: tuple[str, str] = ("A", "B")) 
     return figure
 
 
-def _bars(title: str, names: list[str], shares: Mapping[str, Interval], colour: str, pattern: str) -> go.Bar:
+def _bars(
+    title: str, names: list[Attribute], shares: Mapping[Attribute, Interval], colour: str, pattern: str
+) -> go.Bar:
     found = [shares[name] for name in names]
     return go.Bar(
         x=names,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas
 
-from dashboard.commits import told
+from dashboard.commits import told_of
 from dashboard.data import identity
 from dashboard.history import QUALITY, Line, Segment, lines_of, when
 from leaderboards import cells as text
@@ -105,10 +105,10 @@ def _surviving(segments: Sequence[Segment]) -> list[list[_Firing]]:
         for firing in its:
             tonight[segment.nights[firing.night].measurement.session].append((place, firing))
     kept: list[list[_Firing]] = [[] for _ in segments]
-    for session, its in tonight.items():
-        odds = [firing.judged.log_odds for _, firing in its]
+    for session, all_of_it in tonight.items():
+        odds = [firing.judged.log_odds for _, firing in all_of_it]
         silent = [None] * (looked_at[session] - len(odds))
-        for (place, firing), outlives in zip(its, survivors([*odds, *silent])):
+        for (place, firing), outlives in zip(all_of_it, survivors([*odds, *silent])):
             if outlives:
                 kept[place].append(firing)
     return [sorted(its, key=lambda firing: firing.night) for its in kept]
@@ -198,7 +198,7 @@ def _statuses(its: Sequence[Measurement]) -> list[Change]:
 def _quality(its: Sequence[Measurement]) -> list[Change]:
     """Prompt by prompt against the majority of the nights before; a night as the one before tells nothing new."""
     good = [m for m in its if m.status == Status.OK and m.quality is not None]
-    found = []
+    found: list[Change] = []
     for night in range(1, len(good)):
         before, now = good[night - 1], good[night]
         if now.quality.hits_id == before.quality.hits_id:
@@ -254,8 +254,8 @@ def table(changes: Sequence[Change], missing: frozenset[str] = frozenset()) -> p
             "verdict": change.verdict.value,
             "change": size_said(change),
             "now": state(change),
-            "last good commit": told(change.last_good and change.last_good.commit, missing),
-            "first bad commit": told(change.first_bad.commit, missing),
+            "last good commit": told_of(change.last_good, missing),
+            "first bad commit": told_of(change.first_bad, missing),
             "found by": change.found_by,
             "reason": change.first_bad.reason or text.DASH,
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dashboard.data import ROOT
 from leaderboards.cells import DASH
+from suite.records import Measurement
 
 ABSENT = "not in this repository"
 SHOWN, WHOLE = 8, 41  # characters; a whole one may end with a plus
@@ -41,3 +42,8 @@ def told(commit: str | None, missing: frozenset[str] = frozenset(), characters: 
     if not commit:
         return DASH
     return commit[:characters] + (f" ({ABSENT})" if commit in missing else "")
+
+
+def told_of(m: Measurement | None, missing: frozenset[str] = frozenset()) -> str:
+    """The commit of a run, where there is one."""
+    return told(None if m is None else m.commit, missing)

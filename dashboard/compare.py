@@ -116,7 +116,7 @@ def _ratio_of(c: Comparison, per: Unit) -> Interval | None:
 
 
 def _gallery(m: Measurement) -> str | None:
-    return m.fingerprint and m.fingerprint.gallery_sha256
+    return None if m.fingerprint is None else m.fingerprint.gallery_sha256
 
 
 # What is held against what

@@ -69,7 +69,7 @@ def of_run(m: Measurement, folders: Sequence[Path]) -> Subject:
         {one.prompt: one for one in m.objects},
         {} if m.quality is None else {o.prompt: o for o in m.quality.outcomes},
         f"kept by session {m.session} on {m.board}, {when(m)}",
-        m.fingerprint and m.fingerprint.weights_sha256,
+        None if m.fingerprint is None else m.fingerprint.weights_sha256,
         stores_of(folders, m),
     )
 
@@ -99,8 +99,8 @@ def prompts(of: Iterable[Subject]) -> list[str]:
 def pair(c: Comparison, made: Sequence[Made], folders: Sequence[Path]) -> tuple[Subject, Subject] | None:
     """Both sides of a comparison, where something is kept of each; an object that was made by name stands for a side
     of the same recipe and weights."""
-    sides = [_side(m, made, folders) for m in (c.a, c.b)]
-    return None if None in sides else tuple(sides)
+    a, b = (_side(m, made, folders) for m in (c.a, c.b))
+    return None if a is None or b is None else (a, b)
 
 
 def _side(m: Measurement, made: Iterable[Made], folders: Sequence[Path]) -> Subject | None:

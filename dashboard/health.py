@@ -12,7 +12,7 @@ from statistics import median
 import pandas
 
 from dashboard.ages import days_between
-from dashboard.commits import told
+from dashboard.commits import told_of
 from leaderboards import cells as text
 from suite.configurations import Configuration, matrix
 from suite.fields import latest_believed
@@ -122,7 +122,7 @@ def table(cells: Sequence[Cell], missing: frozenset[str] = frozenset()) -> panda
             "weights": (cell.newest and cell.newest.weights) or text.DASH,
             "newest run, UTC": cell.newest.measured_at[:16].replace("T", " ") if cell.newest else text.DASH,
             "session": cell.newest.session if cell.newest else text.DASH,
-            "commit": told(cell.newest and cell.newest.commit, missing),
+            "commit": told_of(cell.newest, missing),
             "measure it with": cell.command or text.DASH,
         }
         for cell in cells

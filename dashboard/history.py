@@ -107,7 +107,7 @@ def lines_of(measurements: Sequence[Measurement]) -> list[Line]:
 
 def _value(m: Measurement, quantity: str, unit: Unit) -> float | None:
     if quantity == QUALITY:
-        return m.quality and m.quality.r_precision.value
+        return None if m.quality is None else m.quality.r_precision.value
     return None if m.simulated or m.fingerprint is None else value_of(m, quantity, unit)
 
 

@@ -17,7 +17,7 @@ def timelines(
     rows: Iterable[PublishedRow], measurements: Mapping[Key, Measurement]
 ) -> list[tuple[PublishedRow, Sequence[MemoryPoint]]]:
     """Of the rows whose measurement has one; earlier versions recorded none."""
-    found = []
+    found: list[tuple[PublishedRow, Sequence[MemoryPoint]]] = []
     for row in rows:
         m = measurements.get(key(row))
         if m is not None and m.memory is not None and m.memory.timeline:

@@ -72,7 +72,8 @@ class Card:
 
     @property
     def newest(self) -> str:
-        return max(x.measured_at or "" for x in (*self.rows, *self.runs))
+        moments = [row.measured_at for row in self.rows] + [m.measured_at for m in self.runs]
+        return max(moment or "" for moment in moments)
 
     @property
     def failed(self) -> list[PublishedRow]:

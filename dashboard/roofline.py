@@ -81,7 +81,7 @@ def _roofs(rows: Sequence[PublishedRow], least: float, most: float) -> list[go.S
             peaks[kind] = max(peaks.get(kind, 0.0), rate)
     if bandwidth is None:
         return []
-    lines = []
+    lines: list[go.Scatter] = []
     for kind, peak in sorted(peaks.items(), key=lambda item: -item[1]):
         ridge = peak / bandwidth
         corners = [least, *([ridge] if least < ridge < most else []), most]

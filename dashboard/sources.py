@@ -45,11 +45,15 @@ class Source:
 def of(what: PublishedRow | Measurement, folders: Iterable[Path]) -> Source:
     """Looks for the file below these folders."""
     folders = list(folders)
-    row = isinstance(what, PublishedRow)  # a measurement may be one of the index, which is no `Measurement`
-    printed = what.fingerprint_id if row else what.fingerprint and what.fingerprint.id
     path = find_file(what, folders)
     file = None if path is None else _shown(path, folders)
-    return Source(what.session, file, printed, what.commit, what.measured_at, repeat_command(what))
+    return Source(what.session, file, _printed(what), what.commit, what.measured_at, repeat_command(what))
+
+
+def _printed(what: PublishedRow | Measurement) -> str | None:
+    if isinstance(what, PublishedRow):  # a measurement may be one of the index, which is no `Measurement`
+        return what.fingerprint_id
+    return None if what.fingerprint is None else what.fingerprint.id
 
 
 def name(what: PublishedRow | Measurement) -> tuple:

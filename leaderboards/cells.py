@@ -117,8 +117,10 @@ def meshes(row: PublishedRow) -> str:
 
 def second_r_precision(row: PublishedRow) -> str:
     """By the second judge, on the objects that both were shown."""
-    share = row.second_opinion and row.second_opinion.r_precision
-    return DASH if share is None else _with_interval(share.value, share.low, share.high, _percent, " %")
+    if row.second_opinion is None:
+        return DASH
+    share = row.second_opinion.r_precision
+    return _with_interval(share.value, share.low, share.high, _percent, " %")
 
 
 def agreement(found: SecondOpinion) -> str:

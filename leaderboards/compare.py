@@ -20,7 +20,7 @@ class Compared:
 
     @property
     def verdict(self) -> Verdict:
-        return overall(self.changes)
+        return overall(change.verdict for change in self.changes)
 
 
 def compare(measurements: Iterable[Measurement], folder: Path = FOLDER) -> dict[str, list[Compared] | None]:

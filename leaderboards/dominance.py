@@ -69,9 +69,10 @@ def objectives(candidates: Sequence[Candidate]) -> Objectives:
     return Objectives(*latency, np.array([c.peak_memory_bytes for c in candidates], dtype=float), *share, hits, scored)
 
 
-def _interval(intervals: Sequence[Figure | Interval]) -> np.ndarray:
+def _interval(intervals: Sequence[Figure | Interval]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     known = [[np.nan if end is None else end for end in (i.value, i.low, i.high)] for i in intervals]
-    return np.array(known, dtype=float).reshape(-1, 3).T
+    value, low, high = np.array(known, dtype=float).reshape(-1, 3).T
+    return value, low, high
 
 
 def hit_matrix(qualities: Sequence[Quality | None], gallery: int = GALLERY_SIZE) -> tuple[np.ndarray, np.ndarray]:
@@ -90,8 +91,8 @@ def hit_matrix(qualities: Sequence[Quality | None], gallery: int = GALLERY_SIZE)
         rows.append((places[prompts], np.array(ranks, dtype=int if known else float)))  # a float's None is NaN
     hits = np.zeros((len(rows), len(columns)), dtype=np.float32)
     scored = np.zeros_like(hits)
-    for n, (at, ranks) in enumerate(rows):
-        scored[n, at], hits[n, at] = ~np.isnan(ranks), ranks == 0
+    for n, (at, found) in enumerate(rows):
+        scored[n, at], hits[n, at] = ~np.isnan(found), found == 0
     return hits, scored
 
 
@@ -104,7 +105,7 @@ def removed(a: Objectives, b: Objectives) -> np.ndarray:
         worse |= first.latency > b.latency * (1 + LATENCY_MARGIN)
         worse |= first.memory > b.memory * (1 + MEMORY_MARGIN)
         cheaper = faster(a, b) | (first.memory * (1 + MEMORY_MARGIN) < b.memory)
-    gone = (~worse & cheaper).any(axis=0)
+    gone = np.any(~worse & cheaper, axis=0)
     # The test in pairs takes longest: only for those that nothing else removes, by those that may.
     open_ = ~worse & ~gone
     rows, columns = np.flatnonzero(open_.any(axis=1)), np.flatnonzero(open_.any(axis=0))

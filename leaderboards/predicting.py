@@ -108,7 +108,7 @@ def computed(work: Work, arithmetic: Arithmetic) -> tuple[Counter[str], float]:
 def floors(stages: Iterable[tuple[Work, Arithmetic]], peak: MachinePeak) -> dict[str, float] | None:
     """Seconds at least, by kind of efficiency; None where the machine has no peak for a type. A stage bound by its
     traffic shares that time out as its arithmetic would have been."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for work, arithmetic in stages:
         flops, moved = computed(work, arithmetic)
         if (least := floor_s(flops, moved, peak)) is None:

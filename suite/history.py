@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -141,7 +142,13 @@ def _take(held: dict[tuple, tuple[Measurement, Path]], contents: Contents, path:
     return said
 
 
-def read_session(path: Path) -> History:
+class Readable(Protocol):
+    """A file, or what stands for one."""
+
+    def read_text(self, encoding: str) -> str: ...
+
+
+def read_session(path: Readable) -> History:
     """The measurements of one file. HistoryError when it is no such file."""
     try:
         found = _read_file(path)
@@ -161,7 +168,7 @@ def parse(text: str) -> object:
         raise Unparsable(f"not JSON: {error}") from None
 
 
-def data_of(path: Path) -> object:
+def data_of(path: Readable) -> object:
     """A file's JSON. Unparsable, in words, where it is none."""
     text = path.read_text(encoding="utf-8")
     try:
@@ -170,7 +177,7 @@ def data_of(path: Path) -> object:
         return parse(text)
 
 
-def _read_file(path: Path) -> Contents:
+def _read_file(path: Readable) -> Contents:
     """The cells of a file that can be read, and a line for each that cannot. An error when none can."""
     data = data_of(path)
     if _is_published_table(data):
@@ -198,8 +205,10 @@ def _read_file(path: Path) -> Contents:
     return found
 
 
-def cells_of(data: dict) -> list:
-    """The records in a file's JSON: of a session, or the one of a journal."""
+def cells_of(data: object) -> list:
+    """The records in a file's JSON: of a session, or the one of a journal. ValueError where it is neither."""
+    if not isinstance(data, dict):
+        raise ValueError("neither a measurement nor a pytest-benchmark file")
     cells = [data] if "configuration" in data else data.get(CELLS, [])
     if not isinstance(cells, list):
         raise ValueError(f"{CELLS}: expected a list")

@@ -75,11 +75,14 @@ class Borrowed(Record):
     scored_here: Count  # prompts, each as in that session
 
 
+NonInferiority = Literal["non-inferior", "inferior", "open"]
+
+
 class Stopped(Record):
     """Scoring that ended when it knew: `suite/judging/stopping.py`."""
 
     why: Literal["decided", "time", "all prompts"]
-    verdict: Literal["non-inferior", "inferior", "open"] | None  # None: there was no reference to hold it against
+    verdict: NonInferiority | None  # None: there was no reference to hold it against
     gallery: int = Field(ge=2, le=3001)  # in which a hit was asked for
     margin: Fraction  # of the hit rate
     pairs: Count  # prompts that both were scored on

@@ -42,6 +42,7 @@ from suite.outcomes import Interval as Interval
 from suite.outcomes import KeptObject as KeptObject
 from suite.outcomes import MeshFacts as MeshFacts
 from suite.outcomes import MeshGate as MeshGate
+from suite.outcomes import NonInferiority as NonInferiority
 from suite.outcomes import PromptOutcome as PromptOutcome
 from suite.outcomes import Quality as Quality
 from suite.outcomes import Record as Record
@@ -347,7 +348,7 @@ class PublishedRow(Record):
     quality_difference: Difference | None = None  # r_precision minus the reference's, on the same prompts
     quality_difference_low: Difference | None = None
     quality_difference_high: Difference | None = None
-    quality_verdict: Literal["non-inferior", "inferior", "open"] | None = None  # where scoring ended when it knew
+    quality_verdict: NonInferiority | None = None  # where scoring ended when it knew
     extrapolated: bool = False
     simulated: bool = False
     smoke: bool = False

@@ -203,11 +203,8 @@ def test_what_was_not_measured_now_has_no_verdict():
 
 
 def test_one_verdict_of_several_is_the_one_to_look_at_first():
-    def made(*found: Verdict) -> list[Change]:
-        return [Change("q", verdict, None, "r") for verdict in found]
-
-    assert overall(made(Verdict.PASS, Verdict.REGRESSED, Verdict.UNCERTAIN)) == Verdict.REGRESSED
-    assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.UNCERTAIN)) == Verdict.UNCERTAIN
-    assert overall(made(Verdict.PASS, Verdict.IMPROVED, Verdict.NO_BASELINE)) == Verdict.IMPROVED
-    assert overall(made(Verdict.PASS, Verdict.NO_BASELINE)) == Verdict.PASS
-    assert overall(made(Verdict.NO_BASELINE)) == overall([]) == Verdict.NO_BASELINE
+    assert overall([Verdict.PASS, Verdict.REGRESSED, Verdict.UNCERTAIN]) == Verdict.REGRESSED
+    assert overall([Verdict.PASS, Verdict.IMPROVED, Verdict.UNCERTAIN]) == Verdict.UNCERTAIN
+    assert overall([Verdict.PASS, Verdict.IMPROVED, Verdict.NO_BASELINE]) == Verdict.IMPROVED
+    assert overall([Verdict.PASS, Verdict.NO_BASELINE]) == Verdict.PASS
+    assert overall([Verdict.NO_BASELINE]) == overall([]) == Verdict.NO_BASELINE

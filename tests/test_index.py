@@ -320,9 +320,16 @@ def test_broken_files_of_ours_are_set_aside_through_the_index_too(files, monkeyp
     same(files)
 
 
-def test_a_file_that_changed_while_it_was_looked_at_is_said(files):
+@pytest.mark.parametrize("now", [None, "[]", "{", '{"benchmarks": [], "cells": [7]}', "gone"])
+def test_a_file_that_changed_while_it_was_looked_at_is_said(files, now):
     kept = [m for m in indexed(files).measurements if m.session == "night-2"]
-    session_file(files / "laptop" / "0002_night.json", [measurement(session="other")])
+    path = files / "laptop" / "0002_night.json"
+    if now is None:
+        session_file(path, [measurement(session="other")])
+    elif now == "gone":
+        path.unlink()
+    else:
+        path.write_text(now)
     assert kept[0].latency.median.value == 2.0  # at hand
     with pytest.raises(HistoryError, match="0002_night.json: changed while it was looked at"):
         _ = kept[0].latency.samples_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -242,7 +242,7 @@ def show_nothing(device: str) -> None:
         st.info(f"`{device}` is no device of this suite; only published figures name it.", icon=":material/info:")
 
 
-def show_link(state: dict[str, object], digest: str) -> None:
+def show_link(state: Mapping[str, object], digest: str) -> None:
     with st.popover("Link to exactly this view", icon=":material/link:"):
         st.caption(
             "Every choice and the data's hash, also where a choice is the default and so not in the address bar."

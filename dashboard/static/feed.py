@@ -8,7 +8,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from dashboard.changes import NAMES, Change, regressions, size_said, state
-from dashboard.commits import told
+from dashboard.commits import told_of
 from suite.records import Measurement
 
 ATOM = "http://www.w3.org/2005/Atom"
@@ -46,8 +46,8 @@ def _entry(feed: ElementTree.Element, page: str, change: Change, missing: frozen
     _add(entry, "published", change.told.measured_at)
     _add(entry, "updated", (change.healed or change.told).measured_at)
     _add(entry, "link", rel="alternate", type="text/html", href=f"{quote(page)}#changes")
-    good = told(change.last_good and change.last_good.commit, missing)
-    said = [f"Last good commit {good}, first bad {told(m.commit, missing)}.", f"Now: {state(change)}."]
+    good, bad = told_of(change.last_good, missing), told_of(m, missing)
+    said = [f"Last good commit {good}, first bad {bad}.", f"Now: {state(change)}."]
     _add(entry, "content", " ".join(said + ([m.reason] if m.reason else [])), type="text")
 
 

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             def keep(results: list[Confirmed]) -> None:
                 if options.json is not None:
-                    known = {"configurations": results, "verdict": overall(results)}
+                    known = {"configurations": results, "verdict": overall(one.verdict for one in results)}
                     write_atomically(options.json, whole.model_copy(update=known).model_dump_json(indent=1) + "\n")
 
             try:
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UnknownName, BoardBusy, HistoryError, OSError) as error:
         print(f"python -m suite.confirm: {error}", file=sys.stderr)
         return 2
-    verdict = overall(results)
+    verdict = overall(one.verdict for one in results)
     print(f"{verdict.value}: {len(results)} configuration" + "s" * (len(results) != 1))
     return EXIT.get(verdict, 0)
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from suite.catalogue.devices import Device
 from suite.confirm.processes import Driven, DriverFailed, Side, TimeIsUp
-from suite.confirm.records import Compared, Confirmed
+from suite.confirm.records import Compared, Confirmed, Quantity, StopReason
 from suite.confirm.turns import (
     MIN_PAIRS,
     MIN_TURNS,
@@ -95,7 +95,7 @@ def compare(plan: Plan, head: Side, base: Side, rules: Rules, progress: Callable
     return judged(plan.configuration.id, found, rules, stop, reason, time.monotonic() - started)
 
 
-def enough(found: Found, rules: Rules) -> str | None:
+def enough(found: Found, rules: Rules) -> StopReason | None:
     """Why no more pairs are needed; None where they are."""
     judged_by = [(found.latency_ratios, rules.tolerance)]
     if rules.memory:
@@ -160,11 +160,11 @@ def add(found: Found, loaded: dict[str, dict], turns: dict[str, list[dict]], sec
 
 
 def judged(
-    configuration: str, found: Found, rules: Rules, stop: str, reason: str | None, elapsed_s: float
+    configuration: str, found: Found, rules: Rules, stop: StopReason, reason: str | None, elapsed_s: float
 ) -> Confirmed:
     """The verdict of what was found, whether or not it came to its end."""
     compared = []
-    quantities = [("latency_s", found.latency_ratios, rules.tolerance)]
+    quantities: list[tuple[Quantity, list[float], float]] = [("latency_s", found.latency_ratios, rules.tolerance)]
     if rules.memory:
         quantities.append(("peak_memory_bytes", found.memory_ratios, MEMORY_TOLERANCE))
     for quantity, ratios, tolerance in quantities:
@@ -182,7 +182,7 @@ def judged(
         )
     return Confirmed(
         configuration=configuration,
-        verdict=overall(compared),
+        verdict=overall(quantity.verdict for quantity in compared),
         stop_reason=stop,
         reason=reason,
         pairs=len(found.latency_ratios),

@@ -6,11 +6,14 @@ from typing import Literal
 
 from suite.records import SCHEMA_VERSION, Interval, Record, Verdict
 
+Quantity = Literal["latency_s", "peak_memory_bytes"]
+StopReason = Literal["precision", "decided", "time", "failed"]
+
 
 class Compared(Record):
     """One quantity, head against base."""
 
-    quantity: Literal["latency_s", "peak_memory_bytes"]
+    quantity: Quantity
     verdict: Verdict
     ratio: Interval | None  # head over base, over pairs of processes
     tolerance: float
@@ -23,7 +26,7 @@ class Confirmed(Record):
 
     configuration: str
     verdict: Verdict  # the worst of its quantities
-    stop_reason: Literal["precision", "decided", "time", "failed"]
+    stop_reason: StopReason
     reason: str | None = None  # why it could not go on, or not begin
     pairs: int = 0  # of processes
     turns: int = 0  # of both sides

@@ -6,13 +6,17 @@ NVML and torch number cards in orders of their own, so a card is known by its UU
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from suite.catalogue.devices import Device
 from suite.devices.backend import Board, NotHere, board_id, memory_of
 from suite.devices.health import Health
 from suite.devices.visible import Unresolved, bare, pci_place, text, visible_handles
 from suite.records import Energy, Memory
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -165,7 +169,7 @@ class Cuda:
         return [f"process {process.pid}" for process in found if process.pid != os.getpid()]
 
 
-def _asked(pynvml, question) -> str | None:
+def _asked(pynvml, question: Callable[[], T]) -> T | None:
     """What the driver says, or None where it keeps that to itself (containers, some chips)."""
     try:
         return question()

@@ -118,7 +118,7 @@ class Table:
         try:
             cells = self._cells(path)
             m = measurement_of(cells[number]) if number < len(cells) else None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise HistoryError(f"{path}: changed while it was looked at ({error}); try again") from error
         if m is None or any(getattr(m, name) != self.columns[name][line] for name in ("configuration", "measured_at")):
             raise HistoryError(f"{path}: changed while it was looked at; try again")

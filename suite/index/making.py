@@ -107,9 +107,9 @@ class _Helper:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         }
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
         try:
-            self.process = subprocess.Popen(command, env=environment, **pipes)
+            self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere)
         except OSError:
             self.process = None
             return

@@ -16,9 +16,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pyarrow
 import pydantic
@@ -127,7 +128,7 @@ class _Index:
             with contextlib.suppress(OSError):
                 passing.unlink()
 
-    def contents(self, folder: Path, order: Sequence[Path]) -> Iterator[tuple[Path, Contents]]:
+    def contents(self, folder: Path, order: Iterable[Path]) -> Iterator[tuple[Path, Contents]]:
         """Of each file, as if it had just been read."""
         table, starts, start = Table(self.table), {}, 0
         for name, facts in self.files.items():
@@ -141,7 +142,7 @@ class _Index:
                 continue
             facts = self.files[name]
             lines = range(starts[name], starts[name] + facts["lines"])
-            found = _contents(facts, [Line(table, line, path) for line in lines])
+            found = _contents(facts, cast(list[Measurement], [Line(table, line, path) for line in lines]))
             found.keys = keys[lines.start : lines.stop]
             yield path, found
 
@@ -152,7 +153,8 @@ def _updated(known: _Index, folder: Path, stats: dict[Path, Stat]) -> _Index:
     same = {n for n, path in names.items() if n in known.files and tuple(known.files[n]["stat"]) == stats[path]}
     if same == names.keys() == known.files.keys():
         return known  # without pyarrow's first array, for which it imports pandas
-    kept, start = [], 0  # first line and end of what stays, in few and long pieces
+    kept: list[list[int]] = []  # first line and end of what stays, in few and long pieces
+    start = 0
     for name, facts in known.files.items():
         end = start + facts["lines"]
         if name in same and kept and kept[-1][1] == start:

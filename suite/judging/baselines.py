@@ -15,7 +15,7 @@ session, and the reference's own by the canary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -159,11 +159,11 @@ def judge(measurement: Measurement, baseline: Baseline | None) -> list[Change]:
     return [change for change in found if change is not None]
 
 
-def overall(changes: Sequence[Change]) -> Verdict:
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
     """One verdict of several: the worst that needs somebody's eye."""
-    verdicts = {change.verdict for change in changes}
+    found = set(verdicts)
     order = (Verdict.REGRESSED, Verdict.UNCERTAIN, Verdict.IMPROVED, Verdict.PASS)
-    return next((verdict for verdict in order if verdict in verdicts), Verdict.NO_BASELINE)
+    return next((verdict for verdict in order if verdict in found), Verdict.NO_BASELINE)
 
 
 def _differences(now: Fingerprint, then: Fingerprint) -> str:

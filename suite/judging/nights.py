@@ -40,7 +40,9 @@ def judge_nights(values: Sequence[float], *, with_smallest: bool = True) -> Judg
         return Judged(Verdict.NO_BASELINE, RULE_NONE, reason)
     logs = [math.log(value) for value in values]
     up, down = evidence(logs), evidence([-log for log in logs])
-    smallest = tuple(smallest_change(logs, n) for n in (LENGTHS[0], LENGTHS[-1])) if with_smallest else (None, None)
+    smallest: tuple[float | None, float | None] = (None, None)
+    if with_smallest:
+        smallest = smallest_change(logs, LENGTHS[0]), smallest_change(logs, LENGTHS[-1])
     if up.fires or down.fires:
         worse = up.fires and not (down.fires and down.log_odds > up.log_odds)
         return _stepped(Verdict.REGRESSED if worse else Verdict.IMPROVED, up if worse else down, smallest)

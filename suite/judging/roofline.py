@@ -19,7 +19,7 @@ def compute_s(flops: Mapping[str, int], peak: MachinePeak) -> float | None:
     return sum(count / max(peak.flops_per_s[kind], float32) for kind, count in flops.items() if count)
 
 
-def floor_s(flops: Mapping[str, int], bytes_moved: int, peak: MachinePeak) -> float | None:
+def floor_s(flops: Mapping[str, int], bytes_moved: float, peak: MachinePeak) -> float | None:
     """Seconds that the work takes at least: its arithmetic or its traffic, whichever is longer."""
     arithmetic = compute_s(flops, peak)
     return None if arithmetic is None else max(arithmetic, bytes_moved / peak.bytes_per_s)

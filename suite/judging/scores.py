@@ -53,14 +53,14 @@ def _recognized(outcomes: Sequence[PromptOutcome], gallery: int, anytime: bool) 
     return _share((share == 1 for share in shares.values()), anytime)
 
 
-def attributes_kept(outcomes: Iterable[PromptOutcome], anytime: bool = False) -> dict[str, Interval]:
+def attributes_kept(outcomes: Iterable[PromptOutcome], anytime: bool = False) -> dict[Attribute, Interval]:
     """By attribute, the share of objects that keep it. One that no prompt has is left out."""
     found = [kept(o) for o in outcomes]
     shares = {name: _share((one[name] for one in found if name in one), anytime) for name in ATTRIBUTES}
     return {name: share for name, share in shares.items() if share is not None}
 
 
-def kept(outcome: PromptOutcome) -> dict[str, bool]:
+def kept(outcome: PromptOutcome) -> dict[Attribute, bool]:
     """Whether an object keeps each attribute of its prompt. It loses the one whose near miss the judge takes it for.
 
     Only that one: of an object in the wrong colour the judge no longer tells the shapes apart either, so near misses of

@@ -16,7 +16,7 @@ from suite.judging.borrowing import Committed
 from suite.judging.intervals import CONFIDENCE
 from suite.judging.paired_quality import outcome_pairs
 from suite.judging.scores import summarize
-from suite.records import GALLERY_SIZE, PromptOutcome, Quality, Stopped
+from suite.records import GALLERY_SIZE, NonInferiority, PromptOutcome, Quality, Stopped
 
 MARGIN = 0.03  # of the hit rate, which is as much as a person would hardly miss
 DECIDED = ("inferior", "non-inferior")
@@ -34,8 +34,8 @@ class Stopping:
     reference: Committed | None = None
 
 
-def verdict(pairs: Sequence[tuple[bool, bool]]) -> str:
-    """(recipe hits, reference hits) [prompts] -> inferior, non-inferior or open."""
+def verdict(pairs: Sequence[tuple[bool, bool]]) -> NonInferiority:
+    """Of (recipe hits, reference hits) [prompts]."""
     if not pairs or anytime.p_value(pairs, -MARGIN) > 1 - CONFIDENCE:
         return "open"
     won = sum(here and not there for here, there in pairs) - sum(there and not here for here, there in pairs)
@@ -69,9 +69,8 @@ class Clerk:
     def concluded(self, quality: Quality, most: int) -> Quality:
         """The quality with where and why it stopped, its intervals made to bear that. most: prompts there were."""
         pairs, found = self._pairs(quality.outcomes), self._verdict(quality.outcomes)
-        ended = "all prompts" if len(quality.outcomes) >= most else "time"
         stopped = Stopped(
-            why="decided" if found in DECIDED else ended,
+            why="decided" if found in DECIDED else "all prompts" if len(quality.outcomes) >= most else "time",
             verdict=found,
             gallery=self._asked.gallery,
             margin=MARGIN,
@@ -87,5 +86,5 @@ class Clerk:
             return []
         return outcome_pairs(outcomes, self._reference.outcomes, self._asked.gallery)
 
-    def _verdict(self, outcomes: Sequence[PromptOutcome]) -> str | None:
+    def _verdict(self, outcomes: Sequence[PromptOutcome]) -> NonInferiority | None:
         return verdict(self._pairs(outcomes)) if self._reference is not None else None

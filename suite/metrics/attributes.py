@@ -12,6 +12,7 @@ from torch import Tensor
 
 from suite.metrics.gallery_cache import kept_captions
 from suite.metrics.judges import Recognizer
+from suite.records import Attribute
 from suite.scenes.captions import Scene
 from suite.scenes.near_misses import near_misses
 
@@ -20,7 +21,7 @@ NO_SCENES = "only captions of the embedded grammar have near misses"
 
 def attribute_margins(
     recognizer: Recognizer, pictures: Tensor, own: Tensor, prompts: Sequence[str], scenes: Mapping[str, Scene]
-) -> list[dict[str, float] | None]:
+) -> list[dict[Attribute, float] | None]:
     """For each object, by attribute, its own caption's lead over the best near miss (cosines).
 
     pictures: unit vectors [B, width]; own: their cosines with their own captions [B]. None for a prompt that is no
@@ -34,7 +35,7 @@ def attribute_margins(
     vectors = kept_captions(recognizer.name, key, len(captions), lambda: recognizer.captions(captions))
     found, start = [], 0
     for picture, cosine, by_attribute in zip(pictures, own, asked):
-        margins = {}
+        margins: dict[Attribute, float] = {}
         for attribute, some in by_attribute.items():
             best = (vectors[start : start + len(some)] @ picture).amax()
             margins[attribute] = round((cosine - best).item(), 5)

@@ -60,7 +60,7 @@ class Judge:
     @property
     def second_name(self) -> str | None:
         """Of the judge that is asked beside this one."""
-        return self._second and self._second.name
+        return None if self._second is None else self._second.name
 
     @torch.inference_mode()
     def score(self, objects: Objects, prompts: list[str]) -> list[PromptOutcome]:

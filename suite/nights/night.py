@@ -124,7 +124,8 @@ def _series(series: Series, with_smallest: bool) -> Finding:
     since = judged.nights or 1
     if judged.rule in (RULE_NIGHT, RULE_FEW):
         since = _as_far_back(values, since)
-    then = nights[-1 - since].measurement if len(nights) > since else series.before and series.before.measurement
+    night = nights[-1 - since] if len(nights) > since else series.before
+    then = None if night is None else night.measurement
     if judged.verdict == Verdict.NO_BASELINE and series.before is not None:
         moved = series.newest.value / series.before.value
         judged = replace(judged, reason=f"{judged.reason}; ×{moved:.3f} of the last night under other conditions")
@@ -262,7 +263,7 @@ def _canaries(measurements: Iterable[Measurement]) -> dict[str, float]:
 
 
 def _canary_ratio(finding: Finding, canaries: Mapping[str, float]) -> float | None:
-    then = finding.then and canaries.get(finding.then.session)
+    then = None if finding.then is None else canaries.get(finding.then.session)
     now = canaries.get(finding.now.session)
     return None if then is None or now is None else now / then
 

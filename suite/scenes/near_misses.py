@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from suite.records import Attribute
 from suite.scenes.captions import COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, SYMMETRIC, Scene
 
-OF_A_THING = {"colour": COLOURS, "shape": SHAPES, "size": SIZES}
+OF_A_THING: dict[Attribute, tuple[str, ...]] = {"colour": COLOURS, "shape": SHAPES, "size": SIZES}
 
 
-def near_misses(scene: Scene) -> dict[str, list[str]]:
+def near_misses(scene: Scene) -> dict[Attribute, list[str]]:
     """By attribute, every caption that differs from the scene's in it alone; an attribute that it lacks is left out.
 
     One thing's colour, shape or size is another; the relation is another, or the two things change places; of equal

@@ -48,14 +48,13 @@ class SessionOptions:
     def from_pytest(cls, config: pytest.Config, default_smoke: bool = False) -> SessionOptions:
         asked = config.getoption
         prompts, outcomes, budget_s = asked("quality_prompts"), asked("outcomes"), asked("time_budget")
-        prompts = FULL_PROMPTS if prompts is None else prompts
-        automatic = prompts in AUTOMATIC
+        gallery = AUTOMATIC.get(prompts)  # where it is a word
         usual_s = SMOKE_TIME_BUDGET_S if default_smoke else TIME_BUDGET_S
         return cls(
             weights=asked("weights"),
-            quality_prompts=MOST_PROMPTS if automatic else prompts,
+            quality_prompts=MOST_PROMPTS if gallery else FULL_PROMPTS if prompts is None else prompts,
             samples=asked("samples"),
-            stopping=Stopping(AUTOMATIC[prompts], asked("quality_time") or QUALITY_TIME_S) if automatic else None,
+            stopping=Stopping(gallery, asked("quality_time") or QUALITY_TIME_S) if gallery else None,
             borrows=default_smoke and asked("samples") == 1 if outcomes is None else outcomes == "committed",
             prompts=None if asked("prompts") is None else asked("prompts").resolve(),
             judge=asked("judge"),

@@ -9,6 +9,7 @@ import json
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from suite.building import build
 from suite.catalogue.models import MODELS
@@ -34,7 +35,8 @@ def points_of(pipeline: Pipeline, prompts: list[str]) -> torch.Tensor:
 
 def main() -> None:
     prompts = list(load_prompts("embedded").prompts[:KEPT])
-    tensors, weights = {}, {}
+    tensors: dict[str, Tensor] = {}
+    weights: dict[str, str] = {}
     for model in (name for name, entry in MODELS.items() if entry.weights == ("embedded",)):
         pipeline = fp32_of(model)
         weights[model] = pipeline.weights_sha256
