@@ -14,6 +14,7 @@ from suite.metrics.latency import (
     MAX_ROUNDS,
     MIN_ROUNDS,
     TARGET,
+    Rounds,
     StageClock,
     measure_latency,
     stop_reason,
@@ -107,12 +108,26 @@ class Work:
 )
 def test_measuring_stops_for_each_of_the_three_reasons(monkeypatch, durations, budget, reason, rounds):
     work, seen = Work(monkeypatch, durations), []
-    latency = measure_latency(work, work.synchronize, first_call_s=9.0, time_budget_s=budget, progress=seen.append)
+
+    def between(rounds: Rounds) -> None:
+        seen.append(len(rounds.samples_s))
+
+    latency = measure_latency(work, work.synchronize, first_call_s=9.0, time_budget_s=budget, between=between)
     assert (latency.stop_reason, len(latency.samples_s)) == (reason, rounds)
     assert latency.samples_s == pytest.approx(durations[:rounds])
     assert seen == list(range(1, rounds + 1))
     assert latency.first_call_s == 9.0  # kept apart: no sample
     assert latency.median == latency_interval(latency.samples_s)
+
+
+def test_what_is_done_between_two_rounds_takes_nothing_from_the_time_budget(monkeypatch):
+    work = Work(monkeypatch, samples(SHAKY, 30))
+
+    def between(rounds: Rounds) -> None:
+        work.now += 100.0
+
+    latency = measure_latency(work, work.synchronize, first_call_s=1, time_budget_s=6, between=between)
+    assert (latency.stop_reason, len(latency.samples_s)) == ("time", 6)
 
 
 def test_the_stages_of_each_sample_are_kept_and_add_up(monkeypatch):

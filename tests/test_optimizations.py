@@ -274,7 +274,8 @@ def built(graph_cache) -> dict[str, tuple[Pipeline, int]]:
             if name == "compile":  # takes longer than all others: tests/test_techniques_compiled.py
                 continue
             try:
-                worker.measure(Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0), None, answers)
+                job = Job(find(f"point-e-nano-text/{name}@cpu"), "embedded", quality_prompts=0)
+                worker.measure(job, None, None, answers)
             except UnsupportedRecipe:
                 continue
             found[name] = made[-1], told["parameters"]

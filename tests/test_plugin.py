@@ -125,7 +125,18 @@ def test_a_run_is_saved_listed_and_compared(bench):
     assert compared.returncode == 0 and "steps-4@cpu" in compared.stdout
 
 
-def test_a_ratio_is_to_the_timing_of_the_reference_before_it(bench):
+def test_a_ratio_is_to_the_reference_timed_in_turn_with_the_cell(bench):
+    cells = [CELL.format(name) for name in ("steps-4", "distilled-2")]
+    result = bench(*cells, *FAST, "--benchmark-save=turns")
+    assert result.returncode == 0, result.stdout
+    (path,) = bench.folder.glob("*.json")
+    first, second = json.loads(path.read_text())["cells"]
+    assert first["reference"]["configuration"] == "point-e-nano-text/fp32@cpu"
+    moments = [cell["reference"]["measured_at"] for cell in (first, second)]
+    assert moments[0] < first["measured_at"] < moments[1] < second["measured_at"]
+
+
+def test_else_a_ratio_is_to_the_timing_of_the_reference_before_it(bench):
     cells = [CELL.format(name) for name in ("steps-4", "distilled-2")]
     result = bench("-p", "tests.old_at_once", *cells, *FAST, "--benchmark-save=slow")
     assert result.returncode == 0, result.stdout
@@ -135,7 +146,7 @@ def test_a_ratio_is_to_the_timing_of_the_reference_before_it(bench):
     first, second = (cell["reference"] for cell in held.values())
     assert first["configuration"] == second["configuration"] == "point-e-nano-text/fp32@cpu"
     assert first["measured_at"] < second["measured_at"]
-    assert "point-e-nano-text/fp32@cpu was timed 2 times, " in result.stdout
+    assert re.search(r"point-e-nano-text/fp32@cpu took .* in 2 timings: ", result.stdout)
 
 
 def other_budgets(folder: Path, **recipes: dict[str, float]) -> dict[str, str]:

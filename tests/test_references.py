@@ -122,5 +122,5 @@ def test_the_table_says_how_far_the_machine_moved():
         for name, held in (("steps-8", fast), ("steps-4", slow), ("onnx", slow))
     ]
     (line,) = reference_notes(cells)
-    assert line.startswith(f"{MODEL}/fp32@cpu was timed 2 times, 1 ±") and " to 2 ±" in line
+    assert line.startswith(f"{MODEL}/fp32@cpu took 1 ±") and " to 2 ±" in line and " in 2 timings: " in line
     assert reference_notes(cells[1:]) == []

@@ -95,14 +95,14 @@ def measure_latency(
     *,
     first_call_s: float,
     time_budget_s: float,
-    progress: Callable[[int], None] = lambda rounds: None,
+    between: Callable[[Rounds], None] = lambda rounds: None,
     witness: Witness | None = None,
 ) -> Latency:
     """Repeat `call` until its median is known to ±2 %, at 20 rounds, or when the time is used up (5 rounds at least
     unless that takes three times the budget). What the witness calls disturbed is replaced, as often as `Rounds` lets
-    it be."""
+    it be. between: called after each round; its time is not of the budget."""
     rounds = Rounds()
-    started = time.perf_counter()
+    started = time.perf_counter()  # later by what `between` takes
     reason = None
     while reason is None:
         if witness is not None:
@@ -115,8 +115,9 @@ def measure_latency(
             witness.set_aside()
         else:
             rounds.keep(total, spent, why)
-        progress(len(rounds.samples_s))
-        elapsed = time.perf_counter() - started
+        elapsed, paused = time.perf_counter() - started, time.perf_counter()
+        between(rounds)
+        started += time.perf_counter() - paused
         if rounds.samples_s:
             reason = stop_reason(rounds.samples_s, elapsed, time_budget_s)
     samples, names = rounds.samples_s, dict.fromkeys(name for spent in rounds.stages_s for name in spent)

@@ -269,16 +269,22 @@ class Bench:
         return measurement.model_copy(update={"smoke": not plan.configuration.unsupported})
 
     def _measured(self, plan: Plan) -> Measurement:
-        """Beside its reference: that is timed before it, where the session has none yet or only an old one."""
+        """With its reference: timed in turn with it, or else before it, where the session has none yet or only an old
+        one."""
         configuration = plan.configuration
-        reference = self.references.of(plan, self.recorder.measurements.get(configuration.reference.id))
+        known = self.recorder.measurements.get(configuration.reference.id)
+        in_turn = execution.is_beside(self._job(plan))
+        reference = None if in_turn else self.references.of(plan, known)
         began_s = time.monotonic()
         measurement = _marked_smoke(self._run(plan))
         if configuration.is_reference:
             self.references.take(configuration, measurement, began_s)
         if measurement.status == Status.THROTTLED or measurement.latency is None:
-            return measurement
-        reference = as_reference(measurement) if configuration.is_reference else reference
+            return measurement.model_copy(update={"reference": None})
+        if configuration.is_reference:
+            reference = as_reference(measurement)
+        elif in_turn:  # where that came to nothing, the reference says why
+            reference = measurement.reference or self.references.of(plan, known)
         return measurement.model_copy(update={"reference": reference})
 
     def _hold_against_original(self, configuration: Configuration) -> None:

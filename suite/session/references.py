@@ -1,8 +1,9 @@
-"""What the ratios of a session are taken to: the latency of each model's reference, timed in that session.
+"""What ratios are taken to where the reference is not timed in turn with the cell (`suite.metrics.beside`): the latency
+of each model's reference, timed in that session.
 
 A shared processor is another one after a while. In a session of half an hour `shap-e-nano-text/fp32` took 0.84 s at the
-start, and a recipe that does the same work and a little less 1.08 s at the end: ×0.78. So the reference is timed again
-once it is old, and each ratio is one of two timings near each other.
+start, and a recipe that does the same work and a little less 1.08 s at the end: ×0.78. So there the reference is timed
+again once it is old.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def reference_notes(measurements: Iterable[Measurement]) -> list[str]:
         if len(by_time) > 1:
             low, high = (pick(by_time.values(), key=lambda latency: latency.value) for pick in (min, max))
             ends = f"{seconds(low)} to {seconds(high)}"
-            lines.append(f"{name} was timed {len(by_time)} times, {ends}: each speed-up is to the timing before it")
+            lines.append(f"{name} took {ends} in {len(by_time)} timings: each speed-up is to the one beside its cell")
     return lines
 
 

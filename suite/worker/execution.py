@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -47,12 +49,15 @@ def measure(
     timeout_s: float = TIMEOUT_S,
     progress: Progress = lambda phase, fraction: None,
 ) -> Measurement:
-    """Run one job in a fresh worker, whose helpers score beside it. Crash, lack of memory and hang become statuses;
-    nothing raises but Ctrl-C."""
+    """Run one job in a fresh worker, beside which the reference is timed and helpers score. Crash, lack of memory and
+    hang become statuses; nothing raises but Ctrl-C."""
     configuration = job.configuration
     launcher = launcher_of(configuration.device)
-    with Crew(job) as crew:
-        parts, status, reason = _ask(launcher, "measure", (job, crew.lead), timeout_s, progress, crew.start)
+    with Crew(job) as crew, ReferenceBeside(job) as reference:
+        start = {"help": crew.start, "reference": reference.start}
+        parts, status, reason = _ask(
+            launcher, "measure", (job, crew.lead, reference.others), timeout_s, progress, start
+        )
     artefacts = {name: _relative(Path(path)) for name, path in parts.pop("artefacts", {}).items()}
     kept = {"smoke": smoke, "extrapolated": job.extrapolate}
     told = {"session": session, "board": board, "weights": job.weights}
@@ -144,6 +149,50 @@ class Crew:
             end.close()
 
 
+class ReferenceBeside:
+    """The process that makes the reference's objects in turn with a cell's: started when its worker asks, gone with it.
+    `others` is the worker's end of the pipe to it; None where there is to be none (`is_beside`)."""
+
+    def __init__(self, job: Job):
+        self._job = replace(job, configuration=job.configuration.reference)
+        self.others: Connection | None = None
+        self._own: Connection | None = None
+        if is_beside(job):
+            self.others, self._own = Pipe()
+        self._started: Started | None = None
+
+    def __enter__(self) -> ReferenceBeside:
+        return self
+
+    def start(self) -> None:
+        if self._own is None or self.others is None:
+            return
+        with contextlib.suppress(EOFError, OSError):  # then nobody answers, and the cell is timed alone
+            launcher = launcher_of(self._job.configuration.device)
+            self._started = launcher.start("make_beside", (self._job, self._own))
+        for end in (self._own, self.others):
+            end.close()  # each is one process's alone, so that its end is noticed
+
+    def __exit__(self, *error: object) -> None:
+        if self._started is not None:
+            self._started.end()
+        for end in (self._own, self.others):
+            if end is not None:
+                end.close()
+
+
+def is_beside(job: Job) -> bool:
+    """Whether a cell's reference is timed in turn with it: where others may compute as well, so that the machine is not
+    the same a minute later. Full-size models take the memory that another process would need."""
+    configuration = job.configuration
+    return (
+        configuration.device.limits_travel
+        and launcher_of(configuration.device).shares_pipes
+        and not (configuration.is_reference or configuration.optimization.simulated)
+        and not (configuration.model.full_size or job.extrapolate)
+    )
+
+
 def _helpers(job: Job) -> int:
     """Full-size models take the memory that another process would need."""
     if job.configuration.model.full_size:
@@ -157,7 +206,7 @@ def _ask(
     asked: tuple,
     timeout_s: float,
     progress: Progress = lambda phase, fraction: None,
-    start_helpers: Callable[[], None] = lambda: None,
+    start: Mapping[str, Callable[[], None]] = {},
 ) -> Answer:
     """Let a fresh worker do one of `suite.worker.process`'s tasks; it is gone when this returns."""
     try:
@@ -165,7 +214,7 @@ def _ask(
     except (EOFError, OSError) as error:
         return {}, Status.CRASHED, f"no worker could be started: {type(error).__name__}: {error}"
     try:
-        return _listen(started, timeout_s, progress, start_helpers)
+        return _listen(started, timeout_s, progress, start)
     finally:
         started.end()
 
@@ -174,9 +223,10 @@ def _listen(
     started: Started,
     timeout_s: float,
     progress: Progress,
-    start_helpers: Callable[[], None],
+    start: Mapping[str, Callable[[], None]],
 ) -> Answer:
-    """Collect the worker's parts until it ends, sleeping in the kernel meanwhile."""
+    """Collect the worker's parts until it ends, sleeping in the kernel meanwhile. start: processes beside it, by the
+    word that it calls for them with."""
     parts: dict[str, Any] = {}
     phase = "starting"
     sentinel = getattr(started.process, "sentinel", None)
@@ -195,8 +245,8 @@ def _listen(
                     progress(phase, fraction)
                 case "part", str(field), value:
                     parts[field] = value
-                case "help", *_:
-                    start_helpers()
+                case [str(word)] if word in start:
+                    start[word]()
                 case "end", Status() as status, reason:
                     return parts, status, reason
                 case other:

@@ -30,7 +30,7 @@ class Job:
 
 class Answers:
     """The worker's end of the pipe: ("phase", text, fraction or None), ("part", field, value), ("help",) when its
-    helpers may start, ("end", status, reason)."""
+    helpers may start, ("reference",) when the process beside it may, ("end", status, reason)."""
 
     def __init__(self, pipe: Connection):
         self._pipe = pipe
@@ -43,6 +43,9 @@ class Answers:
 
     def call_for_help(self) -> None:
         self._pipe.send(("help",))
+
+    def call_for_reference(self) -> None:
+        self._pipe.send(("reference",))
 
     def end(self, status: Status, reason: str | None = None) -> None:
         self._pipe.send(("end", status, reason))

@@ -19,7 +19,9 @@ from suite import sheets
 from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
 from suite.devices.health import Watch
 from suite.judging.borrowing import Committed, with_borrowed
+from suite.judging.intervals import latency_interval
 from suite.judging.stopping import Clerk
+from suite.metrics.beside import Beside
 from suite.metrics.canary import Canary
 from suite.metrics.cost import measure_cost
 from suite.metrics.extrapolation import (
@@ -31,7 +33,7 @@ from suite.metrics.extrapolation import (
     only_first_calls,
 )
 from suite.metrics.keeping import keep_objects
-from suite.metrics.latency import StageClock, measure_latency, time_call
+from suite.metrics.latency import Rounds, StageClock, measure_latency, time_call
 from suite.metrics.pictures import single_views
 from suite.metrics.quality import Judge, gallery_sha256
 from suite.metrics.scoring import BATCH_SIZE, measure_quality
@@ -42,7 +44,8 @@ from suite.models.checkpoints.embedded import WeightsAbsent
 from suite.models.finite import NotFinite
 from suite.models.pipeline import Objects, Pipeline, Stage
 from suite.objects import FOLDER
-from suite.records import Latency, PromptOutcome
+from suite.records import Latency, PromptOutcome, Reference
+from suite.worker.clock import now
 from suite.worker.job import Answers, Job
 
 WARM_UP_CALLS = 1
@@ -64,6 +67,7 @@ class Run:
     prompt: str  # that is timed
     meter: EnergyMeter | None = None
     canary: Canary | None = None  # timed beside the rounds, of a cell whose limit is in seconds and travels
+    beside: Beside | None = None  # the reference, timed in turn with it
     notes: list[str] = field(default_factory=list)  # of what was seen besides: for the latency's warnings
 
     def make(self, stage: Stage) -> Objects:
@@ -133,24 +137,32 @@ def faults_of(made: Any, rows: str = "points") -> list[str]:
 
 def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
     """Whole objects; returns the latency, and why it cannot be trusted."""
+    if run.beside is not None:
+        run.answers.call_for_reference()
     for _ in range(WARM_UP_CALLS):
         run.timed()
+    if run.beside is not None:
+        run.beside.wait()
     watch = Watch(run.backend)
 
-    def between(rounds: int) -> None:
+    def between(rounds: Rounds) -> None:
         if run.canary is not None:
             run.canary.run()
-        run.answers.phase("latency", rounds / 20)
+        if run.beside is not None:
+            run.beside.keep_up(sum(rounds.samples_s))
+        run.answers.phase("latency", len(rounds.samples_s) / 20)
 
     latency = measure_latency(
         run.make,
         run.backend.synchronize,
         first_call_s=first_call_s,
         time_budget_s=run.job.time_budget_s,
-        progress=between,
+        between=between,
         witness=watch,
     )
     throttle = watch.throttled()
+    if run.beside is not None:
+        reference_beside(run, run.beside)
     if run.canary is not None:
         run.answers.part("canary_s", run.canary.median_s)
     latency = warned(latency, [*watch.notes(), *run.notes])
@@ -159,6 +171,14 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
         latency = warned(latency, [unknown])
         run.answers.part("latency", latency)
     return latency, throttle
+
+
+def reference_beside(run: Run, beside: Beside) -> None:
+    """What was made in turn with the cell's rounds, if anything was."""
+    beside.finish(run.job.time_budget_s)
+    if beside.samples_s:
+        name, latency = run.job.configuration.reference.id, latency_interval(beside.samples_s)
+        run.answers.part("reference", Reference(configuration=name, latency=latency, measured_at=now()))
 
 
 def warned(latency: Latency, notes: list[str]) -> Latency:

@@ -22,6 +22,7 @@ from suite.devices.backend import Backend, Board, backend_of
 from suite.devices.cpu import threads
 from suite.devices.settings import settings
 from suite.judging.borrowing import Committed
+from suite.metrics.beside import CALM_S, Beside
 from suite.metrics.canary import Canary
 from suite.metrics.cost import stage_parameters
 from suite.metrics.scoring import score_part
@@ -87,8 +88,9 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
-    """Send the parts of a measurement; returns why the timing cannot be trusted, or None."""
+def measure(job: Job, lead: Lead | None, other: Connection | None, answers: Answers) -> str | None:
+    """Send the parts of a measurement; returns why the timing cannot be trusted, or None. other: the pipe to the
+    process that makes the reference's objects."""
     started = time.perf_counter()
     configuration = job.configuration
     backend = backend_of(configuration.device)
@@ -116,8 +118,9 @@ def measure(job: Job, lead: Lead | None, answers: Answers) -> str | None:
     answers.part("fingerprint", printed)
     beginning_s = time.perf_counter() - started
 
-    beside = canary if configuration.is_reference else None  # only its limit is in seconds
-    run = Run(job, pipeline, backend, answers, timing_prompt(configuration.model.prompts), meter, beside)
+    own = canary if configuration.is_reference else None  # only its limit is in seconds
+    beside = None if other is None else Beside(other)
+    run = Run(job, pipeline, backend, answers, timing_prompt(configuration.model.prompts), meter, own, beside)
     if not job.extra_stages:
         pipeline.extra_stages = ()
     throttle = latency = None
@@ -151,6 +154,21 @@ def help_scoring(job: Job, helper: Helper, answers: Answers) -> None:
     parts = parts_of(job.quality_prompts)
     for number in taken(helper.numbers):
         helper.answers.send((number, score_part(pipeline, judge, parts[number], batch_size(job), samples=job.samples)))
+
+
+def make_beside(job: Job, pipe: Connection, answers: Answers) -> None:
+    """Make and time an object of the reference whenever the worker of a cell asks. The first word says that it can."""
+    backend = backend_of(job.configuration.device)
+    pipeline = build(job.configuration, job.weights, backend.torch_device())
+    run = Run(job, pipeline, backend, answers, timing_prompt(job.configuration.model.prompts))
+    run.timed()
+    with contextlib.suppress(EOFError, OSError):  # the cell is done
+        pipe.send(None)
+        while True:
+            pipe.recv()
+            seconds, _ = run.timed()
+            time.sleep(CALM_S)
+            pipe.send(seconds)
 
 
 def identify(jobs: list[Job], answers: Answers) -> None:
