@@ -105,6 +105,11 @@ def test_which_cells_have_it_beside_them(cell, whether):
     assert execution.is_beside(replace(JOB, configuration=find(cell))) is whether
 
 
+def test_none_is_beside_where_threads_never_rest(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert not execution.is_beside(JOB)
+
+
 def measured(job: Job = JOB):
     return execution.measure(job, session="one", board="here")
 

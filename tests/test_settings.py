@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.devices.settings import settings
+from suite.devices.settings import settings, threads_rest
 from suite.records import Fingerprint
 
 from .factories import measurement
@@ -52,3 +52,17 @@ def test_a_fingerprint_without_settings_has_the_id_that_it_always_had_and_each_s
     assert made[0].id == "8b07c93569c4"  # as the version before had it
     assert Fingerprint.model_validate(made[0].model_dump(exclude={"settings"})) == made[0]
     assert len({one.id for one in made}) == 3
+
+
+@pytest.mark.parametrize(
+    "environment, rest",
+    [
+        ({}, True),
+        ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}, True),
+        ({"OMP_WAIT_POLICY": " active "}, False),
+        ({"GOMP_SPINCOUNT": "infinity"}, False),
+        ({"KMP_BLOCKTIME": "infinite"}, False),
+    ],
+)
+def test_threads_that_never_rest_are_told(environment, rest):
+    assert threads_rest(environment) is rest

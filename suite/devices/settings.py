@@ -20,6 +20,7 @@ THREADS = (  # https://gcc.gnu.org/onlinedocs/libgomp/Environment-Variables.html
     *("OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "OMP_SCHEDULE"),
     *("GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY", "KMP_BLOCKTIME", "KMP_AFFINITY", "KMP_LIBRARY"),
 )
+SPINS = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how long a thread without work spins
 KERNELS = (  # which instructions and which roundings the libraries may take
     *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"),
     *("MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "OPENBLAS_CORETYPE"),
@@ -42,6 +43,12 @@ def settings(environment: Mapping[str, str] = os.environ) -> str | None:
         digest = f" sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         text = text[: LENGTH - len(digest)] + digest
     return text or None
+
+
+def threads_rest(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether threads without work come to rest, and leave the processors to another process meanwhile."""
+    policy, *spins = (_value(name, environment.get(name, "")) for name in ("OMP_WAIT_POLICY", *SPINS))
+    return policy != "ACTIVE" and not any(spin.startswith("INFINIT") for spin in spins)
 
 
 def _value(name: str, text: str) -> str:

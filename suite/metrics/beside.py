@@ -1,8 +1,8 @@
 """The reference's objects beside a cell's rounds: made in turn with them, by a process of its own.
 
 A shared processor is another one a minute later: of `shap-e-nano-text/fp32`, timed every five minutes, an object took
-1.41, 1.57 and 1.51 s, and one of a recipe that does the same work 1.02 s between the last two. What is made in turn
-meets the same neighbours, so the ratio holds where the seconds do not. Without torch.
+1.41 to 1.57 s, and one of a recipe that does the same work 1.02 s between two such timings. What is made in turn meets
+the same neighbours, so the ratio holds where the seconds do not (docs/results.md). Without torch.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import time
 from multiprocessing.connection import Connection
 
-CALM_S = (
-    0.02  # after an object: for some milliseconds threads of OpenMP look for more, and would disturb the other side
-)
-PATIENCE_S = 300.0  # with the other process, for one object; loading is no part of it
+CALM_S = 0.02  # after an object: OpenMP's threads look for more for some milliseconds, and would disturb the other's
+PATIENCE_S = 300.0  # with the other process, to load its model and for each object
 ENOUGH = 5  # samples, as of a cell: fewer give a Student-t interval too wide to judge by
 
 

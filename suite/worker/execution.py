@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from suite.catalogue.devices import Device
 from suite.configurations import Configuration
 from suite.devices.backend import backend_of
+from suite.devices.settings import threads_rest
 from suite.metrics.sharing import Helper, Lead, fill, parts_of
 from suite.records import Fingerprint, Measurement, Status, first_error
 from suite.worker.clock import now
@@ -183,10 +184,12 @@ class ReferenceBeside:
 
 def is_beside(job: Job) -> bool:
     """Whether a cell's reference is timed in turn with it: where others may compute as well, so that the machine is not
-    the same a minute later. Full-size models take the memory that another process would need."""
+    the same a minute later. Not where each would compute beside the other's threads, which never rest, or beside the
+    memory of a full-size model."""
     configuration = job.configuration
     return (
         configuration.device.limits_travel
+        and threads_rest()
         and launcher_of(configuration.device).shares_pipes
         and not (configuration.is_reference or configuration.optimization.simulated)
         and not (configuration.model.full_size or job.extrapolate)
