@@ -184,15 +184,13 @@ def _read_file(path: Readable) -> Contents:
         return Contents()
     if isinstance(data, dict) and data.keys() == {MACHINE}:
         return Contents(machine=machine_of(data[MACHINE]))
-    if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
-        raise ValueError("neither a measurement nor a pytest-benchmark file")
-    found, errors = Contents(), []
-    if "configuration" not in data:  # else it is one journalled measurement
+    found, errors, cells = Contents(), [], cells_of(data)
+    if isinstance(data, dict) and "configuration" not in data:  # else it is one journalled measurement
         try:
             found.machine = machine_of(data[MACHINE]) if data.get(MACHINE) is not None else None
         except (ValueError, TypeError, RecursionError) as error:
             found.problems.append(f"{MACHINE}: {_why(error)}; its cells are read")
-    for number, cell in enumerate(cells_of(data)):
+    for number, cell in enumerate(cells):
         try:
             found.measurements.append(measurement_of(cell))
             found.cells[number] = cell
@@ -207,7 +205,7 @@ def _read_file(path: Readable) -> Contents:
 
 def cells_of(data: object) -> list:
     """The records in a file's JSON: of a session, or the one of a journal. ValueError where it is neither."""
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not {"configuration", "benchmarks"} & data.keys():
         raise ValueError("neither a measurement nor a pytest-benchmark file")
     cells = [data] if "configuration" in data else data.get(CELLS, [])
     if not isinstance(cells, list):

@@ -12,7 +12,8 @@ import pytest
 
 from suite.configurations import find
 from suite.metrics import beside
-from suite.metrics.beside import ENOUGH, Beside
+from suite.metrics.beside import Beside
+from suite.metrics.latency import MIN_ROUNDS
 from suite.records import Status
 from suite.worker import execution
 from suite.worker.job import Job
@@ -63,7 +64,7 @@ def test_a_fast_cell_waits_for_few_objects_and_in_the_end_there_are_enough():
         found.keep_up(0.02 * round_)
     assert len(found.samples_s) == 1
     found.finish(60.0)
-    assert len(found.samples_s) == ENOUGH
+    assert len(found.samples_s) == MIN_ROUNDS
 
 
 def test_they_take_no_longer_than_the_time_that_a_cell_has():
@@ -102,12 +103,12 @@ def test_one_that_never_came_is_not_waited_for():
     ],
 )
 def test_which_cells_have_it_beside_them(cell, whether):
-    assert execution.is_beside(replace(JOB, configuration=find(cell))) is whether
+    assert execution.is_beside(find(cell), extrapolate=False) is whether
 
 
 def test_none_is_beside_where_threads_never_rest(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert not execution.is_beside(JOB)
+    assert not execution.is_beside(JOB.configuration, extrapolate=False)
 
 
 def measured(job: Job = JOB):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from multiprocessing.connection import Connection
 
+from suite.metrics.latency import MIN_ROUNDS
+
 CALM_S = 0.02  # after an object: OpenMP's threads look for more for some milliseconds, and would disturb the other's
 PATIENCE_S = 300.0  # with the other process, to load its model and for each object
-ENOUGH = 5  # samples, as of a cell: fewer give a Student-t interval too wide to judge by
 
 
 class Beside:
@@ -32,8 +33,9 @@ class Beside:
             self._make()
 
     def finish(self, time_s: float) -> None:
-        """Enough objects, as far as they take no longer than time_s in all; then the other process may end."""
-        while not self._other.closed and len(self.samples_s) < ENOUGH and sum(self.samples_s) < time_s:
+        """As many objects as a cell has at least, as far as they take no longer than time_s in all; then the other
+        process may end."""
+        while not self._other.closed and len(self.samples_s) < MIN_ROUNDS and sum(self.samples_s) < time_s:
             self._make()
         self._other.close()
 

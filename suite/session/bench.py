@@ -273,7 +273,7 @@ class Bench:
         one."""
         configuration = plan.configuration
         known = self.recorder.measurements.get(configuration.reference.id)
-        in_turn = execution.is_beside(self._job(plan))
+        in_turn = execution.is_beside(configuration, plan.extrapolated)
         reference = None if in_turn else self.references.of(plan, known)
         began_s = time.monotonic()
         measurement = _marked_smoke(self._run(plan))

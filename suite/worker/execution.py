@@ -158,7 +158,7 @@ class ReferenceBeside:
         self._job = replace(job, configuration=job.configuration.reference)
         self.others: Connection | None = None
         self._own: Connection | None = None
-        if is_beside(job):
+        if is_beside(job.configuration, job.extrapolate):
             self.others, self._own = Pipe()
         self._started: Started | None = None
 
@@ -182,17 +182,16 @@ class ReferenceBeside:
                 end.close()
 
 
-def is_beside(job: Job) -> bool:
+def is_beside(configuration: Configuration, extrapolate: bool) -> bool:
     """Whether a cell's reference is timed in turn with it: where others may compute as well, so that the machine is not
     the same a minute later. Not where each would compute beside the other's threads, which never rest, or beside the
     memory of a full-size model."""
-    configuration = job.configuration
     return (
         configuration.device.limits_travel
         and threads_rest()
         and launcher_of(configuration.device).shares_pipes
         and not (configuration.is_reference or configuration.optimization.simulated)
-        and not (configuration.model.full_size or job.extrapolate)
+        and not (configuration.model.full_size or extrapolate)
     )
 
 
