@@ -28,8 +28,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from suite.history import open_journals, read_folder
+from suite.history import read_folder
 from suite.records import Measurement, Status
+from suite.saving import open_journals
 
 ROOT = Path(__file__).parents[1]
 FAST = ["--quality-prompts", "0", "--time-budget", "0.1", "-q"]

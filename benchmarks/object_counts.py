@@ -24,7 +24,6 @@ from suite.building import apply_recipe
 from suite.catalogue.models import MODELS, Model
 from suite.catalogue.optimizations import find_optimization
 from suite.catalogue.recipes import UnsupportedRecipe
-from suite.history import write_atomically
 from suite.metrics import counting
 from suite.metrics.cost import count_parameters, sparing_counts
 from suite.metrics.counting import Count
@@ -33,6 +32,7 @@ from suite.models.pipeline import Pipeline
 from suite.models.point_e.network import PUBLISHED
 from suite.models.shap_e.pipeline import ShapE
 from suite.names import resolve
+from suite.saving import write_atomically
 
 META = torch.device("meta")
 WITHOUT_CHECKPOINT = "point-e-300m-text"  # in the paper, and never published: the 300M network conditioned by a vector

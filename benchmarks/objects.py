@@ -18,12 +18,12 @@ import torch
 from leaderboards.objects import MADE, STORE, Made, made
 from suite.building import build
 from suite.configurations import find
-from suite.history import write_atomically
 from suite.metrics.keeping import keep_objects
 from suite.metrics.pictures import single_views
 from suite.metrics.scoring import generated
 from suite.objects import OBJECTS
 from suite.prompts import load_prompts
+from suite.saving import write_atomically
 
 
 def objects_of(recipe: str, store: Path) -> Made:

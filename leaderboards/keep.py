@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from suite.history import CELLS, COMMITTED, NewerSchema, Unparsable, measurement_of, parse, write_atomically
+from suite.history import CELLS, COMMITTED, NewerSchema, Unparsable, measurement_of, parse
 from suite.records import Measurement, first_error
+from suite.saving import write_atomically
 
 
 class NotKept(ValueError):

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leaderboards.keep import board_of, read_cells, read_session_text
-from suite.history import QUARANTINE, write_atomically
+from suite.history import QUARANTINE
 from suite.records import Measurement
+from suite.saving import write_atomically
 
 ORIGINS = "origins.tsv"  # file, tab, where it came from: sorted
 

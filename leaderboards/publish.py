@@ -13,9 +13,10 @@ from leaderboards.rows import PUBLISHED, literature_rows, measured_rows, qualiti
 from suite.catalogue.devices import DEVICES
 from suite.collecting import paused
 from suite.configurations import unknown
-from suite.history import COMMITTED, LOCAL, History, write_atomically
+from suite.history import COMMITTED, LOCAL, History
 from suite.index.reading import read_indexed
 from suite.records import Fingerprint, Measurement, PublishedRow, Quality
+from suite.saving import write_atomically
 
 
 @dataclass(frozen=True)

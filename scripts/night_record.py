@@ -14,8 +14,9 @@ from typing import Literal
 from pydantic import Field
 
 from suite.fields import UtcTime
-from suite.history import UNREADABLE, parse, write_atomically
+from suite.history import UNREADABLE, parse
 from suite.records import SCHEMA_VERSION, Record, Verdict
+from suite.saving import write_atomically
 
 GREEN, REGRESSED, NOT_MEASURED, ANOTHER_NIGHT = 0, 1, 2, 3  # exit statuses
 TOLD = {GREEN: "green", REGRESSED: "regressed", NOT_MEASURED: "not measured"}

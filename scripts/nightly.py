@@ -24,10 +24,11 @@ from suite.catalogue.devices import find_device
 from suite.command_line import command, positive
 from suite.confirm.checkouts import Repository
 from suite.devices.backend import machine_board
-from suite.history import COMMITTED, LOCAL, ROOT, HistoryError, read_session, write_atomically
+from suite.history import COMMITTED, LOCAL, ROOT, HistoryError, read_session
 from suite.names import UnknownName
 from suite.preflight.clock import SESSION_TIME
 from suite.records import Verdict
+from suite.saving import write_atomically
 from suite.session.run_lock import BoardBusy, RunLock
 from suite.worker.execution import commit
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from suite.history import write_atomically
 from suite.records import Ending
+from suite.saving import write_atomically
 
 FOLDER = "objects"
 OBJECTS = 4  # of a cell: the first of its prompt set

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("suite.machine",),
     ("suite.catalogue", "suite.judging", "suite.scenes"),
     ("suite.configurations", "suite.history", "suite.devices", "suite.models"),
+    ("suite.saving",),
     ("suite.index", "suite.objects"),
     ("suite.baselines", "suite.budgets", "suite.nights", "suite.optimizations", "suite.prompts"),
     ("suite.building", "suite.metrics", "suite.weights"),
@@ -50,6 +51,7 @@ WITHOUT_TORCH = (
     "suite.budgets",
     "suite.nights",
     "suite.objects",
+    "suite.saving",
     "suite.toml",
 )
 # What leaderboards and dashboard may use of the suite.
@@ -70,6 +72,7 @@ GROUND = (
     "suite.names",
     "suite.nights",
     "suite.objects",
+    "suite.saving",
     "suite.toml",
 )
 

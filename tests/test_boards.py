@@ -20,9 +20,10 @@ from suite.catalogue.devices import DEVICES
 from suite.configurations import find
 from suite.devices.backend import passing_line
 from suite.devices.cpu import Cpu
-from suite.history import COMMITTED, Journal, latest, read_folder
+from suite.history import COMMITTED, latest, read_folder
 from suite.judging.baselines import load_baselines
 from suite.records import Measurement, Status
+from suite.saving import Journal
 from suite.session.recording import Wanted, begin, differences
 from suite.session.run_lock import RunLock
 from tests import warm_server

@@ -349,7 +349,7 @@ def test_a_malformed_file_is_said_and_left_as_it_is(own_budgets, capsys):
 
 
 def test_propose_reads_a_journal_folder_as_well(own_budgets, tmp_path):
-    from suite.history import Journal
+    from suite.saving import Journal
 
     journals = [Journal(tmp_path / "journal" / f"s{n}") for n in range(3)]
     for n, journal in enumerate(journals):

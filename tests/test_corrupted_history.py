@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from suite import history
-from suite.history import HistoryError, Journal, read_folder, read_session
+from suite.history import HistoryError, read_folder, read_session
+from suite.saving import Journal
 from tests.factories import measurement, row, session_file
 
 STEPS = "point-e-nano-text/steps-16@cpu"

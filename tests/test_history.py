@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from suite import history
+from suite import history, saving
 from suite.configurations import find
-from suite.history import HistoryError, Journal, latest, open_journals, read_folder, write_atomically
+from suite.history import HistoryError, latest, read_folder
 from suite.records import Measurement, Status
+from suite.saving import Journal, open_journals, write_atomically
 from suite.session.recording import begin
 from tests.factories import measurement, quality, session_file
 
@@ -115,7 +116,7 @@ def test_a_failing_write_leaves_the_old_file_whole_and_says_what_to_do(tmp_path,
     def fail(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(history.os, step, fail)
+    monkeypatch.setattr(saving.os, step, fail)
     with pytest.raises(HistoryError) as caught:
         write_atomically(path, "new")
     assert str(path) in str(caught.value)
@@ -130,7 +131,7 @@ def test_the_new_name_is_made_to_last_and_so_are_new_folders(tmp_path, monkeypat
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(
-        history.os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))
+        saving.os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))
     )
     path = tmp_path / "journal" / "s1" / "cell.json"
     write_atomically(path, "{}")
@@ -150,7 +151,7 @@ def test_a_folder_that_cannot_be_synced_is_told_only_where_that_is_a_failure(tmp
             raise OSError(code, os.strerror(code))
         fsync(handle)
 
-    monkeypatch.setattr(history.os, "fsync", fail_on_folders)
+    monkeypatch.setattr(saving.os, "fsync", fail_on_folders)
     if told:
         with pytest.raises(HistoryError, match="cell.json"):
             write_atomically(tmp_path / "cell.json", "{}")

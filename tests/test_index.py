@@ -16,11 +16,12 @@ from benchmarks import synthetic
 from leaderboards import publish as publishing
 from leaderboards.publish import publish, read_board
 from suite import history
-from suite.history import COMMITTED, History, HistoryError, Journal, read_folder
+from suite.history import COMMITTED, History, HistoryError, read_folder
 from suite.index import making, reading
 from suite.index.kept import Kept
 from suite.index.reading import index_file, read_indexed
 from suite.records import SCHEMA_VERSION, Status
+from suite.saving import Journal
 from tests.factories import measurement, session_file
 
 LONG_AGO = 1_700_000_000

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dashboard import shapes
 from leaderboards.__main__ import main
 from leaderboards.objects import MOST_BYTES, STORE, made
-from suite import history
+from suite import history, saving
 from suite.metrics.fp32_objects import kept as fp32_points
 from suite.metrics.keeping import keep_objects
 from suite.metrics.pictures import single_views
@@ -119,7 +119,7 @@ def test_a_full_disk_loses_objects_and_says_so(tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(history.os, "fsync", full)
+    monkeypatch.setattr(saving.os, "fsync", full)
     kept = keep(tmp_path, clouds(2))
     assert [one.files for one in kept] == [{}, {}]
     assert kept[0].note == "png: not written (No space left on device); ply: not written (No space left on device)"

@@ -19,8 +19,9 @@ from scripts.night_record import (
     NightRecord,
     read_night,
 )
-from suite.history import open_journals, read_folder
+from suite.history import read_folder
 from suite.records import Measurement, Status
+from suite.saving import open_journals
 from tests.factories import latency, session_file
 from tests.test_confirm import Clone
 

@@ -13,7 +13,7 @@ import pytest
 
 from suite.configurations import matrix
 from suite.devices.backend import slug
-from suite.history import Journal
+from suite.saving import Journal
 from suite.session.run_lock import RunLock
 from tests import warm_server
 

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from suite import history, plugin
+from suite import plugin, saving
 from suite.configurations import find
-from suite.history import HistoryError, Journal, open_journals
+from suite.history import HistoryError
 from suite.records import Status
+from suite.saving import Journal, open_journals
 from suite.session import benchmark_bridge, run_lock
 from suite.session.recording import Recorder, Wanted, begin, differences
 from suite.session.run_lock import BoardBusy, RunLock
@@ -196,8 +197,8 @@ class Disk:
     """Stands before write_atomically and refuses while it is full."""
 
     def __init__(self, monkeypatch):
-        self.full, self._write = False, history.write_atomically
-        monkeypatch.setattr(history, "write_atomically", self.write)
+        self.full, self._write = False, saving.write_atomically
+        monkeypatch.setattr(saving, "write_atomically", self.write)
 
     def write(self, path: Path, text: str) -> None:
         if self.full:
@@ -258,7 +259,7 @@ def test_the_shared_lock_does_not_follow_tmpdir(monkeypatch, tmp_path):
 # What a session saves at its end.
 
 
-def saving(tmp_path: Path, failed: list[str]) -> SimpleNamespace:
+def bridge(tmp_path: Path, failed: list[str]) -> SimpleNamespace:
     storage = SimpleNamespace(path=tmp_path)
     session = SimpleNamespace(storage=storage, machine_id="board", logger=SimpleNamespace(info=print))
     benchmark_bridge.save_whole(SimpleNamespace(_benchmarksession=session), failed.append)
@@ -268,7 +269,7 @@ def saving(tmp_path: Path, failed: list[str]) -> SimpleNamespace:
 def test_a_sessions_file_is_there_whole_and_numbered_after_the_others(tmp_path):
     failed: list[str] = []
     for name in ("first", "second"):
-        saving(tmp_path, failed).save({"benchmarks": []}, name)
+        bridge(tmp_path, failed).save({"benchmarks": []}, name)
     assert sorted(p.name for p in (tmp_path / "board").iterdir()) == ["0001_first.json", "0002_second.json"]
     assert failed == []
 
@@ -276,8 +277,8 @@ def test_a_sessions_file_is_there_whole_and_numbered_after_the_others(tmp_path):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_file_that_cannot_be_saved_is_told_and_leaves_nothing_behind(tmp_path, monkeypatch, code):
     failed: list[str] = []
-    monkeypatch.setattr(history.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
-    saving(tmp_path, failed).save({"benchmarks": []}, "run")
+    monkeypatch.setattr(saving.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
+    bridge(tmp_path, failed).save({"benchmarks": []}, "run")
     assert len(failed) == 1 and "cannot write" in failed[0] and "0001_run.json" in failed[0]
     assert list((tmp_path / "board").iterdir()) == []
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from suite.history import COMMITTED, MACHINE, MACHINE_FILE, Journal, read_folder, read_session
+from suite.history import COMMITTED, MACHINE, MACHINE_FILE, read_folder, read_session
 from suite.judging.steadiness import CANARY_TOLERANCE, why_unsteady
 from suite.machine import Condition, Run, SessionMachine
 from suite.records import Status
+from suite.saving import Journal
 from suite.worker import clock
 from tests.factories import measurement, session_file
 from tests.test_plugin import CELL, FAST, bench, journals  # noqa: F401 - a fixture

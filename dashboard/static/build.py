@@ -13,7 +13,7 @@ from dashboard.static.pages import BoardPage
 from dashboard.viewer import BUNDLE
 from leaderboards.objects import made_beside
 from leaderboards.publish import Board
-from suite.history import write_atomically
+from suite.saving import write_atomically
 
 HERE = Path(__file__).parent
 PLOTLY = "plotly.min.js"

@@ -19,7 +19,7 @@ from pathlib import Path
 from suite.catalogue.devices import DEVICES, find_device
 from suite.command_line import command
 from suite.configurations import Configuration, find, matrix
-from suite.history import COMMITTED, QUARANTINE, ROOT, HistoryError, read_session, write_atomically
+from suite.history import COMMITTED, QUARANTINE, ROOT, HistoryError, read_session
 from suite.judging.baselines import (
     FOLDER,
     MIN_SESSIONS,
@@ -36,6 +36,7 @@ from suite.judging.baselines import (
 )
 from suite.names import UnknownName, unknown
 from suite.records import Measurement, Status
+from suite.saving import write_atomically
 
 Found = list[tuple[Measurement, str]]  # measurements, each with the file it was read from
 

@@ -23,9 +23,10 @@ from suite.catalogue.devices import DEVICES, find_device
 from suite.catalogue.extensions import extensions
 from suite.command_line import command
 from suite.configurations import matrix
-from suite.history import HistoryError, read_folder, read_session, write_atomically
+from suite.history import HistoryError, read_folder, read_session
 from suite.judging.budgets import FOLDER, load_budgets
 from suite.names import UnknownName
+from suite.saving import write_atomically
 
 OURS = [name for name, device in DEVICES.items() if not extensions().has(device)]
 

@@ -21,10 +21,11 @@ from suite.confirm.options import add_rules, rules_of
 from suite.confirm.processes import Side
 from suite.confirm.records import Confirmation, Confirmed
 from suite.confirm.telling import lines_of, live
-from suite.history import ROOT, HistoryError, write_atomically
+from suite.history import ROOT, HistoryError
 from suite.judging.baselines import overall
 from suite.names import UnknownName
 from suite.records import Verdict
+from suite.saving import write_atomically
 from suite.session.planning import Absent, Plan
 from suite.session.run_lock import BoardBusy
 from suite.worker.execution import commit

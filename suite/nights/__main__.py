@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.command_line import command
-from suite.history import COMMITTED, LOCAL, History, HistoryError, write_atomically
+from suite.history import COMMITTED, LOCAL, History, HistoryError
 from suite.index.reading import read_indexed
 from suite.names import unknown
 from suite.nights.night import NoSession, judge_session
 from suite.nights.report import as_json, lines, markdown
 from suite.records import Measurement, Verdict
+from suite.saving import write_atomically
 
 
 class MalformedConfirmation(ValueError):

@@ -16,7 +16,7 @@ import pytest
 
 from suite.configurations import Configuration, UnknownName, find
 from suite.devices.backend import Board, board_of, machine_board
-from suite.history import COMMITTED, HistoryError, Journal, committed_outcomes, outcomes_of, read_folder
+from suite.history import COMMITTED, HistoryError, committed_outcomes, outcomes_of, read_folder
 from suite.judging.against_original import against_original
 from suite.judging.borrowing import Committed
 from suite.judging.budgets import judge
@@ -25,6 +25,7 @@ from suite.preflight.clock import SESSION_TIME, why_behind
 from suite.preflight.place import Site
 from suite.preflight.run import cheap_checks, in_a_line, not_ok, places_of, probes
 from suite.records import Measurement, Status
+from suite.saving import Journal
 from suite.session import benchmark_bridge
 from suite.session.live import LiveLine
 from suite.session.machine import MachineLog

@@ -18,9 +18,10 @@ import pytest_benchmark.session
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import safe_dumps
 
-from suite.history import CELLS, LOCAL, MACHINE, HistoryError, write_atomically
+from suite.history import CELLS, LOCAL, MACHINE, HistoryError
 from suite.machine import SessionMachine
 from suite.records import Measurement
+from suite.saving import write_atomically
 
 DEFAULT_NAME = "run"
 DEFAULT_STORAGE = "file://./.benchmarks"  # pytest-benchmark's own, of the folder where pytest is started

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from suite.catalogue.devices import DEVICES
 from suite.devices.backend import read_text
-from suite.history import HistoryError, Journal
+from suite.history import HistoryError
 from suite.judging.steadiness import CLOCK_SLACK_S, changed, why_unsteady
 from suite.machine import Check, Condition, Run, SessionMachine
 from suite.preflight.place import Place
 from suite.records import Measurement
+from suite.saving import Journal
 from suite.worker import execution
 from suite.worker.clock import now, set_back_s
 

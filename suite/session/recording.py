@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suite.configurations import Configuration
-from suite.history import HistoryError, Journal, open_journals
+from suite.history import HistoryError
 from suite.machine import SessionMachine
 from suite.records import PROTOCOL, Fingerprint, Measurement, Status
+from suite.saving import Journal, open_journals
 
 
 @dataclass
