@@ -17,9 +17,10 @@ from dashboard.history import when
 from dashboard.words import in_markdown
 from leaderboards import cells
 from suite.history import latest
-from suite.judging.baselines import MEMORY_TOLERANCE, Unit, unit_of
+from suite.judging.baselines import MEMORY_TOLERANCE
 from suite.judging.intervals import ratio
 from suite.judging.latency_change import judge_ratio
+from suite.judging.latency_units import Unit, latency_in
 from suite.judging.paired_quality import SIGNIFICANCE, change, hit_pairs, p_value
 from suite.records import Fingerprint, Interval, Measurement, Status, Verdict
 
@@ -109,10 +110,8 @@ def _ratio_of(c: Comparison, per: Unit) -> Interval | None:
     a, b = c.a, c.b
     if a.latency is None or b.latency is None or a.simulated or b.simulated:
         return None
-    of_a, of_b = unit_of(a, per), unit_of(b, per)
-    if of_a is None or of_b is None:
-        return None
-    return ratio(ratio(b.latency.median, of_b), ratio(a.latency.median, of_a))
+    of_a, of_b = latency_in(a, per), latency_in(b, per)
+    return None if of_a is None or of_b is None else ratio(of_b, of_a)
 
 
 def _gallery(m: Measurement) -> str | None:

@@ -18,9 +18,8 @@ from dashboard.commits import told
 from dashboard.figures import GRID_COLOUR, LIMIT_COLOUR, MODEL_COLOURS
 from dashboard.words import in_html
 from leaderboards import cells
-from suite.judging.baselines import Unit, unit_of
 from suite.judging.budgets import HIGHER_IS_BETTER
-from suite.judging.intervals import ratio
+from suite.judging.latency_units import Unit, latency_in
 from suite.judging.nights import past_band
 from suite.judging.step_finder import Step, steps
 from suite.nights.series import QUANTITIES, Night, unit_of_cell, value_of
@@ -132,7 +131,7 @@ def interval(line: Line, night: Night) -> Interval:
     if line.quantity == QUALITY:
         return m.quality.r_precision
     if line.quantity.startswith("latency"):
-        return ratio(m.latency.median, unit_of(m, unit_of_cell(m.configuration)))
+        return latency_in(m, unit_of_cell(m.configuration))
     return Interval(value=night.value)
 
 

@@ -18,7 +18,8 @@ from suite.catalogue.models import MODELS
 from suite.catalogue.optimizations import OPTIMIZATIONS, REFERENCE
 from suite.configurations import UnknownName, find
 from suite.history import latest, parse
-from suite.judging.intervals import ratio
+from suite.judging.intervals import inverse
+from suite.judging.latency_units import relative_latency
 from suite.judging.paired_quality import attribute_differences, change, hit_pairs
 from suite.judging.scores import ATTRIBUTES
 from suite.records import (
@@ -30,7 +31,6 @@ from suite.records import (
     PublishedRow,
     Quality,
     Record,
-    Reference,
     SecondOpinion,
     Status,
     Verdict,
@@ -131,7 +131,7 @@ def _row(m: Measurement, reference: Quality | None) -> PublishedRow:
         **_scored_here(quality),
         judge=quality and quality.judge,
         gallery_sha256=m.fingerprint.gallery_sha256 if quality and m.fingerprint else None,
-        **({} if latency is None or m.reference is None else _against_reference(latency, m.reference)),
+        **({} if latency is None or m.reference is None else _against_reference(m)),
         **_interval("speedup_vs_original{}", None if latency is None else m.speedup_vs_original),
         **_interval("quality_difference{}", _difference(quality, reference)),
         extrapolated=m.extrapolated,
@@ -172,16 +172,12 @@ def _cost(m: Measurement, timed: bool) -> dict[str, object]:
     }
 
 
-def _against_reference(latency: Interval, reference: Reference) -> dict[str, object]:
-    """The speed-up and what it is taken to: a reference's own is 1, whatever its spread."""
-    if reference.latency == latency:
-        speedup = Interval(value=1.0, low=1.0, high=1.0)
-    else:
-        speedup = ratio(reference.latency, latency)
+def _against_reference(m: Measurement) -> dict[str, object]:
+    """The speed-up and what it is taken to."""
     return {
-        **_interval("speedup{}", speedup),
-        "reference_latency_s": reference.latency.value,
-        "reference_measured_at": reference.measured_at,
+        **_interval("speedup{}", inverse(relative_latency(m))),
+        "reference_latency_s": m.reference.latency.value,
+        "reference_measured_at": m.reference.measured_at,
     }
 
 

@@ -215,6 +215,7 @@ class Reference(Record):
     configuration: ConfigurationId
     latency: LatencyInterval
     measured_at: UtcTime
+    latency_ratio: RatioInterval | None = None  # the cell's over this, from objects made in turn; None: too few were
 
 
 class Measurement(Record):
@@ -258,6 +259,8 @@ class Measurement(Record):
     def speedup(self) -> float | None:
         if self.latency is None or self.reference is None:
             return None
+        if self.reference.latency_ratio is not None:
+            return 1 / self.reference.latency_ratio.value
         return self.reference.latency.value / self.latency.median.value
 
 
@@ -337,7 +340,7 @@ class PublishedRow(Record):
     outcomes_from: ShortText | None = None  # that session
     judge: ShortText | None = None  # name and weights of what scored it
     gallery_sha256: ShortText | None = None
-    speedup: Ratio | None = None  # reference_latency_s / latency_s
+    speedup: Ratio | None = None  # times as fast as the reference
     speedup_low: Ratio | None = None
     speedup_high: Ratio | None = None
     reference_latency_s: LatencySeconds | None = None  # of the reference in the same session

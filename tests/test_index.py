@@ -20,7 +20,7 @@ from suite.history import COMMITTED, History, HistoryError, read_folder
 from suite.index import making, reading
 from suite.index.kept import Kept
 from suite.index.reading import index_file, read_indexed
-from suite.records import SCHEMA_VERSION, Status
+from suite.records import SCHEMA_VERSION, Interval, Status
 from suite.saving import Journal
 from tests.factories import measurement, session_file
 
@@ -58,6 +58,8 @@ def files(tmp_path) -> Path:
                 status=Status.CRASHED if night == 3 else Status.OK,
             ),
         ]
+        pairs = {"latency_ratio": Interval(value=0.25 + night / 200, low=0.24, high=0.28)}
+        cells[1] = cells[1].model_copy(update={"reference": cells[1].reference.model_copy(update=pairs)})
         session_file(board / f"000{night}_night.json", cells)
     journal = Journal(board / "journal" / "night-0")
     journal.begin()

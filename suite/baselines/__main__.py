@@ -28,12 +28,11 @@ from suite.judging.baselines import (
     MalformedBaselines,
     PinnedQuality,
     PinnedSession,
-    Unit,
     latency_levels,
     load_baselines,
     one_more,
-    unit_of,
 )
+from suite.judging.latency_units import Unit, latency_in
 from suite.names import UnknownName, unknown
 from suite.records import Measurement, Status
 from suite.saving import write_atomically
@@ -84,14 +83,14 @@ def pinned(configuration: Configuration, found: Found) -> Baseline | str:
 
 def _session(m: Measurement, source: str, per: Unit) -> PinnedSession:
     timed = m.latency is not None and not m.simulated
-    divisor = unit_of(m, per) if timed and per != "second" else None
+    latency = latency_in(m, per) if timed and per != "second" else None
     return PinnedSession(
         session=m.session,
         measured_at=m.measured_at,
         commit=m.commit,
         source=source,
         log_samples=[round(math.log(s), 6) for s in m.latency.samples_s] if timed else [],
-        unit_s=divisor and divisor.value,
+        unit_s=latency and m.latency.median.value / latency.value,
         peak_memory_bytes=None if m.memory is None or m.simulated else m.memory.peak_memory_bytes,
     )
 

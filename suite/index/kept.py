@@ -31,7 +31,7 @@ VALUES = {  # fields of a measurement and of its parts, by the names that lead t
     "quality.prompts": WHOLE,
     "quality.hits_id": TEXT,
 }
-INTERVALS = ("latency.median", "reference.latency", "quality.r_precision")
+INTERVALS = ("latency.median", "reference.latency", "reference.latency_ratio", "quality.r_precision")
 ENDS = ("value", "low", "high")
 READ: dict[str, Callable[[str], Any]] = {"status": Status, "fingerprint": Fingerprint.model_validate_json}
 PARTS = {  # by the column that is null where there is none
@@ -58,6 +58,7 @@ def line_of(m: Measurement, number: int, cell: dict) -> tuple:
     memory, energy, quality = m.memory, m.energy, m.quality
     latency = _EMPTY if m.latency is None else _ends(m.latency.median)
     reference = _EMPTY if m.reference is None else _ends(m.reference.latency)
+    pairs = None if m.reference is None else m.reference.latency_ratio
     share = _EMPTY if quality is None else _ends(quality.r_precision)
     return (
         *(m.protocol, m.configuration, m.model, m.optimization, m.device, m.board, m.reason),
@@ -69,6 +70,7 @@ def line_of(m: Measurement, number: int, cell: dict) -> tuple:
         *(_EMPTY if quality is None else (quality.judge, quality.prompts, quality.hits_id)),
         *latency,
         *reference,
+        *(_EMPTY if pairs is None else _ends(pairs)),
         *share,
         m.status.value,
         None if m.fingerprint is None else m.fingerprint.model_dump_json(),

@@ -19,13 +19,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
-from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from suite.judging.intervals import relative_half_width, student_t
 from suite.judging.latency_change import TOLERANCE as LATENCY_TOLERANCE
 from suite.judging.latency_change import judge_ratio
+from suite.judging.latency_units import Unit, latency_in
 from suite.judging.paired_quality import SIGNIFICANCE, difference, looked_at, mcnemar_p
 from suite.records import SCHEMA_VERSION, Fingerprint, Interval, Measurement, Record, Status, Verdict, first_error
 
@@ -34,8 +34,6 @@ MIN_SESSIONS = 3
 MEMORY_TOLERANCE = 0.02  # allocators round and libraries load differently
 QUALITY_TOLERANCE = 0.05  # what 153 prompts can show to be equal
 BROKEN = (Status.CRASHED, Status.OUT_OF_MEMORY, Status.TIMED_OUT)
-
-Unit = Literal["second", "reference", "canary"]
 
 
 class MalformedBaselines(ValueError):
@@ -132,16 +130,6 @@ def latency_levels(sessions: Sequence[PinnedSession], per: Unit) -> list[float]:
     ]
 
 
-def unit_of(measurement: Measurement, per: Unit) -> Interval | None:
-    """What a measurement's latency is divided by; None when this session lacks it."""
-    if per == "reference":
-        return measurement.reference and measurement.reference.latency
-    if per == "canary":
-        canary = measurement.canary_s
-        return None if canary is None else Interval(value=canary, low=canary, high=canary)
-    return Interval(value=1.0, low=1.0, high=1.0)
-
-
 def judge(measurement: Measurement, baseline: Baseline | None) -> list[Change]:
     """The verdict on each quantity that was measured now or is pinned."""
     if baseline is None:
@@ -180,11 +168,11 @@ def _latency(m: Measurement, baseline: Baseline) -> Change | None:
         return Change(name, Verdict.NO_BASELINE, None, "extrapolated, where the baseline timed whole objects")
     if baseline.latency is None:
         return Change(name, Verdict.NO_BASELINE, None, "no latency is pinned")
-    unit = unit_of(m, baseline.latency_per)
-    if unit is None:
+    latency = latency_in(m, baseline.latency_per)
+    if latency is None:
         return Change(name, Verdict.UNCERTAIN, None, f"this session has no {baseline.latency_per} to compare by")
-    own = math.hypot(relative_half_width(m.latency.median), relative_half_width(unit))
-    return _ratio(name, m.latency.median.value / unit.value, baseline.latency, own, LATENCY_TOLERANCE, baseline)
+    own = relative_half_width(latency)
+    return _ratio(name, latency.value, baseline.latency, own, LATENCY_TOLERANCE, baseline)
 
 
 def _memory(m: Measurement, baseline: Baseline) -> Change | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from suite.judging.intervals import ratio
+from suite.judging.latency_units import relative_latency
 from suite.judging.roofline import FLOAT32, lacking
 from suite.records import Budget, Interval, Measurement, Status, Verdict, first_error
 from suite.toml import tomllib
@@ -173,9 +173,7 @@ def _measured(budget: Budget, measurement: Measurement) -> Interval | None:
     if budget.name == "latency_s":
         return measurement.latency and measurement.latency.median
     if budget.name == "latency_ratio":
-        if measurement.latency is None or measurement.reference is None:
-            return None
-        return ratio(measurement.latency.median, measurement.reference.latency)
+        return relative_latency(measurement)
     if budget.name == "peak_memory_bytes":
         if measurement.memory is None:
             return None

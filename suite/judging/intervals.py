@@ -53,6 +53,12 @@ def ratio(value: Interval, to: Interval) -> Interval:
     return Interval(value=middle, low=middle * math.exp(-half), high=middle * math.exp(half))
 
 
+def inverse(interval: Interval) -> Interval:
+    """Of a positive quantity."""
+    low, high = (None if end is None else 1 / end for end in (interval.high, interval.low))
+    return Interval(value=1 / interval.value, low=low, high=high)
+
+
 def clustered_proportion(shares: Sequence[float]) -> Interval:
     """The mean of the shares of clusters, as of several objects a prompt, which are no trials of their own: Wilson's
     interval of as many trials as would scatter like the clusters do (Korn and Graubard 1998, "Confidence intervals for

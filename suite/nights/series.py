@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from suite.configurations import find
-from suite.judging.baselines import Unit, unit_of
+from suite.judging.latency_units import Unit, latency_in
 from suite.names import UnknownName
 from suite.records import Measurement, Status
 
@@ -83,6 +83,5 @@ def value_of(m: Measurement, quantity: str, unit: Unit) -> float | None:
         return m.memory.peak_memory_bytes or None if m.memory else None
     if quantity == "energy_j":
         return m.energy.energy_j or None if m.energy else None
-    if m.latency is None or (by := unit_of(m, unit)) is None:
-        return None
-    return m.latency.median.value / by.value
+    latency = latency_in(m, unit)
+    return None if latency is None else latency.value

@@ -149,7 +149,7 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
         if run.canary is not None:
             run.canary.run()
         if run.beside is not None:
-            run.beside.keep_up(sum(rounds.samples_s))
+            run.beside.keep_up(rounds.samples_s, run.job.time_budget_s)
         run.answers.phase("latency", len(rounds.samples_s) / 20)
 
     latency = measure_latency(
@@ -175,10 +175,15 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
 
 def reference_beside(run: Run, beside: Beside) -> None:
     """What was made in turn with the cell's rounds, if anything was."""
-    beside.finish(run.job.time_budget_s)
+    beside.finish()
     if beside.samples_s:
-        name, latency = run.job.configuration.reference.id, latency_interval(beside.samples_s)
-        run.answers.part("reference", Reference(configuration=name, latency=latency, measured_at=now()))
+        reference = Reference(
+            configuration=run.job.configuration.reference.id,
+            latency=latency_interval(beside.samples_s),
+            latency_ratio=beside.latency_ratio(),
+            measured_at=now(),
+        )
+        run.answers.part("reference", reference)
 
 
 def warned(latency: Latency, notes: list[str]) -> Latency:
