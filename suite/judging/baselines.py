@@ -48,7 +48,7 @@ class PinnedSession(Record):
     commit: str | None = None
     source: str  # the file it was read from
     log_samples: list[float] = []  # of the latency in seconds
-    unit_s: float | None = None  # what its latency is divided by: the reference's median or the canary
+    unit_s: float | None = None  # what its latency is divided by, so that the ratio is that of the session
     peak_memory_bytes: int | None = None
 
 
