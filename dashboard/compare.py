@@ -50,8 +50,11 @@ class Comparison:
 
     @cached_property
     def relative_latency(self) -> Interval | None:
-        """The same ratio after each is divided by its own session's reference; None where a session lacks one."""
-        return _ratio_of(self, "reference")
+        """The same ratio after each is divided by its own session's reference; None where a session lacks one, or
+        where a side is one."""
+        sides = (self.a, self.b)
+        its_own = any(m.reference is not None and m.reference.configuration == m.configuration for m in sides)
+        return None if its_own else _ratio_of(self, "reference")
 
     @property
     def latency_verdict(self) -> Verdict | None:

@@ -13,6 +13,7 @@ from leaderboards.terminal import show_frontier
 from suite import sheets
 from suite.catalogue.optimizations import REFERENCE
 from suite.history import LOCAL, ROOT, HistoryError, read_session
+from suite.judging.latency_units import speedup
 from suite.pictures import read_picture
 from suite.records import Measurement, PublishedRow, Status
 
@@ -177,7 +178,8 @@ def draw(session: Session) -> Path | None:
 
 def _label(m: Measurement) -> str:
     latency = "" if m.latency is None else _time(m.latency.median.value)
-    speed = "" if m.speedup is None or m.optimization == REFERENCE else f", {m.speedup:.3g} times as fast"
+    times = speedup(m)
+    speed = "" if times is None or m.optimization == REFERENCE else f", {times:.3g} times as fast"
     return f"{m.model}\n{m.optimization}\n{latency}{speed}"
 
 

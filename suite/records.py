@@ -210,12 +210,23 @@ class Cost(Record):
 
 
 class Reference(Record):
-    """The reference's latency in the same session, which ratios are taken to."""
+    """The reference's latency in the same session, which ratios are taken to.
+
+    Where it was timed in turn with the cell, a sample and the cell's rounds since the sample before it are a pair.
+    """
 
     configuration: ConfigurationId
     latency: LatencyInterval
     measured_at: UtcTime
-    latency_ratio: RatioInterval | None = None  # the cell's over this, from objects made in turn; None: too few were
+    samples_s: list[LatencySeconds] = Field(default=[], max_length=1000)  # in turn with the cell's rounds
+    after_rounds: list[Count] = Field(default=[], max_length=1000)  # of the cell, that were made before each of them
+    latency_ratio: Annotated[Interval, within(1e-9, 1e9)] | None = None  # the cell's over this one's, by the pairs
+
+    @model_validator(mode="after")
+    def _each_sample_has_its_place(self) -> Reference:
+        if len(self.samples_s) != len(self.after_rounds):
+            raise ValueError(f"{len(self.samples_s)} samples_s and {len(self.after_rounds)} after_rounds")
+        return self
 
 
 class Measurement(Record):
@@ -254,14 +265,6 @@ class Measurement(Record):
     artefacts: dict[str, str] = {}  # name -> path, relative to the repository
     objects: list[KeptObject] = Field(default=[], max_length=16)  # of the first prompts, to be looked at
     verdicts: dict[str, Verdict] = {}  # by budget
-
-    @property
-    def speedup(self) -> float | None:
-        if self.latency is None or self.reference is None:
-            return None
-        if self.reference.latency_ratio is not None:
-            return 1 / self.reference.latency_ratio.value
-        return self.reference.latency.value / self.latency.median.value
 
 
 BudgetKind = Literal["latency_s", "latency_ratio", "peak_memory_bytes", "r_precision", "status"]

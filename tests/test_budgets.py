@@ -14,6 +14,7 @@ from suite.catalogue.devices import DEVICES
 from suite.configurations import find
 from suite.judging.budgets import MalformedBudgets, judge, load_budgets
 from suite.judging.intervals import latency_interval
+from suite.judging.latency_units import speedup
 from suite.records import Budget, Cost, Interval, MachinePeak, StageCost, Status, Verdict
 from tests.factories import latency, measurement, quality
 
@@ -342,7 +343,7 @@ def test_the_factories_are_consistent():
     made = measurement(FP32, seconds=2.0, hits=130, reference_s=2.0)
     assert made.latency.median == latency_interval(latency(2.0).samples_s)
     assert made.quality == quality(130)
-    assert made.speedup == pytest.approx(1.0)
+    assert speedup(made) == pytest.approx(1.0)
 
 
 def test_an_expected_status_does_not_fail_where_the_device_is_not_here(tmp_path):

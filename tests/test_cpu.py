@@ -140,6 +140,24 @@ def test_a_stop_counts_when_it_takes_over_a_hundredth_of_the_time(tmp_path, monk
         )
 
 
+@pytest.mark.parametrize("ours_us, elsewhere_us, throttled", [(0, 900_000, False), (50_000, 0, True)])
+def test_what_stops_another_process_between_two_samples_counts_neither_way(
+    tmp_path, monkeypatch, ours_us, elsewhere_us, throttled
+):
+    """Of two seconds that were timed, beside eight in which another process computed."""
+    stat = "sys/fs/cgroup/cpu.stat"
+    root = tree(tmp_path, "0::/\n", {stat: "nr_throttled 7\nthrottled_usec 500000\n"})
+    clock = [100.0]
+    monkeypatch.setattr(health.time, "monotonic", lambda: clock[0])
+    watch = Watch(Cpu(DEVICES["cpu"], root=root))
+    clock[0] += 2.0
+    tree(root, "0::/\n", {stat: f"nr_throttled 8\nthrottled_usec {500_000 + ours_us}\n"})
+    with watch.elsewhere():
+        clock[0] += 8.0
+        tree(root, "0::/\n", {stat: f"nr_throttled 9\nthrottled_usec {500_000 + ours_us + elsewhere_us}\n"})
+    assert (watch.throttled() is not None) == throttled
+
+
 def test_without_a_quota_nothing_is_claimed(tmp_path):
     backend = Cpu(DEVICES["cpu"], root=tree(tmp_path, "0::/\n", {"sys/fs/cgroup/cpu.stat": "usage_usec 9\n"}))
     assert backend.throttle_marks() == {}

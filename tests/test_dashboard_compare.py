@@ -15,6 +15,7 @@ from tests.factories import measurement
 
 PAGE = "screens/compare.py"
 RECIPES = [f"{NANO}/{recipe}@orin" for recipe in ("fp32", "steps-16", "bf16", "steps-8")]
+STEPS = "point-e-nano-text/steps-16@cpu"
 
 
 @pytest.fixture
@@ -49,14 +50,19 @@ def test_ratios_and_the_paired_difference_are_of_b_over_a():
 
 
 def test_the_session_is_said_and_other_sessions_are_also_told_over_their_own_reference():
-    a = measurement(seconds=2.0, reference_s=4.0)
-    same = compare.Comparison(a, measurement(seconds=3.0, reference_s=4.0))
+    a = measurement(STEPS, seconds=2.0, reference_s=4.0)
+    same = compare.Comparison(a, measurement(STEPS, seconds=3.0, reference_s=4.0))
     assert same.same_session and compare.session_said(same).startswith("Same session")
-    other = compare.Comparison(a, measurement(seconds=3.0, reference_s=6.0, session="second"))
+    other = compare.Comparison(a, measurement(STEPS, seconds=3.0, reference_s=6.0, session="second"))
     assert not other.same_session
     assert "Each over its own session's fp32 the ratio is ×1.00" in compare.session_said(other)
-    elsewhere = compare.Comparison(a, measurement(seconds=3.0, reference_s=6.0, board="desk"))
+    elsewhere = compare.Comparison(a, measurement(STEPS, seconds=3.0, reference_s=6.0, board="desk"))
     assert not elsewhere.same_session  # a session's name does not make two boards one
+
+
+def test_a_reference_has_no_ratio_to_itself_to_be_told():
+    told = compare.Comparison(measurement(reference_s=4.0), measurement(reference_s=6.0, session="second"))
+    assert told.relative_latency is None and "Each over" not in compare.session_said(told)
 
 
 def test_what_cannot_be_paired_says_why():

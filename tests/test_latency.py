@@ -109,8 +109,9 @@ class Work:
 def test_measuring_stops_for_each_of_the_three_reasons(monkeypatch, durations, budget, reason, rounds):
     work, seen = Work(monkeypatch, durations), []
 
-    def between(rounds: Rounds) -> None:
+    def between(rounds: Rounds) -> bool:
         seen.append(len(rounds.samples_s))
+        return True
 
     latency = measure_latency(work, work.synchronize, first_call_s=9.0, time_budget_s=budget, between=between)
     assert (latency.stop_reason, len(latency.samples_s)) == (reason, rounds)
@@ -123,11 +124,25 @@ def test_measuring_stops_for_each_of_the_three_reasons(monkeypatch, durations, b
 def test_what_is_done_between_two_rounds_takes_nothing_from_the_time_budget(monkeypatch):
     work = Work(monkeypatch, samples(SHAKY, 30))
 
-    def between(rounds: Rounds) -> None:
+    def between(rounds: Rounds) -> bool:
         work.now += 100.0
+        return True
 
     latency = measure_latency(work, work.synchronize, first_call_s=1, time_budget_s=6, between=between)
     assert (latency.stop_reason, len(latency.samples_s)) == ("time", 6)
+
+
+@pytest.mark.parametrize("enough, ended", [(7, ("interval", 7)), (99, ("rounds", 20))])
+def test_a_narrow_interval_ends_nothing_before_what_is_made_between_is_enough(monkeypatch, enough, ended):
+    work = Work(monkeypatch, [1.0] * 30)
+    latency = measure_latency(
+        work,
+        work.synchronize,
+        first_call_s=1,
+        time_budget_s=60,
+        between=lambda rounds: len(rounds.samples_s) >= enough,
+    )
+    assert (latency.stop_reason, len(latency.samples_s)) == ended
 
 
 def test_the_stages_of_each_sample_are_kept_and_add_up(monkeypatch):

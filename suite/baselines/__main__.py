@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 from suite.catalogue.devices import DEVICES, find_device
 from suite.command_line import command
@@ -84,13 +85,14 @@ def pinned(configuration: Configuration, found: Found) -> Baseline | str:
 def _session(m: Measurement, source: str, per: Unit) -> PinnedSession:
     timed = m.latency is not None and not m.simulated
     latency = latency_in(m, per) if timed and per != "second" else None
+    logs = [round(math.log(s), 6) for s in m.latency.samples_s] if timed else []
     return PinnedSession(
         session=m.session,
         measured_at=m.measured_at,
         commit=m.commit,
         source=source,
-        log_samples=[round(math.log(s), 6) for s in m.latency.samples_s] if timed else [],
-        unit_s=latency and m.latency.median.value / latency.value,
+        log_samples=logs,
+        unit_s=latency and math.exp(median(logs)) / latency.value,
         peak_memory_bytes=None if m.memory is None or m.simulated else m.memory.peak_memory_bytes,
     )
 

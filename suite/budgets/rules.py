@@ -8,6 +8,7 @@ from statistics import median
 from suite.configurations import Configuration
 from suite.judging.budgets import slow_arithmetic
 from suite.judging.intervals import proportion
+from suite.judging.latency_units import Unit, latency_in, relative_latency
 from suite.records import Budget, BudgetKind, Fingerprint, Measurement, Status
 
 MIN_SESSIONS = 3
@@ -67,8 +68,8 @@ def _latency(configuration: Configuration, series: list[Measurement], elsewhere:
     if unset := _too_few(kind, found):
         return unset
     if kind == "latency_ratio":
-        others = {1 / m.speedup: m.board for m in _timed(kind, elsewhere) if slow_arithmetic(m) is None}
-        limit, said = _limit([1 / m.speedup for m in found], " of fp32", others)
+        others = {_ratio(m): m.board for m in _timed(kind, elsewhere) if slow_arithmetic(m) is None}
+        limit, said = _limit([_ratio(m) for m in found], " of fp32", others)
         return _set(kind, limit, f"{said}; {_source(found)}")
     canaries = [m.canary_s for m in found if m.canary_s is not None]
     canary_s = round(median(canaries), 6) if canaries else None
@@ -80,9 +81,13 @@ def _latency(configuration: Configuration, series: list[Measurement], elsewhere:
 
 
 def _timed(kind: BudgetKind, found: list[Measurement]) -> list[Measurement]:
-    return [
-        m for m in found if (m.speedup if kind == "latency_ratio" else m.latency) is not None and not m.extrapolated
-    ]
+    unit: Unit = "reference" if kind == "latency_ratio" else "second"
+    return [m for m in found if latency_in(m, unit) is not None and not m.extrapolated]
+
+
+def _ratio(m: Measurement) -> float:
+    """Of one that was timed, and its reference too."""
+    return relative_latency(m).value
 
 
 def _limit(levels: list[float], unit: str, elsewhere: Mapping[float, str | None] = {}) -> tuple[float, str]:

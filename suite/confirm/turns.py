@@ -14,9 +14,9 @@ from statistics import median
 
 from suite.judging.intervals import CONFIDENCE, mean_interval, relative_half_width
 from suite.judging.latency_change import judge_ratio
+from suite.judging.latency_units import MIN_PAIRS
 from suite.records import Interval, Verdict
 
-MIN_PAIRS = 5  # a Student-t interval of fewer is narrow by chance too often
 DECIDED = 0.99  # confidence that ends a comparison which only asks for the verdict: it is looked at after each pair
 MIN_TURNS, MAX_TURNS = 2, 100  # of each process of a pair, even: each is as often first
 TURNS_TO_KNOW = 4  # before a pair's own interval may end it

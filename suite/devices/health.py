@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,7 +36,7 @@ class Watched(Protocol):
 
 @dataclass
 class Watch:
-    """From when it is made until it is asked. A span that `set_aside` forgets counts no more."""
+    """From when it is made until it is asked, without the spans that `set_aside` and `elsewhere` forget."""
 
     backend: Watched
     seen: list[Health] = field(default_factory=list)
@@ -71,6 +73,15 @@ class Watch:
         self.seen.pop()
         marks, after = self._before[0], self._last_marks
         self._forgotten.append(({name: after.get(name, 0) - marks[name] for name in marks}, self._span_s))
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Between two samples another process computes: what the board does meanwhile says nothing of the samples."""
+        marks, started = self.backend.throttle_marks(), time.monotonic()
+        yield
+        after = self.backend.throttle_marks()
+        grown_by = {name: after.get(name, 0) - marks[name] for name in marks}
+        self._forgotten.append((grown_by, time.monotonic() - started))
 
     def throttled(self) -> str | None:
         """Why a timing cannot be trusted, or None."""

@@ -11,14 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from statistics import geometric_mean
 
-from suite.judging.intervals import latency_interval
-from suite.metrics.latency import MIN_ROUNDS
-from suite.records import Interval
+from suite.judging.latency_units import MIN_PAIRS
 
 CALM_S = 0.02  # after an object: OpenMP's threads look for more for some milliseconds, and would disturb the other's
 PATIENCE_S = 300.0  # with the other process, to load its model and for each object
+TOGETHER = 4  # rounds of a fast cell to an object: so MIN_PAIRS are within latency's MAX_ROUNDS
 
 
 class Beside:
@@ -27,33 +25,40 @@ class Beside:
     def __init__(self, other: Connection):
         self._other = other
         self.samples_s: list[float] = []
-        self._ratios: list[float] = []  # of the pairs: the cell's seconds over the reference's
-        self._paired = 0  # of the cell's rounds, those that are in a pair
+        self.after_rounds: list[int] = []
+        self._set_aside = 0
+        self._last_s = self._spent_s = 0.0
 
     def wait(self) -> None:
         """Until the other process has loaded its model, which would disturb what is timed here meanwhile."""
         self._answer()
 
     def keep_up(self, rounds_s: Sequence[float], time_s: float) -> None:
-        """One object, which makes a pair with the rounds that are new: while there are fewer than a cell has rounds at
-        least, as far as they took no longer than time_s in all, and as long as they took no longer than the rounds."""
-        new_s, spent_s = rounds_s[self._paired :], sum(self.samples_s)
-        few = len(self.samples_s) < MIN_ROUNDS and spent_s < time_s
-        if new_s and (few or spent_s <= sum(rounds_s)) and (seconds := self._make()) is not None:
-            self.samples_s.append(seconds)
-            self._ratios.append(geometric_mean(new_s) / seconds)
-            self._paired = len(rounds_s)
+        """One object, once the rounds since the last one took as long as it did, or are TOGETHER: else a fast cell
+        would wait most of the time, and compute with cold caches. A disturbed one is set aside as a round is. All
+        objects take no longer than time_s, or than the rounds."""
+        new_s = rounds_s[self.after_rounds[-1] if self.after_rounds else 0 :]
+        due = bool(new_s) and (sum(new_s) >= self._last_s or len(new_s) >= TOGETHER)
+        if not due or self._spent_s >= max(time_s, sum(rounds_s)) or (made := self._make()) is None:
+            return
+        self._last_s, why = made
+        self._spent_s += self._last_s
+        if why is not None and self._set_aside < max(MIN_PAIRS, len(self.samples_s)) and self._spent_s < time_s:
+            self._set_aside += 1
+            return
+        self.samples_s.append(self._last_s)
+        self.after_rounds.append(len(rounds_s))
+
+    def has_enough(self, time_s: float) -> bool:
+        """Whether there are pairs enough, or will be no more."""
+        return len(self.samples_s) >= MIN_PAIRS or self._spent_s >= time_s or self._other.closed
 
     def finish(self) -> None:
         """The other process may end."""
         self._other.close()
 
-    def latency_ratio(self) -> Interval | None:
-        """The cell's latency over the reference's: the median over the pairs, with the interval of their mean log.
-        None where there are fewer than a latency has rounds at least."""
-        return latency_interval(self._ratios) if len(self._ratios) >= MIN_ROUNDS else None
-
-    def _make(self) -> float | None:
+    def _make(self) -> tuple[float, str | None] | None:
+        """Seconds of an object, and what disturbed it."""
         if not self._other.closed:
             time.sleep(CALM_S)
             try:
@@ -62,7 +67,7 @@ class Beside:
                 self._other.close()
         return self._answer()
 
-    def _answer(self) -> float | None:
+    def _answer(self) -> tuple[float, str | None] | None:
         try:
             if not self._other.closed and self._other.poll(PATIENCE_S):
                 return self._other.recv()

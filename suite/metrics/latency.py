@@ -95,12 +95,13 @@ def measure_latency(
     *,
     first_call_s: float,
     time_budget_s: float,
-    between: Callable[[Rounds], None] = lambda rounds: None,
+    between: Callable[[Rounds], bool] = lambda rounds: True,
     witness: Witness | None = None,
 ) -> Latency:
     """Repeat `call` until its median is known to ±2 %, at 20 rounds, or when the time is used up (5 rounds at least
     unless that takes three times the budget). What the witness calls disturbed is replaced, as often as `Rounds` lets
-    it be. between: called after each round; its time is not of the budget."""
+    it be. between: called after each round; its time is not of the budget, and a narrow interval ends nothing before it
+    is true."""
     rounds = Rounds()
     started = time.perf_counter()  # later by what `between` takes
     reason = None
@@ -116,10 +117,10 @@ def measure_latency(
         else:
             rounds.keep(total, spent, why)
         elapsed, paused = time.perf_counter() - started, time.perf_counter()
-        between(rounds)
+        enough = between(rounds)
         started += time.perf_counter() - paused
         if rounds.samples_s:
-            reason = stop_reason(rounds.samples_s, elapsed, time_budget_s)
+            reason = stop_reason(rounds.samples_s, elapsed, time_budget_s, enough)
     samples, names = rounds.samples_s, dict.fromkeys(name for spent in rounds.stages_s for name in spent)
     uneven = max(abs(1 - sum(spent.values()) / total) for total, spent in zip(samples, rounds.stages_s))
     return Latency(
@@ -134,10 +135,10 @@ def measure_latency(
     )
 
 
-def stop_reason(samples: list[float], elapsed_s: float, time_budget_s: float) -> str | None:
-    """Why to stop now, or None."""
+def stop_reason(samples: list[float], elapsed_s: float, time_budget_s: float, enough: bool = True) -> str | None:
+    """Why to stop now, or None. enough: whether a narrow interval is a reason."""
     if len(samples) >= MIN_ROUNDS:
-        if relative_half_width(latency_interval(samples)) <= TARGET:
+        if enough and relative_half_width(latency_interval(samples)) <= TARGET:
             return "interval"
         if len(samples) >= MAX_ROUNDS:
             return "rounds"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from suite.judging.latency_units import speedup
 from suite.judging.paired_quality import change, hit_pairs
 from suite.records import Interval, Measurement, Quality, Status
 
@@ -46,7 +47,8 @@ def line(measurement: Measurement, reference: Quality | None) -> str:
 def figures(m: Measurement, reference: Quality | None) -> list[str]:
     """Latency, speed-up, peak memory, first of 153, the paired difference; "-" for what is not known."""
     latency = "-" if m.latency is None else seconds(m.latency.median)
-    speed = "-" if m.speedup is None or m.speedup == 1 else f"×{m.speedup:.2f}"
+    times = speedup(m)
+    speed = "-" if times is None or times == 1 else f"×{times:.2f}"
     memory = "-" if m.memory is None else f"{m.memory.peak_memory_bytes / 1e6:.1f} MB"
     return [
         f"≈ {latency}" if m.extrapolated and m.latency is not None else latency,

@@ -20,6 +20,7 @@ from suite.devices.backend import Backend, EnergyMeter, MemoryGauge
 from suite.devices.health import Watch
 from suite.judging.borrowing import Committed, with_borrowed
 from suite.judging.intervals import latency_interval
+from suite.judging.latency_units import paired_ratio
 from suite.judging.stopping import Clerk
 from suite.metrics.beside import Beside
 from suite.metrics.canary import Canary
@@ -145,12 +146,15 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
         run.beside.wait()
     watch = Watch(run.backend)
 
-    def between(rounds: Rounds) -> None:
+    def between(rounds: Rounds) -> bool:
         if run.canary is not None:
             run.canary.run()
-        if run.beside is not None:
-            run.beside.keep_up(rounds.samples_s, run.job.time_budget_s)
         run.answers.phase("latency", len(rounds.samples_s) / 20)
+        if run.beside is None:
+            return True
+        with watch.elsewhere():
+            run.beside.keep_up(rounds.samples_s, run.job.time_budget_s)
+        return run.beside.has_enough(run.job.time_budget_s)
 
     latency = measure_latency(
         run.make,
@@ -162,7 +166,7 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
     )
     throttle = watch.throttled()
     if run.beside is not None:
-        reference_beside(run, run.beside)
+        reference_beside(run, run.beside, latency.samples_s)
     if run.canary is not None:
         run.answers.part("canary_s", run.canary.median_s)
     latency = warned(latency, [*watch.notes(), *run.notes])
@@ -173,15 +177,17 @@ def latency_pass(run: Run, first_call_s: float) -> tuple[Latency, str | None]:
     return latency, throttle
 
 
-def reference_beside(run: Run, beside: Beside) -> None:
+def reference_beside(run: Run, beside: Beside, rounds_s: Sequence[float]) -> None:
     """What was made in turn with the cell's rounds, if anything was."""
     beside.finish()
     if beside.samples_s:
         reference = Reference(
             configuration=run.job.configuration.reference.id,
             latency=latency_interval(beside.samples_s),
-            latency_ratio=beside.latency_ratio(),
             measured_at=now(),
+            samples_s=beside.samples_s,
+            after_rounds=beside.after_rounds,
+            latency_ratio=paired_ratio(rounds_s, beside.samples_s, beside.after_rounds),
         )
         run.answers.part("reference", reference)
 

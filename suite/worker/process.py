@@ -20,6 +20,7 @@ from suite.building import apply_recipe, build, load
 from suite.catalogue.recipes import UnsupportedRecipe
 from suite.devices.backend import Backend, Board, backend_of
 from suite.devices.cpu import threads
+from suite.devices.health import Watch
 from suite.devices.settings import settings
 from suite.judging.borrowing import Committed
 from suite.metrics.beside import CALM_S, Beside
@@ -157,18 +158,21 @@ def help_scoring(job: Job, helper: Helper, answers: Answers) -> None:
 
 
 def make_beside(job: Job, pipe: Connection, answers: Answers) -> None:
-    """Make and time an object of the reference whenever the worker of a cell asks. The first word says that it can."""
+    """Make and time an object of the reference whenever the worker of a cell asks, and say what disturbed it. The first
+    word says that it can."""
     backend = backend_of(job.configuration.device)
     pipeline = build(job.configuration, job.weights, backend.torch_device())
     run = Run(job, pipeline, backend, answers, timing_prompt(job.configuration.model.prompts))
     run.timed()
+    watch, made = Watch(backend), None
     with contextlib.suppress(EOFError, OSError):  # the cell is done
-        pipe.send(None)
         while True:
-            pipe.recv()
-            seconds, _ = run.timed()
             time.sleep(CALM_S)
-            pipe.send(seconds)
+            pipe.send(made)
+            pipe.recv()
+            watch.begin()
+            seconds, _ = run.timed()
+            made = (seconds, watch.disturbed(seconds))
 
 
 def identify(jobs: list[Job], answers: Answers) -> None:
