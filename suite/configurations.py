@@ -103,7 +103,7 @@ class Configuration:
             return ()
         entries = _budgets(self.device.name)
         if self.recipe not in entries and (self.is_extension or not self.in_matrix):
-            return ()  # another's, or asked for on the command line: nobody keeps budgets of it
+            return ()  # another's, or only asked for by name: what nobody measured in three sessions has no limit
         if self.recipe not in entries:
             raise MalformedBudgets(
                 f'{path}: no entry ["{self.recipe}"]; every configuration needs one: '
@@ -124,9 +124,17 @@ def _budgets(device: str) -> dict[str, tuple[Budget, ...]]:
     entries = load_budgets(path)
     recipes = {configuration.recipe for configuration in matrix()}
     for name in entries:
-        if name not in recipes:
+        if name not in recipes and not _runs_by_name(f"{name}@{device}"):
             raise MalformedBudgets(f"{path}: {unknown('configuration', name, recipes)}")
     return entries
+
+
+def _runs_by_name(identifier: str) -> bool:
+    try:
+        find(identifier)
+    except UnknownName:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)

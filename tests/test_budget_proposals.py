@@ -111,6 +111,24 @@ def test_the_whole_matrix_of_the_device_is_in_the_file_and_unmeasured_recipes_ar
         assert "0 of at least 3 sessions" in b.reason
 
 
+@pytest.mark.parametrize("count, limits", [(2, set()), (3, {"latency_ratio", "peak_memory_bytes", "r_precision"})])
+def test_a_recipe_that_runs_by_name_has_an_entry_where_it_was_measured_often_enough(
+    own_budgets, tmp_path, count, limits
+):
+    """Also a composed one, beside those of the matrix; asked again without it, it stays."""
+    named = ["shap-e-nano-text/euler-4@cpu", "point-e-nano-text/dpmpp-2+w8@cpu"]
+    paths = [
+        session_file(tmp_path / f"{n}.json", [measurement(name, session=f"s{n}", reference_s=2.0) for name in named])
+        for n in range(count)
+    ]
+    for given in (paths, []):
+        budgets = proposed(own_budgets, given)
+        for name in named:
+            assert set(budgets.get(name.partition("@")[0], {})) == limits
+            configurations._budgets.cache_clear()
+            assert {b.name for b in configurations.find(name).budgets} == limits
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_sessions_give_unset_with_the_reason(own_budgets, tmp_path, count):
     for b in proposed(own_budgets, sessions(tmp_path / "runs", count))["point-e-nano-text/fp32"].values():

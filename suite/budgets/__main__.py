@@ -6,7 +6,8 @@ quality's lower 99 % bound (one of them must have scored all prompts; the others
 memory are measured in the same way). The three are of one board under one fingerprint. A limit of `cpu` is held on any
 processor, so there the sessions of other boards count too, where one of them is the slowest or the largest, and memory
 has 32 MB of room at least, for another installation's code. What was never measured is written as unset, with the
-reason, in one line an entry; entries without a new measurement stay as they are; nothing is invented.
+reason, in one line an entry; entries without a new measurement stay as they are; nothing is invented. Recipes that run
+only by name have entries where three sessions measured them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from suite.budgets.text import lines_of
 from suite.catalogue.devices import DEVICES, find_device
 from suite.catalogue.extensions import extensions
 from suite.command_line import command
-from suite.configurations import matrix
+from suite.configurations import Configuration, find, matrix
 from suite.history import HistoryError, read_folder, read_session
 from suite.judging.budgets import FOLDER, load_budgets
 from suite.names import UnknownName
@@ -50,12 +53,24 @@ def propose(device: str, sessions: list[Path]) -> str:
     written = load_budgets(path) if path.exists() else {}
     cells = [c for c in matrix() if c.device.name == device and not c.is_extension]
     text = HEADER.format(title=DEVICES[device].title, name=device)
-    for _, of_model in groupby(cells, key=lambda c: c.model.name):
+    for model, of_model in groupby(cells, key=lambda c: c.model.name):
         text += "\n"
-        for c in of_model:
+        for c in [*of_model, *_by_name(model, device, [*written, *by_configuration])]:
             budgets = merged(entry(c, by_configuration[c.id]), written.get(c.recipe, ()))
-            text += "".join(f"{line}\n" for line in lines_of(c.recipe, budgets))
+            if c.in_matrix or any(budget.limit is not None for budget in budgets):
+                text += "".join(f"{line}\n" for line in lines_of(c.recipe, budgets))
     return text
+
+
+def _by_name(model: str, device: str, names: Iterable[str]) -> list[Configuration]:
+    """Of recipes and configurations, those of a model that run on this device only when they are named."""
+    recipes = sorted({name.partition("@")[0] for name in names if name.partition("@")[2] in ("", device)})
+    found = []
+    for recipe in recipes:
+        if recipe.partition("/")[0] == model:
+            with suppress(UnknownName):  # a recipe that has left the catalogues
+                found.append(find(f"{recipe}@{device}"))
+    return [c for c in found if not (c.in_matrix or c.is_extension)]
 
 
 @command
