@@ -16,6 +16,7 @@ from suite.judging.latency_units import MIN_PAIRS
 
 CALM_S = 0.02  # after an object: OpenMP's threads look for more for some milliseconds, and would disturb the other's
 PATIENCE_S = 300.0  # with the other process, to load its model and for each object
+NEARLY = 0.7  # of the last object's time: beside a recipe of the reference's own speed each round has its object
 TOGETHER = 4  # rounds of a fast cell to an object: so MIN_PAIRS are within latency's MAX_ROUNDS
 
 
@@ -34,12 +35,12 @@ class Beside:
         self._answer()
 
     def keep_up(self, rounds_s: Sequence[float], time_s: float) -> None:
-        """One object, once the rounds since the last one took as long as it did, or are TOGETHER: else a fast cell
-        would wait most of the time, and compute with cold caches. A disturbed one is set aside as a round is. All
-        objects take no longer than time_s, or than the rounds."""
+        """One object, once the rounds since the last one took NEARLY as long as it did, or are TOGETHER: else a fast
+        cell would wait most of the time, and compute with cold caches. A disturbed one is set aside as a round is. None
+        is begun once all took longer than time_s, and than the rounds by as much."""
         new_s = rounds_s[self.after_rounds[-1] if self.after_rounds else 0 :]
-        due = bool(new_s) and (sum(new_s) >= self._last_s or len(new_s) >= TOGETHER)
-        if not due or self._spent_s >= max(time_s, sum(rounds_s)) or (made := self._make()) is None:
+        due = bool(new_s) and (sum(new_s) >= NEARLY * self._last_s or len(new_s) >= TOGETHER)
+        if not due or self._spent_s >= max(time_s, sum(rounds_s) / NEARLY) or (made := self._make()) is None:
             return
         self._last_s, why = made
         self._spent_s += self._last_s
