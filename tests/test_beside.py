@@ -69,7 +69,12 @@ def test_of_a_slow_cell_each_round_has_an_object_after_it():
 
 @pytest.mark.parametrize(
     "seconds, after",
-    [(0.8, [1, 2, 3, 4, 5]), (0.5, [1, 3, 5, 7, 9]), (0.3, [1, 5, 9, 13, 17]), (0.01, [1, 5, 9, 13, 17])],
+    [
+        (0.8, [1, 2, 3, 4, 5]),
+        (0.5, [1, 3, 5, 7, 9]),
+        (0.3, [1, 4, 7, 10, 13]),
+        (0.01, [1, 5, 9, 13, 17]),
+    ],
 )
 def test_of_a_fast_cell_some_rounds_have_one_together_and_there_are_enough(seconds, after):
     found = waited(Other())
