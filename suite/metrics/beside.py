@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from suite.judging.latency_units import MIN_PAIRS
+from suite.metrics.latency import may_set_aside
 
 CALM_S = 0.02  # after an object: OpenMP's threads look for more for some milliseconds, and would disturb the other's
 PATIENCE_S = 300.0  # with the other process, to load its model and for each object
@@ -44,7 +45,7 @@ class Beside:
             return
         self._last_s, why = made
         self._spent_s += self._last_s
-        if why is not None and self._set_aside < max(MIN_PAIRS, len(self.samples_s)) and self._spent_s < time_s:
+        if why is not None and may_set_aside(self._set_aside, len(self.samples_s), self._spent_s, time_s):
             self._set_aside += 1
             return
         self.samples_s.append(self._last_s)

@@ -45,6 +45,11 @@ def time_call(call: Callable[[StageClock], object], synchronize: Callable[[], No
     return time.perf_counter() - started, clock.spent_s
 
 
+def may_set_aside(aside: int, kept: int, elapsed_s: float, time_budget_s: float) -> bool:
+    """No more samples than are kept, so that a busy machine comes to an end; nor beyond the time budget."""
+    return aside < max(MIN_ROUNDS, kept) and elapsed_s < time_budget_s
+
+
 class Witness(Protocol):
     """Tells whether a sample was disturbed. Asked outside the timed region, just before and just after it."""
 
@@ -67,8 +72,7 @@ class Rounds:
     set_aside: list[SetAside] = field(default_factory=list)
 
     def may_set_aside(self, elapsed_s: float, time_budget_s: float) -> bool:
-        """No more samples than are kept, so that a busy machine comes to an end; nor beyond the time budget."""
-        return len(self.set_aside) < max(MIN_ROUNDS, len(self.samples_s)) and elapsed_s < time_budget_s
+        return may_set_aside(len(self.set_aside), len(self.samples_s), elapsed_s, time_budget_s)
 
     def keep(self, total_s: float, spent_s: dict[str, float], why: str | None) -> None:
         if why is not None:
