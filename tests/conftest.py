@@ -69,3 +69,15 @@ def no_emulated_bfloat16(monkeypatch) -> None:
         return entered
 
     monkeypatch.setattr(torch.autocast, "__enter__", enter_without)
+
+
+@pytest.fixture
+def own_budgets(tmp_path, monkeypatch):
+    """An empty budgets folder in place of the project's, read by configurations and written by `propose`."""
+    from suite import configurations
+
+    monkeypatch.setattr(configurations, "BUDGETS", tmp_path)
+    monkeypatch.setattr("suite.budgets.__main__.FOLDER", tmp_path)
+    configurations._budgets.cache_clear()
+    yield tmp_path
+    configurations._budgets.cache_clear()

@@ -285,15 +285,6 @@ def test_an_entry_in_one_line_or_in_dotted_keys_says_the_same_as_a_table(tmp_pat
     assert load(tmp_path, f'"m/o".latency_s = {unset}\n"m/p".{GOOD}"m/o".r_precision = {unset}') == table
 
 
-@pytest.fixture
-def own_budgets(tmp_path, monkeypatch):
-    """An empty budgets folder in place of the project's."""
-    monkeypatch.setattr(configurations, "BUDGETS", tmp_path)
-    configurations._budgets.cache_clear()
-    yield tmp_path
-    configurations._budgets.cache_clear()
-
-
 def test_a_configuration_without_an_entry_is_an_error_that_says_how_to_write_it(own_budgets):
     (own_budgets / "cpu.toml").write_text(f'["point-e-nano-text/fp32"]\n{GOOD}')
     assert len(find(FP32).budgets) == 1
